@@ -1,0 +1,25 @@
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: setup train test slow lint clean
+
+train: setup  ## set up, then train LeNet-5 on the bundled digits (no download)
+	$(PY) -m src.train experiment=digits
+
+test: setup  ## set up, then run the tests
+	$(PY) -m pytest -m "not slow"
+
+slow: setup  ## whole commands, real MNIST where it is found
+	$(PY) -m pytest -m slow
+
+lint: setup
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+setup: .venv/ready
+.venv/ready: pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch .venv/ready
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Train, fine-tune, understand and ship image classifiers of the MNIST kind."""

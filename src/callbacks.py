@@ -1,0 +1,167 @@
+"""What happens around training: the progress line, best.ckpt and last.ckpt, averaged weights."""
+
+import logging
+import sys
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from src.checkpoint import copy_checkpoint
+from src.errors import is_count, is_number, require
+
+log = logging.getLogger(__name__)
+
+
+class Progress(ProgressBar):
+    """A bar while an epoch runs (on a terminal) and one line when it is over.
+
+    refresh_steps: steps between two updates of the bar.
+    """
+
+    state_key = "progress"
+
+    def __init__(self, refresh_steps: int = 50):
+        require(
+            is_count(refresh_steps) and refresh_steps >= 1,
+            f"callbacks.progress.refresh_steps={refresh_steps}: at least 1",
+        )
+        super().__init__()
+        self.refresh_steps, self.enabled, self._bar = refresh_steps, sys.stderr.isatty(), None
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
+        if self.enabled and trainer.is_global_zero:
+            from tqdm import tqdm
+
+            total = self.total_train_batches
+            self._bar = tqdm(total=total, desc=_epoch(trainer), leave=False, dynamic_ncols=True, unit=" steps")
+
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx: int) -> None:
+        done = batch_idx + 1
+        if self._bar is not None and done % self.refresh_steps == 0:
+            shown = {"loss": f"{task.shown.get('loss', float('nan')):.4f}"}
+            if "val/acc" in task.shown:
+                shown["val/acc"] = f"{task.shown['val/acc']:.4f}"
+            shown["images/s"] = f"{task.shown.get('images_per_s', 0):,.0f}"
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(done - self._bar.n)
+
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self._close()
+        parts = [
+            f"{name} {task.shown[name]:.4f}" for name in ("train/loss", "train/acc", "val/acc") if name in task.shown
+        ]
+        log.info("%s  %s  %s images/s", _epoch(trainer), "  ".join(parts), f"{task.shown['images_per_s']:,.0f}")
+
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _epoch(trainer: Trainer) -> str:
+    total = trainer.max_epochs
+    return f"epoch {trainer.current_epoch + 1}{f'/{total}' if total and total > 0 else ''}"
+
+
+class Checkpoints(Checkpoint):
+    """After every epoch `last.ckpt`, and `best.ckpt` when the monitored metric is better than ever before.
+
+    folder: where they go. monitor, mode: the metric and whether more is better (max) or less (min).
+    An interrupt (Ctrl-C, SIGTERM) leaves a `last.ckpt` of the moment. Weights that are not finite are never saved.
+    """
+
+    state_key = "checkpoints"
+
+    def __init__(self, folder: str, monitor: str = "val/acc", mode: str = "max"):
+        require(mode in ("min", "max"), f"callbacks.checkpoints.mode={mode}: min or max")
+        self.folder, self.monitor, self.mode = Path(folder), monitor, mode
+        self.best_score: float | None = None
+        self.best_epoch = 0
+        self._saved_step = -1
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        metrics = trainer.callback_metrics
+        score = float(metrics[self.monitor]) if self.monitor in metrics else None
+        require(
+            score is not None or not any(name.startswith("val/") for name in metrics),
+            f"callbacks.checkpoints.monitor={self.monitor} is not measured; there are {', '.join(sorted(metrics))}",
+        )
+        better = score is not None and score == score and (self.best_score is None or self._beats(score))
+        if better:
+            self.best_score, self.best_epoch = score, trainer.current_epoch + 1
+        if self._save_last(trainer, task) and better and trainer.is_global_zero:
+            copy_checkpoint(self.last, self.best)
+
+    def _beats(self, score: float) -> bool:
+        return score > self.best_score if self.mode == "max" else score < self.best_score
+
+    def _save_last(self, trainer: Trainer, task: LightningModule) -> bool:
+        if not all(bool(p.isfinite().all()) for p in task.parameters()):
+            return False
+        trainer.save_checkpoint(self.last)
+        self._saved_step = trainer.global_step
+        return True
+
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if interrupted and not trainer.fast_dev_run and trainer.global_step > self._saved_step:
+            self._save_last(trainer, task)
+
+    def state_dict(self) -> dict:
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+
+
+class EMA(WeightAveraging):
+    """Validate and save an exponential moving average of the weights and buffers, updated after every step.
+
+    decay: share of the old average that is kept; it rises to this value over the first steps, as (1 + n) / (10 + n).
+    """
+
+    state_key = "ema"
+
+    def __init__(self, decay: float = 0.999):
+        require(is_number(decay) and 0 < decay < 1, f"callbacks.ema.decay={decay}: above 0, below 1")
+        self.decay, self._swapped = decay, False
+        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+
+    def _average(self, averages, currents, count) -> None:
+        n = int(count)
+        get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))(averages, currents, count)
+
+    def on_validation_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, task)
+        self._swapped = self._average_model is not None
+
+    def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, task)
+        self._swapped = False
+
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        if self._swapped:  # interrupted within validation: a checkpoint must not hold the two exchanged
+            self._swap_models(task)
+            self._swapped = False

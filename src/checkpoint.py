@@ -1,0 +1,173 @@
+"""The only reader and writer of model files.
+
+A checkpoint is what torch.save writes (a zip archive) of tensors and plain values. The archive's comment holds the
+SHA-256 of everything before it, so that a file carries its own digest and stays readable by torch.load.
+"""
+
+import hashlib
+import importlib
+import io
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from src.data.fetch import write_bytes
+from src.data.normalize import Normalize
+from src.data.source import Facts
+from src.errors import InputError
+
+MARK = b"sha256:"
+COMMENT = len(MARK) + 64
+MODELS = "src.models."
+
+
+def write_checkpoint(checkpoint: dict, path: Path) -> None:
+    """Write tensors and plain values with their digest; readers see the old file or the whole new one."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    body = buffer.getbuffer()[:-2]  # without the archive's comment length, which is 0
+    comment = MARK + hashlib.sha256(body).hexdigest().encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, b"".join((body, len(comment).to_bytes(2, "little"), comment)))
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """The same bytes under a second name, by a hard link where the file system has them; `target` is replaced whole."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    os.replace(part, target)
+
+
+def read_checkpoint(path: Path | str) -> dict:
+    """Read a file of `write_checkpoint`, its digest checked, loading tensors and plain values only.
+
+    Raises InputError for a URL, a missing, foreign, truncated or damaged file.
+    """
+    if "://" in str(path):
+        raise InputError(f"ckpt={path}: addresses are not loaded; download the file and give its path")
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
+    comment = content[-COMMENT:]
+    if not content.startswith(b"PK") or not comment.startswith(MARK):
+        raise InputError(
+            f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: it does not end in a digest"
+        )
+    digest = hashlib.sha256(memoryview(content)[: -COMMENT - 2]).hexdigest()
+    if comment != MARK + digest.encode():
+        raise InputError(
+            f"ckpt={path} is damaged: SHA-256 {digest[:12]}…, written was {comment[len(MARK) :][:12].decode('ascii', 'replace')}…"
+        )
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what weights_only refuses
+        raise InputError(f"ckpt={path} holds more than tensors and plain values ({type(error).__name__})") from None
+    missing = {"state_dict", "config", "facts"} - set(checkpoint if isinstance(checkpoint, dict) else ())
+    if missing:
+        raise InputError(f"ckpt={path} is no checkpoint of this project: it lacks {', '.join(sorted(missing))}")
+    checkpoint["digest"] = digest
+    return checkpoint
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lets the Trainer write and read through this module."""
+
+    def save_checkpoint(self, checkpoint: dict, path, storage_options=None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict:
+        return read_checkpoint(path)
+
+
+class Recogniser(nn.Module):
+    """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
+
+    facts: of the data it was trained on; config: of its training; digest: of the file it came from; epoch: counted
+    from 1, after which it was saved.
+    """
+
+    def __init__(self, model: nn.Module, facts: Facts, config: dict, digest: str = "", epoch: int = 0):
+        super().__init__()
+        self.normalize, self.model = Normalize(facts.mean, facts.std), model
+        self.facts, self.config, self.digest, self.epoch = facts, config, digest, epoch
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(self.normalize(images))
+
+
+def load_model(path: Path | str) -> Recogniser:
+    """The trained network of a checkpoint, in eval mode, ready for raw grey levels; needs no data set.
+
+    Raises InputError for what `read_checkpoint` refuses, a network from outside `src.models`, or weights that do not
+    fit it.
+    """
+    checkpoint = read_checkpoint(path)
+    config, facts = checkpoint["config"], Facts.of(checkpoint["facts"])
+    model = build_model(config.get("model", {}), facts, path)
+    weights = {
+        key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"ckpt={path}: the weights do not fit the network ({str(error).splitlines()[-1].strip()})"
+        ) from None
+    return Recogniser(model, facts, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
+
+
+def build_model(options: dict, facts: Facts, path: Path | str) -> nn.Module:
+    """The untrained network that `options` (as in conf/model) describe; the file never chooses what runs.
+
+    Raises InputError if its class is not one of `src.models`, or refuses the options.
+    """
+    options = dict(options)
+    target = str(options.pop("_target_", None))
+    options.pop("_convert_", None)
+    if not target.startswith(MODELS):
+        raise InputError(f"ckpt={path} asks for {target}: only networks of {MODELS[:-1]} are built from a file")
+    if "weights" in options:
+        options["weights"] = None  # the checkpoint has them
+    module, _, name = target.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+        if not issubclass(cls, nn.Module):
+            raise TypeError(f"{name} is no network")
+        return cls(shape=facts.shape, num_classes=facts.num_classes, **options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"ckpt={path}: the network {target} cannot be built ({error})") from None
+
+
+def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", key: str = "ckpt") -> Path:
+    """The checkpoint file that `given` means: a file, a run's folder, or `newest`, the last run written in `outputs`.
+
+    name: which of a run's checkpoints. Raises InputError if there is none.
+    """
+    if not given:
+        raise InputError(f"{key} is missing: give {key}=<run folder>, {key}=<file.ckpt> or {key}=newest")
+    if "://" in given:
+        raise InputError(f"{key}={given}: addresses are not loaded; download the file and give its path")
+    if given == "newest":
+        found = sorted(outputs.glob(f"**/checkpoints/{name}"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise InputError(
+                f"{key}=newest: no run in {outputs} has a checkpoints/{name}; train one with python -m src.train"
+            )
+        return found[-1]
+    path = Path(given).expanduser()
+    if path.is_dir():
+        inside = [path / "checkpoints" / name, path / name]
+        path = next((file for file in inside if file.is_file()), inside[0])
+    if not path.is_file():
+        raise InputError(f"{key}={given}: there is no {path}")
+    return path

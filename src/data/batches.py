@@ -1,0 +1,61 @@
+"""A whole batch as one item, in an order that a seed and an epoch determine."""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from src.data.source import Images
+
+
+def mix_seed(*parts: int) -> int:
+    """One 63-bit seed from several integers, so that neighbouring (seed, epoch, step) give unrelated streams."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+class Batches(Dataset):
+    """Item `rows` (a vector of positions in `indices`) is a whole batch: images uint8 (B, C, H, W), labels int64 (B,)."""
+
+    def __init__(self, images: Images, labels: Tensor, indices: Tensor):
+        self.images, self.labels, self.indices = images, labels, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = self.indices[rows]
+        return self.images[chosen], self.labels[chosen]
+
+
+class BatchOrder:
+    """Yields the positions of each batch; a shuffled order is a function of (seed, epoch) alone.
+
+    size: number of images. start: batches to leave out once, for a run resumed within an epoch.
+    rank, world: this process' share; every process gets equally many, the order's beginning filling up the last.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int | None, start: int = 0, rank: int = 0, world: int = 1):
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.start, self.rank, self.world, self.epoch = start, rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:  # called by Lightning
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._share() // self.batch_size)
+
+    def _share(self) -> int:
+        return -(-self.size // self.world)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        start, self.start = self.start, 0
+        if self.seed is None:
+            order = torch.arange(self.size)
+        else:
+            generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+            order = torch.randperm(self.size, generator=generator)
+        if self.world > 1:
+            order = order.repeat(2)[: self._share() * self.world][self.rank :: self.world]
+        yield from order.split(self.batch_size)[start:]

@@ -1,0 +1,181 @@
+"""Whole batches of raw grey levels for the Trainer; augmentation and normalisation on its device."""
+
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from src.data.augment import Identity
+from src.data.batches import Batches, BatchOrder, mix_seed
+from src.data.normalize import Normalize, channel_statistics
+from src.data.source import Facts
+from src.data.sources import load_source
+from src.data.splits import few_shot, fold_mask, stratified
+from src.errors import InputError, is_count, is_number, require
+
+
+def _as_it_is(batch):
+    return batch
+
+
+class ImageData(LightningDataModule):
+    """Training, validation and test batches of one data set.
+
+    name: a data set of `src.data.sources`; options: what its reader takes (root, download, mirrors, ...).
+    val: images cut from the training images for validation, a count or a fraction below 1; always the same for one
+    split_seed, every class in proportion.
+    folds, fold: cross-validation instead; part `fold` of `folds` stratified parts is the validation split.
+    fraction, shots: keep this share, or this many images per class, of what is left for training, drawn by `seed`.
+    augment: called on training batches as `augment(images, generator)`.
+    num_workers: processes that decode pictures which are not held in memory; None takes one per core.
+    Raises InputError for values that make no sense, before anything is read where that can be told.
+    """
+
+    def __init__(
+        self,
+        name: str = "mnist",
+        batch_size: int = 128,
+        eval_batch_size: int = 1000,
+        val: float = 5000,
+        folds: int | None = None,
+        fold: int | None = None,
+        fraction: float = 1.0,
+        shots: int | None = None,
+        seed: int = 0,
+        split_seed: int = 0,
+        num_workers: int | None = None,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        **options,
+    ):
+        super().__init__()
+        for key, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            require(is_count(value) and value >= 1, f"data.{key}={value}: a whole number of at least 1")
+        for key, value in (("seed", seed), ("split_seed", split_seed)):
+            require(is_count(value) and value >= 0, f"data.{key}={value}: a whole number, 0 or more")
+        require(shots is None or (is_count(shots) and shots >= 1), f"data.shots={shots}: at least 1, or null")
+        require(is_number(fraction) and 0 < fraction <= 1, f"data.fraction={fraction}: above 0, at most 1")
+        require(is_number(val) and val > 0, f"data.val={val}: a count, or a fraction above 0 and below 1")
+        require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
+        if folds is not None or fold is not None:
+            require(is_count(folds) and folds >= 2, f"data.folds={folds}: a whole number of at least 2")
+            require(
+                is_count(fold) and 0 <= fold < folds, f"data.fold={fold}: with data.folds={folds}, 0 to {folds - 1}"
+            )
+        require(
+            num_workers is None or (is_count(num_workers) and num_workers >= 0),
+            f"data.num_workers={num_workers}: 0 or more, or null",
+        )
+        self.name, self.batch_size, self.eval_batch_size = name, batch_size, eval_batch_size
+        self.val, self.folds, self.fold = val, folds, fold
+        self.fraction, self.shots, self.seed, self.split_seed = fraction, shots, seed, split_seed
+        self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+        self.augment = augment or Identity()
+        self.source = load_source(name, **options)
+        self.train_set: Batches | None = None
+        self.val_set: Batches | None = None
+        self._test_set: Batches | None = None
+        self._skip = 0
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the training images (downloading them if they are missing), split them and measure them; once."""
+        if self.train_set is not None:
+            return
+        images, labels = self.source.train()
+        self._check_labels(labels)
+        in_val = self._validation_mask(labels)
+        train_rows = (~in_val).nonzero().flatten()
+        if self.fraction < 1:
+            count = round(self.fraction * len(train_rows))
+            require(count >= 1, f"data.fraction={self.fraction} of {len(train_rows):,} images leaves none")
+            train_rows = train_rows[stratified(labels[train_rows], count, self.seed)]
+        if self.shots is not None:
+            train_rows = train_rows[few_shot(labels[train_rows], self.shots, self.seed)]
+        mean, std = channel_statistics(images, train_rows)
+        self.facts = Facts(tuple(images.shape[1:]), self.source.class_names, mean, std)
+        self.class_counts = labels[train_rows].bincount(minlength=self.facts.num_classes)
+        self.normalize = Normalize(mean, std)
+        self._generator: torch.Generator | None = None
+        self.train_set = Batches(images, labels, train_rows)
+        self.val_set = Batches(images, labels, in_val.nonzero().flatten())
+
+    def _check_labels(self, labels: Tensor) -> None:
+        names = self.source.class_names
+        if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(names):
+            raise InputError(f"the labels of data={self.name} are not all in 0..{len(names) - 1}")
+
+    def _validation_mask(self, labels: Tensor) -> Tensor:
+        smallest = int(labels.bincount().min())
+        if self.folds is not None:
+            require(
+                self.folds <= smallest,
+                f"data.folds={self.folds}, but the smallest class has {smallest} images: give at most that many folds",
+            )
+            return fold_mask(labels, self.folds, self.fold, self.split_seed)
+        count = round(self.val * len(labels)) if self.val < 1 else int(self.val)
+        classes = len(self.source.class_names)
+        require(
+            classes <= count <= len(labels) - classes,
+            f"data.val={self.val} of {len(labels):,} training images: keep at least one image per class on both sides, "
+            f"{classes} to {len(labels) - classes:,} images (or a fraction)",
+        )
+        return stratified(labels, count, self.split_seed)
+
+    @property
+    def test_set(self) -> Batches:
+        """The official test split, read when it is first asked for."""
+        if self._test_set is None:
+            images, labels = self.source.test()
+            self._check_labels(labels)
+            self._test_set = Batches(images, labels, torch.arange(len(labels)))
+        return self._test_set
+
+    def train_dataloader(self) -> DataLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        order = BatchOrder(len(self.train_set), self.batch_size, self.seed, self._skip, rank, world)
+        self._skip = 0
+        return self._loader(self.train_set, order)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.val_set, BatchOrder(len(self.val_set), self.eval_batch_size, None))
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader(self.test_set, BatchOrder(len(self.test_set), self.eval_batch_size, None))
+
+    def _loader(self, batches: Batches, order: BatchOrder) -> DataLoader:
+        workers = 0 if isinstance(batches.images, Tensor) else self.num_workers
+        # A sampler of whole batches and no batch size: the fetcher asks the data set for a batch as one item. Its own
+        # generator keeps the workers' seeds from drawing on the global stream.
+        return DataLoader(
+            batches,
+            sampler=order,
+            batch_size=None,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),
+        )
+
+    def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):
+        images, labels = batch
+        return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+    def on_after_batch_transfer(self, batch: Sequence[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        if self.trainer.training and not isinstance(self.augment, Identity):
+            if self._generator is None or self._generator.device != images.device:
+                self._generator = torch.Generator(images.device)
+            step = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            parts = (self.seed, self.trainer.current_epoch, step, self.trainer.global_rank)
+            images = self.augment(images, self._generator.manual_seed(mix_seed(*parts)))
+        return self.normalize(images), labels
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the running epoch are done, for a run that is resumed within one."""
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed if self.trainer else 0
+        return {"batches_done": done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._skip = state["batches_done"] % len(BatchOrder(len(self.train_set), self.batch_size, None))

@@ -1,0 +1,56 @@
+"""What every data set hands over."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Images(Protocol):
+    """A (N, C, H, W) uint8 tensor, or pictures decoded when they are asked for."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, indices: Tensor) -> Tensor: ...
+
+
+class Split(NamedTuple):
+    """Images and their labels: int64 (N,), each in 0..K-1."""
+
+    images: Images
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set whose splits are read when they are first asked for, so that training never opens the test files."""
+
+    class_names: tuple[str, ...]
+    train: Callable[[], Split]
+    test: Callable[[], Split]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a network must know of its data; plain values, kept in every checkpoint.
+
+    shape: (C, H, W) of an image; mean, std: per channel, of training grey levels scaled to 0..1.
+    """
+
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def plain(self) -> dict:
+        """Lists, strings and numbers only; `Facts.of` reads it back."""
+        return {key: list(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def of(cls, plain: dict) -> "Facts":
+        return cls(**{key: tuple(value) for key, value in plain.items()})

@@ -1,0 +1,25 @@
+"""The one exception for what a user can put right."""
+
+
+class InputError(ValueError):
+    """What was given cannot be used.
+
+    The message is one line: what was given, what is accepted, which key or command fixes it. Commands print it
+    without a traceback and exit with status 1.
+    """
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise InputError(message) unless `holds`."""
+    if not holds:
+        raise InputError(message)
+
+
+def is_count(value: object) -> bool:
+    """A whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """A whole or real number; True and False are none, nor is NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value

@@ -1,0 +1,81 @@
+"""A trained network on a split: predictions, their measure, the table and the pictures."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from src.data.fetch import write_bytes
+from src.metrics import make_confusion, make_metrics
+
+Z95 = 1.959963984540054
+
+
+def predict(net: nn.Module, loader: DataLoader, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Logits float32 (N, K) and labels int64 (N,), on the CPU, of a network that takes raw grey levels."""
+    net = net.to(device).eval()
+    logits, labels = [], []
+    with torch.inference_mode():
+        for images, truth in loader:
+            logits.append(net(images.to(device)).float().cpu())
+            labels.append(truth.cpu())
+    return torch.cat(logits), torch.cat(labels)
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): `right` of `count` > 0."""
+    share, spread = right / count, Z95 * Z95 / count
+    centre = share + spread / 2
+    half = Z95 * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
+
+
+def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict:
+    """Every figure of an evaluation, as plain values.
+
+    logits: (N, K); labels: (N,), N > 0. acc_ci95 is Wilson's interval; per_class gives each class' share of right
+    answers (its recall) and its number of images; confusion has a row per true class.
+    """
+    classes = len(class_names)
+    probs = logits.softmax(1)
+    metrics = make_metrics(classes)
+    metrics.update(probs, labels)
+    confusion = make_confusion(classes)(probs, labels)
+    counts, right = confusion.sum(1).tolist(), confusion.diag().tolist()
+    return {
+        "images": len(labels),
+        **{name: float(value) for name, value in metrics.compute().items()},
+        "acc_ci95": list(wilson(sum(right), len(labels))),
+        "loss": float(nn.functional.cross_entropy(logits, labels)),
+        "per_class": {
+            name: {"acc": r / n if n else None, "images": n}
+            for name, r, n in zip(class_names, right, counts, strict=True)
+        },
+        "confusion": confusion.tolist(),
+    }
+
+
+def table(results: dict) -> str:
+    """The figures of `measure` as lines for a terminal; rates in per cent."""
+    low, high = results["acc_ci95"]
+    lines = [f"accuracy     {100 * results['acc']:6.2f} %   (95 % interval {100 * low:.2f} to {100 * high:.2f})"]
+    names = {"precision": "precision", "recall": "recall", "f1": "F1", "top2": "top 2", "ece": "calibration"}
+    notes = {"precision": "mean over classes", "recall": "mean over classes", "f1": "mean over classes"}
+    notes |= {"top2": "the class is among the two likeliest", "ece": "expected error of the probabilities"}
+    lines += [
+        f"{text:<12} {100 * results[key]:6.2f} %   ({notes[key]})" for key, text in names.items() if key in results
+    ]
+    lines += [f"loss         {results['loss']:6.4f}     (cross-entropy)", f"images       {results['images']:6,}", ""]
+    rows = []
+    for name, row in results["per_class"].items():
+        share = "     –  " if row["acc"] is None else f"{100 * row['acc']:6.2f} %"
+        rows.append(f"  {name:<12} {share}   of {row['images']:,}")
+    return "\n".join([*lines, "per class", *rows])
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Readable JSON, replaced whole."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,45 @@
+"""What a finished run leaves in TensorBoard beside its curves."""
+
+import json
+import warnings
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from matplotlib.figure import Figure
+
+SHOWN = ("data", "augment", "model", "loss", "optimizer", "scheduler", "task")
+
+
+def write_run(
+    loggers: list[Logger], task: LightningModule, config: dict, figures: dict[str, Figure], final: dict[str, float]
+) -> None:
+    """The network's graph, the config as text, the pictures, and the hyper-parameters with the final metrics.
+
+    final: metrics of the HPARAMS tab by name; they are logged as final/<name>.
+    """
+    for logger in loggers:
+        if not isinstance(logger, TensorBoardLogger):
+            continue
+        writer, step = logger.experiment, task.trainer.global_step
+        writer.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```")
+        for name, figure in figures.items():
+            writer.add_figure(f"test/{name}", figure, step, close=False)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's notes on shapes that are constant here
+            example = torch.zeros(1, *task.facts.shape, device=task.device)
+            writer.add_graph(task.model.eval(), example)
+        metrics = {f"final/{name}": value for name, value in final.items() if value is not None}
+        logger.log_hyperparams(hyper_parameters(config), metrics)
+
+
+def hyper_parameters(config: dict) -> dict[str, str | int | float | bool]:
+    """The choices of a run as flat keys with values that the HPARAMS tab can sort."""
+    flat = {"seed": config["seed"], "max_epochs": config["trainer"]["max_epochs"]}
+    for group in SHOWN:
+        for key, value in config[group].items():
+            if key == "_target_":
+                flat[group] = value.rpartition(".")[2]
+            elif not key.startswith("_") and key not in ("root", "mirrors", "download", "seed", "split_seed"):
+                flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return {key: value if value is not None else "null" for key, value in flat.items()}

@@ -1,0 +1,96 @@
+"""Losses on logits, for labels (B,) or for target probabilities (B, K) as mixup makes them."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import InputError, is_number, require
+
+
+class _ClassLoss(nn.Module):
+    """What the losses share.
+
+    label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), 0 to below 1.
+    class_weights: None; "balanced", inversely proportional to `class_counts`; or one number per class. A weighted
+    loss is a weighted mean.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        class_counts: Tensor | None = None,
+    ):
+        super().__init__()
+        require(
+            is_number(label_smoothing) and 0 <= label_smoothing < 1,
+            f"loss.label_smoothing={label_smoothing}: 0 to below 1",
+        )
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weight", _weights(class_weights, class_counts), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of a batch: logits (B, K); targets int64 (B,) or probabilities (B, K)."""
+        classes = logits.shape[1]
+        probs = targets if targets.ndim == 2 else F.one_hot(targets, classes).to(logits.dtype)
+        if self.label_smoothing:
+            probs = probs * (1 - self.label_smoothing) + self.label_smoothing / classes
+        each = self.per_image(logits, probs)
+        if self.weight is None:
+            return each.mean()
+        weight = probs @ self.weight
+        return (each * weight).sum() / weight.sum()
+
+    def per_image(self, logits: Tensor, probs: Tensor) -> Tensor:
+        """(B,)"""
+        raise NotImplementedError
+
+
+class CrossEntropy(_ClassLoss):
+    """Minus the log-probability of the target class."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, self.weight, label_smoothing=self.label_smoothing)
+
+
+class Focal(_ClassLoss):
+    """Cross-entropy that counts easy images less: (1 - p)^gamma times it (Lin et al. 2017, arXiv:1708.02002).
+
+    gamma: 0 is cross-entropy; 2 is the paper's.
+    """
+
+    def __init__(self, gamma: float = 2.0, **shared):
+        super().__init__(**shared)
+        require(is_number(gamma) and gamma >= 0, f"loss.gamma={gamma}: 0 or more")
+        self.gamma = gamma
+
+    def per_image(self, logits: Tensor, probs: Tensor) -> Tensor:
+        log_p = logits.log_softmax(1)
+        return -(probs * (1 - log_p.exp()).pow(self.gamma) * log_p).sum(1)
+
+
+class MeanSquaredError(_ClassLoss):
+    """Squared distance between softmax probabilities and the target's (Brier 1950), summed over classes."""
+
+    def per_image(self, logits: Tensor, probs: Tensor) -> Tensor:
+        return (logits.softmax(1) - probs).square().sum(1)
+
+
+def _weights(given: str | Sequence[float] | None, counts: Tensor | None) -> Tensor | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        require(given == "balanced", f"loss.class_weights={given}: null, balanced, or a list of one number per class")
+        require(counts is not None and bool((counts > 0).all()), "loss.class_weights=balanced: a class has no images")
+        return counts.sum() / (len(counts) * counts.float())
+    if counts is not None and len(given) != len(counts):
+        raise InputError(f"loss.class_weights has {len(given)} numbers, the data have {len(counts)} classes")
+    require(
+        all(is_number(w) and w >= 0 for w in given) and sum(given) > 0,
+        f"loss.class_weights={list(given)}: numbers of 0 or more, not all 0",
+    )
+    return torch.tensor(list(given), dtype=torch.float32)

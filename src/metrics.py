@@ -1,0 +1,42 @@
+"""What is measured of a classifier, from probabilities and labels."""
+
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+CALIBRATION_BINS = 15
+
+
+def make_metrics(num_classes: int, prefix: str = "") -> MetricCollection:
+    """The figures of every evaluation, for probabilities (B, K) and labels (B,).
+
+    acc: share of right answers. precision, recall, f1: means over classes (macro). top2: share whose class is among
+    the two likeliest (with three classes or more). ece: expected calibration error over 15 bins (Guo et al. 2017).
+    """
+    plain = {"num_classes": num_classes, "validate_args": False}
+    metrics = {
+        "acc": MulticlassAccuracy(average="micro", **plain),
+        "precision": MulticlassPrecision(average="macro", **plain),
+        "recall": MulticlassRecall(average="macro", **plain),
+        "f1": MulticlassF1Score(average="macro", **plain),
+        "ece": MulticlassCalibrationError(n_bins=CALIBRATION_BINS, **plain),
+    }
+    if num_classes > 2:
+        metrics["top2"] = MulticlassAccuracy(average="micro", top_k=2, **plain)
+    return MetricCollection(metrics, prefix=prefix)
+
+
+def make_confusion(num_classes: int) -> MulticlassConfusionMatrix:
+    """Counts (K, K): rows are true classes, columns predicted ones."""
+    return MulticlassConfusionMatrix(num_classes, validate_args=False)
+
+
+def make_accuracy(num_classes: int) -> MulticlassAccuracy:
+    """Share of right answers."""
+    return MulticlassAccuracy(num_classes, average="micro", validate_args=False)

@@ -1,0 +1,32 @@
+"""The fully connected network of the tutorials: 784-128-10."""
+
+import math
+
+from torch import nn
+
+from src.errors import is_count, require
+from src.models.layers import SmallNet, make_activation, make_dropout
+
+
+class MLP(SmallNet):
+    """Pixels, hidden layers of the given widths, logits.
+
+    Raises InputError for an unknown activation, a width below 1, or a dropout outside 0..1.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        hidden: tuple[int, ...] = (128,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ):
+        require(
+            all(is_count(width) and width >= 1 for width in hidden), f"model.hidden={list(hidden)}: widths of 1 or more"
+        )
+        layers, inputs = [], math.prod(shape)
+        for width in hidden:
+            layers += [nn.Linear(inputs, width), make_activation(activation), *make_dropout(dropout)]
+            inputs = width
+        super().__init__(nn.Sequential(), nn.Sequential(*layers, nn.Linear(inputs, num_classes)))

@@ -1,0 +1,126 @@
+"""Any classification network of torchvision, its first convolution and its head fitted to the data."""
+
+import warnings
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import InputError, is_count, require
+
+
+class Pretrained(nn.Module):
+    """A torchvision network by name, on images resized to what it was made for.
+
+    name: one of `torchvision.models.list_models(module=torchvision.models)`.
+    weights: None (random), DEFAULT or the name of a torchvision set of weights (downloaded), or a file of them.
+    The first convolution's kernels are summed over their three inputs for one channel (a grey image then gives what
+    the same image in RGB gave), and a head for another number of classes starts afresh.
+    size: side that images are resized to, pixels; None takes the one the network was trained at.
+    Raises InputError for an unknown name or weights, or a file that does not fit the network.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        name: str = "resnet18",
+        weights: str | None = None,
+        size: int | None = None,
+    ):
+        from torchvision import models
+
+        names = models.list_models(module=models)
+        if name not in names:
+            close = ", ".join(n for n in names if name and n.startswith(name[:4])) or ", ".join(names)
+            raise InputError(f"model.name={name} is no classification network of torchvision; known: {close}")
+        require(size is None or (is_count(size) and size >= 32), f"model.size={size}: at least 32 pixels, or null")
+        super().__init__()
+        options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        if options:  # their auxiliary heads are for training at ImageNet's scale
+            options["aux_logits"] = False
+        self.net = models.get_model(name, weights=None, num_classes=num_classes, **options)
+        self.size = size or _trained_size(name)
+        self._adapt_input(shape[0])
+        if weights is not None:
+            self._load(_read_weights(name, weights))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-1] != self.size or images.shape[-2] != self.size:
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
+        return self.net(images)
+
+    def _adapt_input(self, channels: int) -> None:
+        name, first = next((n, m) for n, m in self.net.named_modules() if isinstance(m, nn.Conv2d))
+        self.first = f"{name}.weight"
+        if channels == first.in_channels:
+            return
+        parent, _, leaf = name.rpartition(".")
+        fitted = nn.Conv2d(
+            channels,
+            first.out_channels,
+            first.kernel_size,
+            first.stride,
+            first.padding,
+            first.dilation,
+            bias=first.bias is not None,
+        )
+        setattr(self.net.get_submodule(parent), leaf, fitted)
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        own = self.net.state_dict()
+        state = {key: value for key, value in state.items() if not key.startswith(("aux", "AuxLogits"))}
+        kernel = state.get(self.first)
+        if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3 and own[self.first].shape[1] == 1:
+            state[self.first] = kernel.sum(1, keepdim=True)
+        last = [key for key, value in own.items() if key.endswith("weight") and value.ndim >= 2][-1]
+        head = {last, last.removesuffix("weight") + "bias"}
+        if last in state and state[last].shape != own[last].shape:
+            state = {key: value for key, value in state.items() if key not in head}
+        else:
+            head = set()
+        missing = set(own) - set(state) - head
+        wrong = [key for key in state if key not in own or state[key].shape != own[key].shape]
+        if missing or wrong:
+            raise InputError(
+                f"model.weights do not fit this network: {len(missing)} entries missing, {len(wrong)} unknown or of "
+                f"another shape (first: {sorted([*missing, *wrong])[0]})"
+            )
+        self.net.load_state_dict(state, strict=False)
+
+
+def _trained_size(name: str) -> int:
+    from torchvision.models import get_model_weights
+
+    # The configuration that goes with the weights; nothing is downloaded.
+    return get_model_weights(name).DEFAULT.transforms().crop_size[0]
+
+
+def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
+
+    path = Path(weights).expanduser()
+    if path.is_file():
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a file it cannot read
+            raise InputError(f"model.weights={path} is no file of weights ({type(error).__name__})") from None
+        require(
+            isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()),
+            f"model.weights={path} holds no state_dict (names and tensors)",
+        )
+        return dict(state)
+    known = get_model_weights(name)
+    if weights not in known.__members__:
+        raise InputError(
+            f"model.weights={weights} is neither a file nor weights of {name}: null, {', '.join(known.__members__)}"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(known[weights].get_state_dict(progress=True, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"the weights {weights} of {name} could not be downloaded ({error}): give model.weights=<file> or null"
+        ) from None

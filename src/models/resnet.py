@@ -1,0 +1,62 @@
+"""A small residual network for 28x28 images (He et al. 2016, https://arxiv.org/abs/1512.03385)."""
+
+from torch import Tensor, nn
+
+from src.errors import is_count, require
+from src.models.layers import make_dropout
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; the first one may halve the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU()
+        self.shortcut = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.relu(self.norm1(self.conv1(images)))
+        return self.relu(self.norm2(self.conv2(hidden)) + self.shortcut(images))
+
+
+class ResNet(nn.Module):
+    """A 3x3 stem, stages of residual blocks each at half the resolution of the one before, mean over space, logits.
+
+    widths: channels per stage; blocks: residual blocks per stage.
+    Raises InputError for a width or a number of blocks below 1, or a dropout outside 0..1.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        widths: tuple[int, ...] = (16, 32, 64),
+        blocks: int = 1,
+        dropout: float = 0.0,
+    ):
+        require(
+            len(widths) > 0 and all(is_count(width) and width >= 1 for width in widths),
+            f"model.widths={list(widths)}: one width of 1 or more per stage",
+        )
+        require(is_count(blocks) and blocks >= 1, f"model.blocks={blocks}: 1 or more")
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        layers, inputs = [], widths[0]
+        for stage, width in enumerate(widths):
+            for block in range(blocks):
+                layers.append(Block(inputs, width, 2 if stage and not block else 1))
+                inputs = width
+        self.stages = nn.Sequential(*layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Sequential(nn.Flatten(), *make_dropout(dropout), nn.Linear(inputs, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.stages(self.stem(images))))

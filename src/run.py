@@ -1,0 +1,174 @@
+"""The shell around every command: Hydra, one-line errors, the run's folder, its status and its log."""
+
+import functools
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+log = logging.getLogger(__name__)
+
+
+class Stop(BaseException):
+    """The command ends here: 1 for a failure, 128 + the number of the signal that interrupted it."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Callable:
+    """Make `task(cfg)` a command: composed by Hydra, recorded in its folder, every error one line on the terminal.
+
+    prepare: called first; may rewrite sys.argv. The task's return value is what a sweep optimises.
+    Exit status: 0 done, 1 failed, 130 Ctrl-C, 143 SIGTERM. HYDRA_FULL_ERROR=1 shows tracebacks.
+    """
+
+    def decorate(task: Callable[[DictConfig], float | None]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def job(cfg: DictConfig) -> float | None:
+            return _recorded(task, cfg)
+
+        run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+
+        def main() -> None:
+            verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
+            try:
+                prepare()
+                run()
+            except Stop as stop:
+                if verbose and stop.__cause__ is not None:
+                    raise stop.__cause__ from None
+                _fail(str(stop), stop.status)
+            except KeyboardInterrupt:
+                _fail("interrupted", 130)
+            except Exception as error:
+                if verbose:
+                    raise
+                _fail(explain(error), 1)
+
+        return main
+
+    return decorate
+
+
+def _fail(message: str, status: int) -> None:
+    print(message if status >= 128 else f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _recorded(task: Callable, cfg: DictConfig) -> float | None:
+    """Run one job; `status.json` in its folder says how it went, its log has the traceback of what failed."""
+    from src.evaluation import write_json  # torch: not before a job runs
+
+    folder = output_folder()
+    started = time.time()
+
+    def status(state: str, **more) -> None:
+        write_json(folder / "status.json", {"state": state, "started": started, "pid": os.getpid(), **more})
+
+    status("running")
+    try:
+        result = task(cfg)
+    except BaseException as error:
+        stopped = isinstance(error, Stop | KeyboardInterrupt)
+        state = "interrupted" if stopped else "failed"
+        status(state, seconds=time.time() - started, error=explain(error))
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler) and not stopped:
+                text = "".join(traceback.format_exception(error))
+                handler.emit(logging.LogRecord("src", logging.ERROR, "", 0, text, None, None))
+        if not stopped and HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
+            raise Stop(1, explain(error)) from error
+        raise
+    status("finished", seconds=time.time() - started, objective=result)
+    return result
+
+
+def output_folder() -> Path:
+    """The running job's folder."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def build(node: DictConfig | None, key: str, *args, **kwargs):
+    """The object that a config node describes; None for no node. The only caller of Hydra's instantiate.
+
+    key: the node's name, for the error. Raises InputError if the constructor refuses its arguments.
+    """
+    if node is None:
+        return None
+    try:
+        return hydra.utils.instantiate(node, *args, **kwargs, _convert_="all")
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from None
+        raise InputError(
+            f"{key}: {node.get('_target_', '')} refused its arguments ({_line(cause or error)})"
+        ) from error
+
+
+def plain(node: DictConfig) -> dict:
+    """A resolved config as dicts, lists, strings and numbers."""
+    return OmegaConf.to_container(node, resolve=True)
+
+
+def explain(error: BaseException) -> str:
+    """One line: what was wrong, and where it can be put right."""
+    if isinstance(error, InputError | Stop):
+        return str(error)
+    cause = error.__cause__
+    if isinstance(error, HydraException):
+        unknown = _unknown_key(cause) if isinstance(cause, OmegaConfBaseException) else None
+        return unknown or _line(error)
+    if isinstance(error, OmegaConfBaseException):
+        return _line(error)
+    name = type(error).__name__
+    hint = (
+        f"the traceback is in {_log_file()}" if HydraConfig.initialized() else "HYDRA_FULL_ERROR=1 shows the traceback"
+    )
+    return f"{name}: {_line(error)} ({hint})"
+
+
+def _log_file() -> str:
+    return next(
+        (h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)),
+        str(output_folder()),
+    )
+
+
+def _unknown_key(error: OmegaConfBaseException) -> str | None:
+    node, key = error.parent_node, error.key
+    if not isinstance(node, DictConfig) or key is None or key in node:
+        return None
+    known = [str(name) for name in node if not str(name).startswith("_") and name != "hydra"]
+    close = get_close_matches(str(key), known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{error.full_key} is no key here; {hint}there are: {', '.join(known)}"
+
+
+def _line(error: BaseException) -> str:
+    """An error's message on one line, without Hydra's advice to append with +."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line and not line.startswith(("To append to your config", "full_key:", "object_type="))
+    ]
+    return " ".join(kept) or type(error).__name__

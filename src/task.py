@@ -1,0 +1,204 @@
+"""Training a classifier: the loss, the metrics, the optimizer. The only file with training hooks."""
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.data.batches import mix_seed
+from src.data.source import Facts
+from src.errors import InputError, is_number, require
+from src.losses import CrossEntropy
+from src.metrics import make_accuracy, make_metrics
+from src.optimizers import constant, parameter_groups
+
+
+class Diverged(InputError):
+    """The loss is no finite number any more."""
+
+
+class Classifier(LightningModule):
+    """A network, what it is trained for, and how.
+
+    model: normalised images (B, C, H, W) -> logits (B, K). facts: of the data it is trained on.
+    optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps, gives what
+    `configure_optimizers` takes. loss: called with logits and targets.
+    mixup, cutmix: alpha of the Beta distribution that images are mixed by (Zhang et al. 2018, arXiv:1710.09412; Yun
+    et al. 2019, arXiv:1905.04899), 0 for none; with both, each batch takes one of them at random.
+    seed: with the epoch and the batch, determines every random choice inside the network and the mixing.
+    log_every: steps between two looks at the loss; each look waits for the device.
+    config: plain values kept in the checkpoint, from which `load_model` rebuilds the network.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        facts: Facts,
+        optimizer: Callable[[Iterable[dict]], Optimizer] = torch.optim.AdamW,
+        scheduler: Callable[..., dict] = constant,
+        loss: nn.Module | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        seed: int = 0,
+        log_every: int = 50,
+        config: dict | None = None,
+    ):
+        super().__init__()
+        for key, value in (("mixup", mixup), ("cutmix", cutmix)):
+            require(is_number(value) and value >= 0, f"task.{key}={value}: 0 for none, or above 0")
+        self.model, self.facts, self.loss = model, facts, loss or CrossEntropy()
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
+        self.train_acc = make_accuracy(facts.num_classes)
+        self.val_metrics = make_metrics(facts.num_classes, "val/")
+        self.test_metrics = make_metrics(facts.num_classes, "test/")
+        self.shown: dict[str, float] = {}  # what the progress bar prints
+        self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._loss_sum, self._image_count, self._epoch_seed = 0.0, 0, 0
+        self._started, self._train_seconds = 0.0, 0.0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Lightning notes the running hook here 44 times a step, which nn.Module's search for parameters and modules
+        # makes 70 microseconds.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+    def on_train_epoch_start(self) -> None:
+        self._epoch_seed = mix_seed(self.seed, self.current_epoch, self.global_rank)
+        self._loss_sum, self._image_count = 0.0, 0
+        self._unread.clear()
+        self.train_acc.reset()
+        self._started = time.perf_counter()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        # Dropout and mixing are functions of (seed, epoch, batch): a resumed run draws what it would have drawn.
+        generator = torch.default_generator if images.device.type == "cpu" else torch
+        generator.manual_seed(self._epoch_seed + batch_idx)
+        targets = labels
+        if self.mixup or self.cutmix:
+            images, targets = self._mix(images, labels)
+        logits = self.model(images)
+        loss = self.loss(logits, targets)
+        self._unread.append((loss.detach(), logits.detach(), labels))
+        return loss
+
+    # Lightning inspects the signature at every step; a stored one is found at once.
+    training_step.__signature__ = inspect.signature(training_step)
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        last = self.trainer.is_last_batch
+        if last or (batch_idx + 1) % self.log_every == 0:
+            self._read_losses(batch_idx)
+        if last:
+            self._train_seconds = time.perf_counter() - self._started
+            self.shown["train/loss"] = self._loss_sum / self._image_count
+            self.shown["train/acc"] = float(self.train_acc.compute())
+            self.shown["images_per_s"] = self._image_count / self._train_seconds
+            summary = {
+                "train/loss": self.shown["train/loss"],
+                "train/acc": self.shown["train/acc"],
+                "train/images_per_s": self.shown["images_per_s"],
+                "train/lr": self.optimizers().param_groups[0]["lr"],
+            }
+            self.log_dict(summary, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
+
+    def _read_losses(self, batch_idx: int) -> None:
+        """Add up what the last steps left on the device; stop if it is not finite."""
+        losses, logits, labels = zip(*self._unread, strict=True)
+        self._unread.clear()
+        sizes = torch.tensor([len(some) for some in labels])
+        total = float((torch.stack(losses).float().cpu() * sizes).sum())
+        if not math.isfinite(total):
+            lr = self.optimizers().param_groups[0]["lr"]
+            raise Diverged(
+                f"the loss is {total} in epoch {self.current_epoch + 1}, step {self.global_step:,}: lower optimizer.lr "
+                f"({lr:.3g} now), or clip gradients with trainer.gradient_clip_val=1"
+            )
+        self.train_acc.update(torch.cat(logits), torch.cat(labels))
+        count = int(sizes.sum())
+        self._loss_sum += total
+        self._image_count += count
+        self.shown["loss"] = total / count
+        self.shown["images_per_s"] = self._image_count / (time.perf_counter() - self._started)
+        if not self.trainer.is_last_batch:
+            step_metrics = {"train/loss_step": total / count, "train/lr": self.optimizers().param_groups[0]["lr"]}
+            for logger in self.loggers:
+                logger.log_metrics(step_metrics, step=self.global_step)
+
+    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images blended with, or patched from, a shuffled batch; target probabilities (B, K) in the same shares."""
+        cut = bool(self.cutmix) and (not self.mixup or bool(torch.rand(()) < 0.5))
+        alpha = torch.tensor(self.cutmix if cut else self.mixup)
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        order = torch.randperm(len(images), device=images.device)
+        if cut:
+            height, width = images.shape[2:]
+            high, wide = round(height * (1 - share) ** 0.5), round(width * (1 - share) ** 0.5)
+            top = int(torch.randint(height - high + 1, ()))
+            left = int(torch.randint(width - wide + 1, ()))
+            images = images.clone()
+            images[:, :, top : top + high, left : left + wide] = images[order, :, top : top + high, left : left + wide]
+            share = 1 - high * wide / (height * width)
+        else:
+            images = images * share + images[order] * (1 - share)
+        probs = nn.functional.one_hot(labels, self.facts.num_classes).to(images.dtype)
+        return images, probs * share + probs[order] * (1 - share)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: nn.Module) -> None:
+        images, labels = batch
+        logits = self.model(images).float()
+        metrics.update(logits.softmax(1), labels)
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=self.trainer.world_size > 1)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report(self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._report(self.test_metrics)
+
+    def _report(self, metrics: nn.Module) -> None:
+        values = metrics.compute()
+        metrics.reset()
+        self.log_dict(values)
+        self.shown |= {name: float(value) for name, value in values.items()}
+
+    def configure_optimizers(self) -> dict:
+        decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
+        require(is_number(decay) and decay >= 0, f"optimizer.weight_decay={decay}: 0 or more")
+        groups = parameter_groups(self.model, decay)
+        require(bool(groups), "the model has no trainable parameter")
+        optimizer = self.make_optimizer(groups)
+        steps = self.trainer.estimated_stepping_batches
+        require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(steps))}
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        if gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["config"] = self.config
+        checkpoint["facts"] = self.facts.plain()

@@ -1,0 +1,201 @@
+"""Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.errors import InputError, is_count, require
+from src.run import ROOT, Stop, build, command, output_folder, plain
+
+log = logging.getLogger(__name__)
+
+
+def resume() -> None:
+    """With resume_from=..., run that run's own command again, with what is given now added, in that run's folder."""
+    given = [arg.partition("=")[2] for arg in sys.argv[1:] if arg.startswith("resume_from=")]
+    if not given or given[-1] in ("", "null"):
+        return
+    from omegaconf import OmegaConf
+
+    from src.checkpoint import find_checkpoint
+
+    path = find_checkpoint(given[-1], ROOT / "outputs", "last.ckpt", "resume_from").resolve()
+    folder = path.parents[1]
+    recorded = folder / ".hydra" / "overrides.yaml"
+    if not recorded.is_file():
+        raise InputError(f"resume_from={given[-1]}: {recorded} is missing, so its command is not known")
+    before = [arg for arg in OmegaConf.load(recorded) if not arg.startswith("resume_from=")]
+    now = [arg for arg in sys.argv[1:] if not arg.startswith("resume_from=")]
+    sys.argv[1:] = [*before, *now, f"resume_from='{path}'", f"hydra.run.dir='{folder}'"]
+
+
+@command("train", prepare=resume)
+def main(cfg: DictConfig) -> float | None:
+    """One run: data, model, training, the best epoch tested. Returns the best validation metric."""
+    # Imported here, so that --help, --cfg job and completion answer at once.
+    import torch
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from src.callbacks import Checkpoints, Progress
+    from src.checkpoint import CheckpointFiles
+    from src.task import Classifier
+
+    folder, started = output_folder(), time.perf_counter()
+    quiet_libraries()
+    check_machine(cfg)
+    torch.manual_seed(cfg.seed)
+
+    data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
+    data.setup()
+    facts = data.facts
+    model = build(cfg.model, "model", shape=facts.shape, num_classes=facts.num_classes)
+    if cfg.compile:
+        model.compile()  # in place: the checkpoint's names stay as they are
+    task = Classifier(
+        model,
+        facts,
+        optimizer=build(cfg.optimizer, "optimizer"),
+        scheduler=build(cfg.scheduler, "scheduler"),
+        loss=build(cfg.loss, "loss", class_counts=data.class_counts),
+        **plain(cfg.task),
+        seed=cfg.seed,
+        log_every=cfg.trainer.log_every_n_steps,
+        config={key: value for key, value in plain(cfg).items() if key != "output_dir"},
+    )
+    callbacks = [build(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node]
+    if not cfg.trainer.enable_progress_bar:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Progress)]
+    saved = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
+    loggers = [build(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node]
+    trainer = build(
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[CheckpointFiles()],
+        default_root_dir=str(folder),
+    )
+    log.info("%s", summary(cfg, data, model, trainer))
+
+    try:
+        trainer.fit(task, data, ckpt_path=cfg.resume_from)
+    except (SystemExit, SIGTERMException) as stop:
+        status = 143 if isinstance(stop, SIGTERMException) else 130
+        raise Stop(status, f"stopped; go on with: python -m src.train resume_from={shown(folder)}") from None
+    except InputError as error:
+        if saved and saved.last.is_file():
+            raise type(error)(f"{error}; the last finite weights are in {shown(saved.last)}") from None
+        raise
+    if trainer.fast_dev_run or saved is None or not saved.last.is_file():
+        log.info("nothing was saved, so nothing is tested")
+        return None
+    if cfg.test and trainer.is_global_zero:
+        finish(cfg, folder, trainer, task, data, saved, time.perf_counter() - started)
+    return saved.best_score
+
+
+def quiet_libraries() -> None:
+    """Keep Lightning's notes about itself out of the way; warnings stay."""
+    import warnings
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Batches come from memory: workers would only copy them.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # Resuming writes into the run's own folder on purpose.
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    # Looks at the loss are as far apart as the user says.
+    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """Threads, and a GPU where one is asked for. Raises InputError."""
+    import torch
+
+    require(is_count(cfg.seed) and cfg.seed >= 0, f"seed={cfg.seed}: a whole number, 0 or more")
+    if cfg.threads is not None:
+        require(is_count(cfg.threads) and cfg.threads >= 1, f"threads={cfg.threads}: at least 1, or null")
+        torch.set_num_threads(cfg.threads)
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
+        raise InputError(
+            f"trainer.accelerator={cfg.trainer.accelerator}, but torch finds no GPU here: "
+            "give trainer.accelerator=auto or trainer.accelerator=cpu"
+        )
+
+
+def summary(cfg: DictConfig, data, model, trainer) -> str:
+    """What is about to be trained, on what, where."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    device = trainer.strategy.root_device
+    return (
+        f"{type(model).__name__}, {count:,} parameters, on {device}; data={data.name}: {len(data.train_set):,} images to "
+        f"train, {len(data.val_set):,} to validate; seed {cfg.seed}"
+    )
+
+
+def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: float) -> None:
+    """Test the best epoch once; write results.json, the pictures and the dashboard's last entries."""
+    from src.checkpoint import load_model
+    from src.evaluation import measure, predict, table, write_json
+
+    path = saved.best if saved.best.is_file() else saved.last
+    net = load_model(path)
+    logits, labels = predict(net, data.test_dataloader(), str(trainer.strategy.root_device))
+    test = measure(logits, labels, net.facts.class_names)
+    results = {
+        "test": test,
+        "best_epoch": net.epoch,
+        "monitor": saved.monitor,
+        "best_score": saved.best_score,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": round(seconds, 2),
+        "parameters": sum(parameter.numel() for parameter in net.model.parameters()),
+        "seed": cfg.seed,
+        "checkpoint": {"file": str(path.relative_to(folder)), "sha256": net.digest},
+        "versions": versions(),
+    }
+    write_json(folder / "results.json", results)
+    scalars = {f"test/{name}": value for name, value in test.items() if isinstance(value, float)}
+    for logger in trainer.loggers:
+        logger.log_metrics({**scalars, "epoch": net.epoch - 1}, step=trainer.global_step - 1)
+    if cfg.figures:
+        from src.insight.dashboard import write_run
+        from src.insight.figures import write_evaluation
+
+        figures = write_evaluation(
+            folder / "figures", data.test_set.images, labels, logits, test, net.facts.class_names
+        )
+        write_run(trainer.loggers, task, plain(cfg), figures, {"val_acc": saved.best_score, "test_acc": test["acc"]})
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    log.info("\ntest split, weights of epoch %d (best %s):\n%s", net.epoch, saved.monitor, table(test))
+    log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
+
+
+def next_steps(folder: Path, loggers: list, seconds: float) -> str:
+    """What is where, and what to type next."""
+    run = shown(folder)
+    lines = [f"{seconds:.1f} s; everything is in {run}"]
+    if loggers:
+        lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir outputs")
+    lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
+    return "\n".join(lines)
+
+
+def shown(path: Path) -> str:
+    """A path as a user would type it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")}
+
+
+if __name__ == "__main__":
+    main()
