@@ -103,7 +103,7 @@ class Checkpoints(Checkpoint):
         if trainer.fast_dev_run:
             return
         metrics = trainer.callback_metrics
-        score = float(metrics[self.monitor]) if self.monitor in metrics else None
+        score = round(float(metrics[self.monitor]), 7) if self.monitor in metrics else None
         require(
             score is not None or not any(name.startswith("val/") for name in metrics),
             f"callbacks.checkpoints.monitor={self.monitor} is not measured; there are {', '.join(sorted(metrics))}",

@@ -61,13 +61,12 @@ def read_checkpoint(path: Path | str) -> dict:
     comment = content[-COMMENT:]
     if not content.startswith(b"PK") or not comment.startswith(MARK):
         raise InputError(
-            f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: it does not end in a digest"
+            f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: "
+            "it does not end in a digest"
         )
     digest = hashlib.sha256(memoryview(content)[: -COMMENT - 2]).hexdigest()
     if comment != MARK + digest.encode():
-        raise InputError(
-            f"ckpt={path} is damaged: SHA-256 {digest[:12]}…, written was {comment[len(MARK) :][:12].decode('ascii', 'replace')}…"
-        )
+        raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what weights_only refuses
@@ -169,5 +168,5 @@ def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", k
         inside = [path / "checkpoints" / name, path / name]
         path = next((file for file in inside if file.is_file()), inside[0])
     if not path.is_file():
-        raise InputError(f"{key}={given}: there is no {path}")
+        raise InputError(f"{key}={given}: there is no file {path}")
     return path

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from src.data.fetch import write_bytes
-from src.metrics import make_confusion, make_metrics
+from src.metrics import make_metrics
 
 Z95 = 1.959963984540054
 
@@ -41,9 +42,9 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dic
     """
     classes = len(class_names)
     probs = logits.softmax(1)
-    metrics = make_metrics(classes)
+    metrics = make_metrics(classes, sync_on_compute=False)  # everything is here, on every process
     metrics.update(probs, labels)
-    confusion = make_confusion(classes)(probs, labels)
+    confusion = multiclass_confusion_matrix(probs, labels, classes, validate_args=False)
     counts, right = confusion.sum(1).tolist(), confusion.diag().tolist()
     return {
         "images": len(labels),

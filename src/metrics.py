@@ -4,7 +4,6 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassPrecision,
     MulticlassRecall,
@@ -13,13 +12,14 @@ from torchmetrics.classification import (
 CALIBRATION_BINS = 15
 
 
-def make_metrics(num_classes: int, prefix: str = "") -> MetricCollection:
+def make_metrics(num_classes: int, prefix: str = "", **options) -> MetricCollection:
     """The figures of every evaluation, for probabilities (B, K) and labels (B,).
 
     acc: share of right answers. precision, recall, f1: means over classes (macro). top2: share whose class is among
     the two likeliest (with three classes or more). ece: expected calibration error over 15 bins (Guo et al. 2017).
+    options: of every torchmetrics metric.
     """
-    plain = {"num_classes": num_classes, "validate_args": False}
+    plain = {"num_classes": num_classes, "validate_args": False, **options}
     metrics = {
         "acc": MulticlassAccuracy(average="micro", **plain),
         "precision": MulticlassPrecision(average="macro", **plain),
@@ -30,11 +30,6 @@ def make_metrics(num_classes: int, prefix: str = "") -> MetricCollection:
     if num_classes > 2:
         metrics["top2"] = MulticlassAccuracy(average="micro", top_k=2, **plain)
     return MetricCollection(metrics, prefix=prefix)
-
-
-def make_confusion(num_classes: int) -> MulticlassConfusionMatrix:
-    """Counts (K, K): rows are true classes, columns predicted ones."""
-    return MulticlassConfusionMatrix(num_classes, validate_args=False)
 
 
 def make_accuracy(num_classes: int) -> MulticlassAccuracy:

@@ -21,7 +21,9 @@ from src.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+HYDRA_ADVICE = ("To append to your config", "full_key:", "object_type=", "See https://hydra.cc")
 log = logging.getLogger(__name__)
+logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
 
 
 class Stop(BaseException):
@@ -58,6 +60,8 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
                 _fail(str(stop), stop.status)
             except KeyboardInterrupt:
                 _fail("interrupted", 130)
+            except BrokenPipeError:  # the reader (| head) has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             except Exception as error:
                 if verbose:
                     raise
@@ -106,6 +110,11 @@ def output_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def shown(path: Path) -> str:
+    """A path as a user would type it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def build(node: DictConfig | None, key: str, *args, **kwargs):
     """The object that a config node describes; None for no node. The only caller of Hydra's instantiate.
 
@@ -139,18 +148,9 @@ def explain(error: BaseException) -> str:
         return unknown or _line(error)
     if isinstance(error, OmegaConfBaseException):
         return _line(error)
-    name = type(error).__name__
-    hint = (
-        f"the traceback is in {_log_file()}" if HydraConfig.initialized() else "HYDRA_FULL_ERROR=1 shows the traceback"
-    )
-    return f"{name}: {_line(error)} ({hint})"
-
-
-def _log_file() -> str:
-    return next(
-        (h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)),
-        str(output_folder()),
-    )
+    file = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), None)
+    hint = f"the traceback is in {shown(Path(file))}" if file else "HYDRA_FULL_ERROR=1 shows the traceback"
+    return f"{type(error).__name__}: {_line(error)} ({hint})"
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str | None:
@@ -165,10 +165,7 @@ def _unknown_key(error: OmegaConfBaseException) -> str | None:
 
 def _line(error: BaseException) -> str:
     """An error's message on one line, without Hydra's advice to append with +."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    kept = [
-        line
-        for line in lines
-        if line and not line.startswith(("To append to your config", "full_key:", "object_type="))
-    ]
+    text = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(HYDRA_ADVICE)]
     return " ".join(kept) or type(error).__name__

@@ -18,7 +18,7 @@ from src.metrics import make_accuracy, make_metrics
 from src.optimizers import constant, parameter_groups
 
 
-class Diverged(InputError):
+class DivergedError(InputError):
     """The loss is no finite number any more."""
 
 
@@ -121,7 +121,7 @@ class Classifier(LightningModule):
         total = float((torch.stack(losses).float().cpu() * sizes).sum())
         if not math.isfinite(total):
             lr = self.optimizers().param_groups[0]["lr"]
-            raise Diverged(
+            raise DivergedError(
                 f"the loss is {total} in epoch {self.current_epoch + 1}, step {self.global_step:,}: lower optimizer.lr "
                 f"({lr:.3g} now), or clip gradients with trainer.gradient_clip_val=1"
             )
@@ -181,11 +181,17 @@ class Classifier(LightningModule):
         self.shown |= {name: float(value) for name, value in values.items()}
 
     def configure_optimizers(self) -> dict:
-        decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
-        require(is_number(decay) and decay >= 0, f"optimizer.weight_decay={decay}: 0 or more")
+        options = getattr(self.make_optimizer, "keywords", {})  # of a partial, as Hydra makes it
+        for key in ("lr", "weight_decay"):
+            value = options.get(key, 0.0)
+            require(is_number(value) and value >= 0, f"optimizer.{key}={value}: a number, 0 or more")
+        decay = options.get("weight_decay", 0.0)
         groups = parameter_groups(self.model, decay)
         require(bool(groups), "the model has no trainable parameter")
-        optimizer = self.make_optimizer(groups)
+        try:
+            optimizer = self.make_optimizer(groups)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"optimizer: {error}") from None
         steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(steps))}

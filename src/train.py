@@ -1,7 +1,6 @@
 """Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
 
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.errors import InputError, is_count, require
-from src.run import ROOT, Stop, build, command, output_folder, plain
+from src.run import ROOT, Stop, build, command, output_folder, plain, shown
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +106,10 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # Resuming writes into the run's own folder on purpose.
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    # A deprecation inside Lightning's own pytree helper.
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+    # Metrics are torchmetrics objects or sums that every process has already.
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
     # Looks at the loss are as far apart as the user says.
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
 
@@ -119,6 +122,11 @@ def check_machine(cfg: DictConfig) -> None:
     if cfg.threads is not None:
         require(is_count(cfg.threads) and cfg.threads >= 1, f"threads={cfg.threads}: at least 1, or null")
         torch.set_num_threads(cfg.threads)
+    epochs = cfg.trainer.max_epochs
+    require(
+        epochs is None or (is_count(epochs) and (epochs >= 1 or epochs == -1)),
+        f"trainer.max_epochs={epochs}: at least 1",
+    )
     if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
         raise InputError(
             f"trainer.accelerator={cfg.trainer.accelerator}, but torch finds no GPU here: "
@@ -131,8 +139,8 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
     count = sum(parameter.numel() for parameter in model.parameters())
     device = trainer.strategy.root_device
     return (
-        f"{type(model).__name__}, {count:,} parameters, on {device}; data={data.name}: {len(data.train_set):,} images to "
-        f"train, {len(data.val_set):,} to validate; seed {cfg.seed}"
+        f"{type(model).__name__}, {count:,} parameters, on {device}; data={data.name}: "
+        f"{len(data.train_set):,} images to train, {len(data.val_set):,} to validate; seed {cfg.seed}"
     )
 
 
@@ -166,9 +174,7 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: f
         from src.insight.dashboard import write_run
         from src.insight.figures import write_evaluation
 
-        figures = write_evaluation(
-            folder / "figures", data.test_set.images, labels, logits, test, net.facts.class_names
-        )
+        figures = write_evaluation(folder / "figures", data.test_set, labels, logits, test, net.facts.class_names)
         write_run(trainer.loggers, task, plain(cfg), figures, {"val_acc": saved.best_score, "test_acc": test["acc"]})
     for logger in trainer.loggers:
         logger.finalize("success")
@@ -184,11 +190,6 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
         lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir outputs")
     lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
     return "\n".join(lines)
-
-
-def shown(path: Path) -> str:
-    """A path as a user would type it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def versions() -> dict[str, str]:

@@ -92,7 +92,7 @@ class Elastic:
         batch, _, height, width = images.shape
         device = images.device
         grid = F.affine_grid(self.affine.matrices(images.shape, generator, device), images.shape, align_corners=False)
-        # A coarse field, one knot per sigma, interpolated bicubically, is as smooth as a Gaussian and ten times cheaper.
+        # A coarse field, a knot per sigma, interpolated bicubically: as smooth as a Gaussian, ten times cheaper.
         knots = [max(2, round(side / self.sigma_px)) for side in (height, width)]
         field = torch.randn(batch, 2, *knots, generator=generator, device=device)
         field = F.interpolate(field, (height, width), mode="bicubic", align_corners=True)

@@ -16,7 +16,7 @@ def mix_seed(*parts: int) -> int:
 
 
 class Batches(Dataset):
-    """Item `rows` (a vector of positions in `indices`) is a whole batch: images uint8 (B, C, H, W), labels int64 (B,)."""
+    """Item `rows`, a vector of positions in `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,)."""
 
     def __init__(self, images: Images, labels: Tensor, indices: Tensor):
         self.images, self.labels, self.indices = images, labels, indices
@@ -27,6 +27,10 @@ class Batches(Dataset):
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         chosen = self.indices[rows]
         return self.images[chosen], self.labels[chosen]
+
+    def relabelled(self, new_labels: list[int]) -> "Batches":
+        """The same images; label k becomes new_labels[k]."""
+        return Batches(self.images, torch.tensor(new_labels)[self.labels], self.indices)
 
 
 class BatchOrder:

@@ -37,8 +37,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def lock(path: Path) -> FileLock:
-    """A lock between processes for everything that writes into the folder of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A lock between processes for everything that writes into the folder of `path`.
+
+    Raises InputError if that folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / ".lock").touch()
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot be written ({error.strerror}): give another data.root") from None
     return FileLock(path.parent / ".lock")
 
 

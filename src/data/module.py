@@ -60,7 +60,7 @@ class ImageData(LightningDataModule):
         require(is_number(val) and val > 0, f"data.val={val}: a count, or a fraction above 0 and below 1")
         require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
         if folds is not None or fold is not None:
-            require(is_count(folds) and folds >= 2, f"data.folds={folds}: a whole number of at least 2")
+            require(is_count(folds) and folds >= 2, f"data.folds={folds} with data.fold={fold}: at least 2 folds")
             require(
                 is_count(fold) and 0 <= fold < folds, f"data.fold={fold}: with data.folds={folds}, 0 to {folds - 1}"
             )
@@ -136,15 +136,17 @@ class ImageData(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         order = BatchOrder(len(self.train_set), self.batch_size, self.seed, self._skip, rank, world)
         self._skip = 0
-        return self._loader(self.train_set, order)
+        return self.loader(self.train_set, order)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.val_set, BatchOrder(len(self.val_set), self.eval_batch_size, None))
+        return self.loader(self.val_set)
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader(self.test_set, BatchOrder(len(self.test_set), self.eval_batch_size, None))
+        return self.loader(self.test_set)
 
-    def _loader(self, batches: Batches, order: BatchOrder) -> DataLoader:
+    def loader(self, batches: Batches, order: BatchOrder | None = None) -> DataLoader:
+        """Raw batches of a split, in their own order for evaluation unless another is given."""
+        order = order or BatchOrder(len(batches), self.eval_batch_size, None)
         workers = 0 if isinstance(batches.images, Tensor) else self.num_workers
         # A sampler of whole batches and no batch size: the fetcher asks the data set for a batch as one item. Its own
         # generator keeps the workers' seeds from drawing on the global stream.

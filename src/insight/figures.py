@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.data.source import Images
+from src.data.batches import Batches
 from src.metrics import CALIBRATION_BINS
 
 RIGHT, WRONG, QUIET = "#1b7f5c", "#c2402f", "#8a8f98"
@@ -44,7 +44,7 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...], t
 
 
 def worst_mistakes(
-    images: Images, labels: Tensor, logits: Tensor, class_names: tuple[str, ...], count: int = 24, columns: int = 8
+    batches: Batches, labels: Tensor, logits: Tensor, class_names: tuple[str, ...], count: int = 24, columns: int = 8
 ) -> Figure:
     """The wrong answers given with most confidence: image, what was answered and how surely, what is true."""
     probs = logits.softmax(1)
@@ -58,7 +58,7 @@ def worst_mistakes(
     )
     for place, index in enumerate(chosen.tolist()):
         axes = figure.add_subplot(rows, columns, place + 1)
-        picture = images[torch.tensor([index])][0].permute(1, 2, 0).numpy()
+        picture = batches[torch.tensor([index])][0][0].permute(1, 2, 0).numpy()
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         answer, truth = class_names[answers[index]], class_names[labels[index]]
         axes.set_title(f"{answer}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
@@ -98,12 +98,12 @@ def reliability(logits: Tensor, labels: Tensor, ece: float) -> Figure:
 
 
 def write_evaluation(
-    folder: Path, images: Images, labels: Tensor, logits: Tensor, results: dict, class_names: tuple[str, ...]
+    folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, class_names: tuple[str, ...]
 ) -> dict[str, Figure]:
     """The three pictures of an evaluation, written as PNG into `folder` and returned by name."""
     figures = {
         "confusion_matrix": confusion_matrix(results["confusion"], class_names),
-        "worst_mistakes": worst_mistakes(images, labels, logits, class_names),
+        "worst_mistakes": worst_mistakes(batches, labels, logits, class_names),
         "reliability": reliability(logits, labels, results["ece"]),
     }
     folder.mkdir(parents=True, exist_ok=True)
