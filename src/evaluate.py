@@ -5,7 +5,7 @@ import logging
 from omegaconf import DictConfig
 
 from src.errors import InputError, require
-from src.run import ROOT, build, command, output_folder, plain, shown
+from src.run import ROOT, build, command, output_folder, plain, shown, tune_process
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> float:
     from src.evaluation import measure, predict, table, write_json
 
     require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
+    tune_process()
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     net = load_model(path)
     data = build_data(cfg, net.config["data"])

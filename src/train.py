@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.errors import InputError, is_count, require
-from src.run import ROOT, Stop, build, command, output_folder, plain, shown
+from src.run import ROOT, Stop, build, command, output_folder, plain, shown, tune_process
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,13 @@ def main(cfg: DictConfig) -> float | None:
     import torch
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from src.callbacks import Checkpoints, Progress
+    from src.callbacks import Checkpoints, Progress, Unprofiled
     from src.checkpoint import CheckpointFiles
     from src.task import Classifier
 
     folder, started = output_folder(), time.perf_counter()
     quiet_libraries()
+    tune_process()
     check_machine(cfg)
     torch.manual_seed(cfg.seed)
 
@@ -77,6 +78,7 @@ def main(cfg: DictConfig) -> float | None:
         logger=loggers or False,
         plugins=[CheckpointFiles()],
         default_root_dir=str(folder),
+        profiler=cfg.trainer.profiler or Unprofiled(),
     )
     log.info("%s", summary(cfg, data, model, trainer))
 

@@ -54,16 +54,16 @@ def read_picture(path: Path, size: int, channels: int) -> Tensor:
 
 
 class Pictures:
-    """Pictures on disk that look like a (N, C, H, W) uint8 tensor indexed by rows; decoded at each access."""
+    """Pictures on disk behind the face of a (N, C, H, W) uint8 tensor; decoded at each access."""
 
     def __init__(self, paths: Sequence[Path], size: int, channels: int):
         self.paths, self.shape = list(paths), (len(paths), channels, size, size)
 
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return torch.stack([self._read(index) for index in indices.tolist()])
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        return torch.stack([self._read(row) for row in index.tolist()])
 
-    def _read(self, index: int) -> Tensor:
-        return read_picture(self.paths[index], self.shape[2], self.shape[1])
+    def _read(self, row: int) -> Tensor:
+        return read_picture(self.paths[row], self.shape[2], self.shape[1])
 
     def select(self, rows: Tensor) -> "Pictures":
         return Pictures([self.paths[row] for row in rows.tolist()], self.shape[2], self.shape[1])

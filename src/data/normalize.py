@@ -39,7 +39,7 @@ def channel_statistics(images: Images, rows: Tensor) -> tuple[tuple[float, ...],
     channels = images.shape[1]
     total, squares = torch.zeros(channels, dtype=torch.double), torch.zeros(channels, dtype=torch.double)
     for some in rows.split(CHUNK):
-        values = images[some].transpose(0, 1).reshape(channels, -1).float()
+        values = images.index_select(0, some).transpose(0, 1).reshape(channels, -1).float()
         total += values.sum(1, dtype=torch.double)
         squares += (values * values).sum(1, dtype=torch.double)
     count = len(rows) * images.shape[2] * images.shape[3]

@@ -8,11 +8,13 @@ from torch import Tensor
 
 
 class Images(Protocol):
-    """A (N, C, H, W) uint8 tensor, or pictures decoded when they are asked for."""
+    """A (N, C, H, W) uint8 tensor, or pictures that are decoded when they are asked for."""
 
     shape: tuple[int, ...]
 
-    def __getitem__(self, indices: Tensor) -> Tensor: ...
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The images at `index` (int64, 1-D) of dimension 0."""
+        ...
 
 
 class Split(NamedTuple):
