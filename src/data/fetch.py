@@ -63,7 +63,8 @@ def fetch(urls: Sequence[str], path: Path, md5: str) -> None:
             try:
                 got = _download(url, path, md5)
             except (OSError, ValueError) as error:  # URLError, timeouts, resets, a full disk, a malformed address
-                got = getattr(error, "reason", None) or error
+                named = isinstance(error, urllib.error.HTTPError) or not hasattr(error, "reason")
+                got = str(error if named else error.reason)
             if got is None:
                 return
             time.sleep(0.2 * attempt)

@@ -112,10 +112,14 @@ def folder(
     return Source(names, lambda: read("train"), lambda: read("test"))
 
 
+def _folders(base: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+
+
 def _class_names(base: Path) -> tuple[str, ...]:
     if not base.is_dir():
         raise InputError(f"data.root={base} is no folder: give the folder that holds one folder of pictures per class")
-    names = tuple(sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    names = _folders(base)
     if len(names) < 2:
         raise InputError(
             f"data.root={base} holds {len(names)} class folder{'s' * (len(names) != 1)}: a classifier needs at least 2"
@@ -126,7 +130,7 @@ def _class_names(base: Path) -> tuple[str, ...]:
 def _listing(base: Path, names: tuple[str, ...], size: int, channels: int) -> tuple[Pictures, Tensor]:
     if not base.is_dir():
         raise InputError(f"{base} is missing: beside train/ there must be test/ with the same class folders")
-    strangers = set(_class_names(base)) - set(names)
+    strangers = set(_folders(base)) - set(names)
     if strangers:
         raise InputError(f"{base} has classes that train does not have: {', '.join(sorted(strangers))}")
     paths, labels = [], []
