@@ -131,7 +131,7 @@ class Checkpoints(Checkpoint):
     def _save_last(self, trainer: Trainer, task: LightningModule) -> bool:
         if not all(bool(p.isfinite().all()) for p in task.parameters()):
             return False
-        trainer.save_checkpoint(self.last)
+        trainer.save_checkpoint(self.last, weights_only=False)  # with the optimizer, to go on from
         self._saved_step = trainer.global_step
         return True
 

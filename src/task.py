@@ -76,6 +76,9 @@ class Classifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
 
+    def on_train_start(self) -> None:
+        self.on_train_epoch_start()  # not called in a run that is resumed within an epoch
+
     def on_train_epoch_start(self) -> None:
         self._epoch_seed = mix_seed(self.seed, self.current_epoch, self.global_rank)
         self._loss_sum, self._image_count = 0.0, 0

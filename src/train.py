@@ -112,6 +112,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
     # Metrics are torchmetrics objects or sums that every process has already.
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
+    # The data module leaves out the batches that are done.
+    warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
     # Looks at the loss are as far apart as the user says.
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
 

@@ -1,0 +1,329 @@
+"""Training in process: what is learnt, saved, resumed; files that are right or refused."""
+
+import csv
+import io
+import math
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from src.callbacks import EMA, Checkpoints, Unprofiled
+from src.checkpoint import (
+    CheckpointFiles,
+    copy_checkpoint,
+    find_checkpoint,
+    load_model,
+    read_checkpoint,
+    write_checkpoint,
+)
+from src.data.augment import Affine
+from src.data.module import ImageData
+from src.errors import InputError
+from src.evaluation import measure, predict, wilson
+from src.loggers import EpochTable
+from src.models.lenet import LeNet
+from src.optimizers import onecycle
+from src.task import Classifier, DivergedError
+
+OPTIONS = {"_target_": "src.models.lenet.LeNet", "dropout": 0.2, "batch_norm": True}
+
+
+class Stop(Callback):
+    """Interrupts as Ctrl-C does, before a step or within validation."""
+
+    def __init__(self, epoch: int, batch: int | None):
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        if trainer.current_epoch == self.epoch and batch_idx == self.batch:
+            raise KeyboardInterrupt
+
+    def on_validation_batch_start(self, trainer, *args):
+        if trainer.current_epoch == self.epoch and self.batch is None:
+            raise KeyboardInterrupt
+
+
+def make_data(root: Path, **options) -> ImageData:
+    data = ImageData("kmnist", root=str(root), download=False, val=50, batch_size=16, augment=Affine(), **options)
+    data.setup()
+    return data
+
+
+def make_task(data: ImageData, **options) -> Classifier:
+    torch.manual_seed(0)
+    model = LeNet(data.facts.shape, data.facts.num_classes, dropout=0.2, batch_norm=True)
+    settings = {
+        "optimizer": lambda groups: torch.optim.AdamW(groups, lr=3e-3),
+        "scheduler": onecycle,
+        "mixup": 0.2,
+        "cutmix": 0.5,
+        "config": {"model": OPTIONS, "data": {}},
+    }
+    return Classifier(model, data.facts, **{**settings, **options})
+
+
+def run(root: Path, folder: Path, epochs: int = 3, callbacks=(), resume=None, ema=True, **options) -> Classifier:
+    data = make_data(root)
+    task = make_task(data, **options)
+    own = [*callbacks, Checkpoints(str(folder / "checkpoints"))] + ([EMA(decay=0.9)] if ema else [])
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=own,
+        logger=EpochTable(str(folder / "metrics.csv")),
+        plugins=[CheckpointFiles()],
+        profiler=Unprofiled(),
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=4,
+        default_root_dir=str(folder),
+    )
+    trainer.fit(task, data, ckpt_path=resume)
+    return task
+
+
+def weights(path: Path) -> dict:
+    checkpoint = read_checkpoint(path)
+    return {**checkpoint["state_dict"], **{f"raw.{k}": v for k, v in checkpoint.get("current_model_state", {}).items()}}
+
+
+def assert_equal(ours: dict, theirs: dict) -> None:
+    assert ours.keys() == theirs.keys()
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+
+
+@pytest.fixture(scope="module")
+def whole(data_root, tmp_path_factory) -> Path:
+    """The folder of an uninterrupted run of three epochs."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(data_root, folder)
+    return folder
+
+
+def test_the_same_seed_gives_the_same_weights(whole, data_root, tmp_path):
+    run(data_root, tmp_path)
+    assert_equal(weights(tmp_path / "checkpoints/last.ckpt"), weights(whole / "checkpoints/last.ckpt"))
+    run(data_root, tmp_path / "other", seed=1)
+    other = weights(tmp_path / "other/checkpoints/last.ckpt")
+    assert any(not torch.equal(value, other[key]) for key, value in weights(whole / "checkpoints/last.ckpt").items())
+
+
+@pytest.mark.parametrize("ema", [True, False])
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 0), (1, 5), (0, 3), (2, None), (1, 9)])
+def test_an_interrupted_and_resumed_run_ends_bit_equal(data_root, tmp_path, epoch, batch, ema):
+    run(data_root, tmp_path / "a", ema=ema)
+    with pytest.raises(SystemExit):
+        run(data_root, tmp_path / "b", callbacks=[Stop(epoch, batch)], ema=ema)
+    last = tmp_path / "b/checkpoints/last.ckpt"
+    run(data_root, tmp_path / "b", resume=str(last), ema=ema)
+    assert_equal(weights(last), weights(tmp_path / "a/checkpoints/last.ckpt"))
+    if batch is not None:  # metrics of an epoch that was cut within validation are measured afresh
+        ours, theirs = read_checkpoint(last), read_checkpoint(tmp_path / "a/checkpoints/last.ckpt")
+        assert ours["callbacks"]["checkpoints"] == theirs["callbacks"]["checkpoints"]
+        assert ours["lr_schedulers"] == theirs["lr_schedulers"]
+
+
+def test_more_epochs_can_be_added(whole, data_root, tmp_path):
+    copy_checkpoint_tree(whole, tmp_path)
+    run(data_root, tmp_path, epochs=5, resume=str(tmp_path / "checkpoints/last.ckpt"))
+    assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 4
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
+
+
+def copy_checkpoint_tree(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def test_last_is_the_last_epoch_and_best_the_best(whole):
+    last, best = (read_checkpoint(whole / f"checkpoints/{name}.ckpt") for name in ("last", "best"))
+    assert last["epoch"] == 2
+    with (whole / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(row["val/acc"]) for row in rows]
+    assert best["callbacks"]["checkpoints"]["best_score"] == pytest.approx(max(scores), abs=1e-6)
+    assert best["epoch"] == scores.index(max(scores))
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_the_table_has_a_row_per_epoch_and_every_metric(whole):
+    with (whole / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    expected = {f"val/{name}" for name in ("acc", "precision", "recall", "f1", "top2", "ece", "loss")}
+    expected |= {"train/loss", "train/acc", "train/images_per_s", "train/lr", "epoch", "step"}
+    assert set(rows[0]) == expected
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+
+
+def test_it_learns(data_root, tmp_path):
+    run(data_root, tmp_path, epochs=12, ema=False, mixup=0.0, cutmix=0.0)
+    net = load_model(tmp_path / "checkpoints/best.ckpt")
+    data = make_data(data_root)
+    logits, labels = predict(net, data.test_dataloader())
+    assert measure(logits, labels, net.facts.class_names)["acc"] > 0.8
+
+
+def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
+    net = load_model(whole / "checkpoints/best.ckpt")
+    data = make_data(data_root)
+    logits, labels = predict(net, data.val_dataloader())
+    saved = read_checkpoint(whole / "checkpoints/best.ckpt")["callbacks"]["checkpoints"]["best_score"]
+    assert measure(logits, labels, net.facts.class_names)["acc"] == pytest.approx(saved, abs=1e-6)
+    assert not net.training
+    assert net.epoch == read_checkpoint(whole / "checkpoints/best.ckpt")["epoch"] + 1
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_weights(data_root, tmp_path):
+    run(data_root, tmp_path, epochs=1, ema=False)
+    before = (tmp_path / "checkpoints/last.ckpt").read_bytes()
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf).*epoch 2.*optimizer\.lr"):
+        run(
+            data_root,
+            tmp_path,
+            ema=False,
+            resume=str(tmp_path / "checkpoints/last.ckpt"),
+            callbacks=[Poison()],
+        )
+    assert (tmp_path / "checkpoints/last.ckpt").read_bytes() == before
+
+
+class Poison(Callback):
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        batch[0].fill_(float("nan"))
+
+
+def test_a_checkpoint_is_plain(whole):
+    path = whole / "checkpoints/best.ckpt"
+    assert torch.load(path, weights_only=True)["facts"]["class_names"][0] == "o"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.comment.startswith(b"sha256:")
+
+
+def test_any_flipped_byte_is_noticed(whole, tmp_path):
+    content = (whole / "checkpoints/best.ckpt").read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(len(content), (60,), generator=generator).tolist()
+    for place in [0, 3, len(content) - 1, len(content) - 70, len(content) - 74, *places]:
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        (tmp_path / "x.ckpt").write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            read_checkpoint(tmp_path / "x.ckpt")
+
+
+def pickled() -> bytes:
+    return pickle.dumps({"state_dict": {}})
+
+
+def zipped(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", pickled(), zipped({"state_dict": {}})])
+def test_foreign_files_are_refused_in_one_line(tmp_path, content):
+    (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(InputError, match=r"ckpt=.*x\.ckpt") as error:
+        read_checkpoint(tmp_path / "x.ckpt")
+    assert "\n" not in str(error.value)
+
+
+def test_truncated_missing_and_remote_files_are_refused(whole, tmp_path):
+    content = (whole / "checkpoints/best.ckpt").read_bytes()
+    (tmp_path / "x.ckpt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        read_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_checkpoint(tmp_path / "nowhere.ckpt")
+    with pytest.raises(InputError, match="addresses"):
+        read_checkpoint("https://example.org/x.ckpt")
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("pwned"),))
+
+
+def test_code_in_a_checkpoint_is_not_run(whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = torch.load(whole / "checkpoints/best.ckpt", weights_only=True)
+    write_checkpoint({**checkpoint, "extra": Evil()}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="more than tensors"):
+        read_checkpoint(tmp_path / "x.ckpt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("os.system", "only networks"),
+        ("src.data.fetch.fetch", "only networks"),
+        ("src.models.layers.make_pooling", "cannot be built"),
+        ("src.models.nothing.Net", "cannot be built"),
+    ],
+)
+def test_a_checkpoint_never_chooses_what_runs(whole, tmp_path, target, message):
+    checkpoint = torch.load(whole / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["config"]["model"]["_target_"] = target
+    write_checkpoint(checkpoint, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path / "x.ckpt")
+
+
+def test_a_failed_write_keeps_the_old_checkpoint(whole, tmp_path):
+    path = tmp_path / "x.ckpt"
+    copy_checkpoint(whole / "checkpoints/best.ckpt", path)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        write_checkpoint({"a": lambda: None}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_checkpoints_are_found(whole, tmp_path):
+    assert find_checkpoint(str(whole), tmp_path).name == "best.ckpt"
+    assert find_checkpoint(str(whole), tmp_path, "last.ckpt").name == "last.ckpt"
+    assert find_checkpoint("newest", whole) == whole / "checkpoints/best.ckpt"
+    for given, message in (
+        ("newest", "no run"),
+        (str(tmp_path), "no file"),
+        (None, "missing"),
+        ("s3://x", "addresses"),
+    ):
+        with pytest.raises(InputError, match=message):
+            find_checkpoint(given, tmp_path)
+
+
+def test_wilson_is_the_published_interval():
+    low, high = wilson(81, 263)  # Newcombe 1998, table I
+    assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert wilson(0, 20)[0] == 0
+    assert wilson(20, 20)[1] == 1
+
+
+def test_measures_are_their_definitions():
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
+    labels = torch.tensor([0, 1, 1, 2])
+    results = measure(logits, labels, ("a", "b", "c"))
+    assert results["acc"] == 0.5
+    assert results["confusion"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
+    assert results["precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert results["recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert results["f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert results["top2"] == 1.0
+    assert results["per_class"]["b"] == {"acc": 0.5, "images": 2}
+    confidence = logits.softmax(1).max(1).values
+    bins = [int(c * 15) for c in confidence]
+    right = [1.0, 1.0, 0.0, 0.0]
+    ece = sum(abs(sum(right[i] - float(confidence[i]) for i in range(4) if bins[i] == b)) for b in set(bins)) / 4
+    assert results["ece"] == pytest.approx(ece, abs=1e-6)
