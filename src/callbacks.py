@@ -67,10 +67,13 @@ class Progress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         self._close()
-        parts = [
-            f"{name} {task.shown[name]:.4f}" for name in ("train/loss", "train/acc", "val/acc") if name in task.shown
-        ]
-        log.info("%s  %s  %s images/s", _epoch(trainer), "  ".join(parts), f"{task.shown['train/images_per_s']:,.0f}")
+        task.close_epoch()  # before its own hook where an epoch ended early
+        names = ("train/loss", "train/acc", "val/acc")
+        parts = [f"{name} {task.shown[name]:.4f}" for name in names if name in task.shown]
+        if parts:
+            log.info(
+                "%s  %s  %s images/s", _epoch(trainer), "  ".join(parts), f"{task.shown['train/images_per_s']:,.0f}"
+            )
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         self._close()

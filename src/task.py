@@ -104,20 +104,31 @@ class Classifier(LightningModule):
     training_step.__signature__ = inspect.signature(training_step)
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        last = self.trainer.is_last_batch
-        if last or (batch_idx + 1) % self.log_every == 0:
+        if self.trainer.is_last_batch:
+            self.close_epoch()
+        elif (batch_idx + 1) % self.log_every == 0:
             self._read_losses()
-        if last:
-            seconds = time.perf_counter() - self._started
-            self.train_acc.update(torch.cat(self._answers), torch.cat(self._labels))
-            summary = {
-                "train/loss": self._loss_sum / self._image_count,
-                "train/acc": float(self.train_acc.compute()),
-                "train/images_per_s": self._image_count / seconds,
-                "train/lr": self._lr,
-            }
-            self.shown |= summary
-            self.log_dict(summary, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
+
+    def on_train_epoch_end(self) -> None:
+        self.close_epoch()  # where max_steps or max_time ended it early
+
+    def close_epoch(self) -> None:
+        """Sum the epoch up in `shown` and in the log; does nothing a second time, or where no step was made."""
+        if self._unread:
+            self._read_losses()
+        if not self._answers:
+            return
+        self.train_acc.update(torch.cat(self._answers), torch.cat(self._labels))
+        self._answers.clear()
+        self._labels.clear()
+        summary = {
+            "train/loss": self._loss_sum / self._image_count,
+            "train/acc": float(self.train_acc.compute()),
+            "train/images_per_s": self.shown["train/images_per_s"],
+            "train/lr": self._lr,
+        }
+        self.shown |= summary
+        self.log_dict(summary, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def _read_losses(self) -> None:
         """Add up what the last steps left on the device; stop if it is not finite."""

@@ -197,6 +197,7 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
 
 
 def versions() -> dict[str, str]:
+    """The libraries that results depend on."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")}

@@ -116,7 +116,7 @@ def test_a_started_order_leaves_out_what_was_done_once():
 def test_processes_share_the_images_out(world):
     parts = [torch.cat(list(BatchOrder(101, 10, 0, rank=rank, world=world))).tolist() for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
-    assert set(sum(parts, [])) == set(range(101))
+    assert {row for part in parts for row in part} == set(range(101))
     assert sum(map(len, parts)) - 101 < world
 
 
@@ -140,7 +140,7 @@ def test_mixed_seeds_differ():
         ({"shots": 0}, "shots=0"),
         ({"shots": 100}, "shots=100.*class"),
         ({"fraction": 0}, "fraction=0"),
-        ({"fraction": 1.5}, "fraction=1.5"),
+        ({"fraction": 1.5}, r"fraction=1\.5"),
         ({"folds": 1, "fold": 0}, "folds=1"),
         ({"folds": 5}, "fold=None.*0 to 4"),
         ({"folds": 5, "fold": 5}, "fold=5.*0 to 4"),
@@ -158,7 +158,7 @@ def test_nonsense_is_one_line_that_names_the_key(data_root, given, message):
 
 
 def test_an_unknown_data_set_lists_the_known():
-    with pytest.raises(InputError, match="imagenet.*mnist.*folder"):
+    with pytest.raises(InputError, match=r"imagenet.*mnist.*folder"):
         ImageData("imagenet")
 
 

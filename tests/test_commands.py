@@ -1,0 +1,270 @@
+"""Commands as a user types them: exit codes, messages, the files they leave."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.checkpoint import load_model, read_checkpoint
+from src.run import ROOT
+
+pytestmark = pytest.mark.slow
+QUICK = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
+RUN_FILES = {
+    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
+    "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    "figures/confusion_matrix.png", "figures/reliability.png", "figures/worst_mistakes.png",
+    "metrics.csv", "results.json", "status.json", "train.log",
+}  # fmt: skip
+
+
+def start(*words: str, **options) -> subprocess.Popen:
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+    env.pop("HYDRA_FULL_ERROR", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def run(*words: str) -> subprocess.CompletedProcess:
+    process = start(*words)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def train(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    return run("src.train", *QUICK, f"hydra.run.dir={folder}", *words)
+
+
+def files(folder: Path) -> set[str]:
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith("events.out")}
+
+
+def weights(path: Path) -> dict:
+    return read_checkpoint(path)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a finished run of three epochs, with dropout and augmentation."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    done = train(folder, "trainer.max_epochs=3", "model.dropout=0.2", "augment=affine")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_train_leaves_its_files_and_says_what_it_did(trained, tmp_path):
+    done = train(tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert files(tmp_path / "run") == RUN_FILES | {"hparams.yaml"}
+    assert "epoch 2/2" in done.stdout
+    assert "accuracy" in done.stdout
+    assert "python -m src.evaluate ckpt=" in done.stdout
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "finished"
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    low, high = results["test"]["acc_ci95"]
+    assert low < results["test"]["acc"] < high
+    assert results["test"]["images"] == 360
+    assert results["parameters"] == 61_706
+
+
+def test_tensorboard_has_every_tab_filled(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()
+    curves = {
+        "train/loss",
+        "train/acc",
+        "train/lr",
+        "train/images_per_s",
+        "val/acc",
+        "val/loss",
+        "test/acc",
+        "final/test_acc",
+    }
+    assert curves | {"final/test_acc"} <= set(tags["scalars"])
+    assert set(tags["images"]) == {"test/confusion_matrix", "test/worst_mistakes", "test/reliability"}
+    assert tags["graph"]
+    assert "config/text_summary" in tags["tensors"]
+    assert not any(scalar.value == -1 for scalar in events.Scalars("final/test_acc"))
+    results = json.loads((trained / "results.json").read_text())
+    assert events.Scalars("final/test_acc")[-1].value == pytest.approx(results["test"]["acc"])
+
+
+def test_evaluate_repeats_the_test_of_training(trained, tmp_path):
+    done = run("src.evaluate", f"ckpt={trained}", f"hydra.run.dir={tmp_path}/e")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "e", trained))
+    assert {key: ours[key] for key in theirs["test"]} == theirs["test"]
+    assert files(tmp_path / "e") == {
+        ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "evaluate.log", "results.json", "status.json",
+        "figures/confusion_matrix.png", "figures/reliability.png", "figures/worst_mistakes.png",
+    }  # fmt: skip
+
+
+def test_evaluate_needs_only_the_file(trained, tmp_path):
+    (tmp_path / "alone.ckpt").write_bytes((trained / "checkpoints/best.ckpt").read_bytes())
+    done = run(
+        "src.evaluate", f"ckpt={tmp_path}/alone.ckpt", "split=val", "figures=false", f"hydra.run.dir={tmp_path}/e"
+    )
+    assert done.returncode == 0, done.stderr
+    best = read_checkpoint(trained / "checkpoints/best.ckpt")["callbacks"]["checkpoints"]["best_score"]
+    assert json.loads((tmp_path / "e/results.json").read_text())["acc"] == pytest.approx(best, abs=1e-6)
+
+
+def test_a_sweep_has_a_folder_per_job_and_one_failure_stops_no_other(tmp_path):
+    done = run("src.train", "-m", *QUICK, "figures=false", "optimizer.lr=1e-3,-1,3e-3", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 1
+    assert "optimizer.lr=-1: a number, 0 or more" in done.stderr
+    assert "Traceback" not in done.stderr
+    states = [json.loads((tmp_path / str(job) / "status.json").read_text())["state"] for job in range(3)]
+    assert states == ["finished", "failed", "finished"]
+    assert "Traceback" in (tmp_path / "1/train.log").read_text()
+
+
+def test_resuming_continues_in_place_and_ends_bit_equal(trained, tmp_path):
+    common = ["trainer.max_epochs=3", "model.dropout=0.2", "augment=affine"]
+    process = start("src.train", *QUICK, f"hydra.run.dir={tmp_path}/run", *common)
+    wait_for(tmp_path / "run/checkpoints/last.ckpt")
+    process.kill()
+    process.communicate()
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "running"
+    done = run("src.train", f"resume_from={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (weights(folder / "checkpoints/last.ckpt") for folder in (tmp_path / "run", trained))
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    assert files(tmp_path / "run") - {"hparams.yaml"} == RUN_FILES
+    results = [json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "run", trained)]
+    assert results[0]["test"] == results[1]["test"]
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not path.is_file():
+        assert time.monotonic() < until, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_a_checkpoint_and_the_resume_command(tmp_path, sent, status):
+    folder = tmp_path / "run"
+    process = start("src.train", *QUICK, "trainer.max_epochs=500", f"hydra.run.dir={folder}")
+    wait_for(folder / "checkpoints/last.ckpt")
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in out + err
+    assert f"python -m src.train resume_from={folder}" in err
+    assert load_model(folder / "checkpoints/last.ckpt").epoch >= 1
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    done = run("src.train", f"resume_from={folder}", "test=false", "trainer.max_time=00:00:00:01")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loss_that_is_not_finite_fails_and_keeps_the_last_finite_weights(tmp_path):
+    done = train(tmp_path / "run", "optimizer=sgd", "optimizer.lr=1e18", "scheduler=constant", "trainer.max_epochs=3")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the loss is")
+    assert len(done.stderr.strip().splitlines()) == 1
+    for path in (tmp_path / "run").rglob("*.ckpt"):
+        assert all(bool(value.isfinite().all()) for value in weights(path).values() if value.is_floating_point())
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["model=lenett"], ["lenett", "cnn", "lenet", "pretrained"]),
+        (["modle=lenet"], ["modle", "did you mean model"]),
+        (["trainer.precison=16-mixed"], ["trainer.precison", "did you mean precision"]),
+        (["optimizer.learning_rate=1"], ["optimizer.learning_rate", "lr"]),
+        (["data.batch_size=0"], ["data.batch_size=0"]),
+        (["optimizer.lr=-1"], ["optimizer.lr=-1"]),
+        (["optimizer.lr=fast"], ["optimizer.lr=fast"]),
+        (["data.shots=1000"], ["data.shots=1000", "class"]),
+        (["data.val=5000"], ["data.val=5000"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
+        (["trainer.max_epochs=ten"], ["trainer.max_epochs=ten"]),
+        (["data=folder"], ["data.root"]),
+        (["data=mnist", "data.root=nowhere", "data.download=false"], ["nowhere", "data.download=true"]),
+        (["resume_from=nowhere"], ["resume_from=nowhere"]),
+        (["callbacks.checkpoints.monitor=val/accuracy"], ["val/accuracy", "val/acc"]),
+        (["seed=-1"], ["seed=-1"]),
+        (["lenet"], ["lenet"]),
+        (["data.batch_size=[1"], ["[1"]),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, words, expected):
+    line = one_line(run("src.train", *QUICK, f"hydra.run.dir={tmp_path}", *words))
+    assert all(part in line for part in expected), line
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+def test_no_gpu_is_one_line(tmp_path):
+    line = one_line(run("src.train", "model=lenet", "trainer.accelerator=gpu", f"hydra.run.dir={tmp_path}"))
+    assert "trainer.accelerator=auto" in line
+    assert "trainer.accelerator=cpu" in line
+
+
+def test_bad_checkpoints_are_one_line(trained, tmp_path, data_root):
+    content = bytearray((trained / "checkpoints/best.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "damaged.ckpt").write_bytes(content)
+    (tmp_path / "pickled.ckpt").write_bytes(pickle.dumps({"state_dict": {}}))
+    for given, expected in [
+        ([f"ckpt={tmp_path}/damaged.ckpt"], "damaged"),
+        ([f"ckpt={tmp_path}/pickled.ckpt"], "no checkpoint"),
+        ([f"ckpt={tmp_path}/nowhere"], "nowhere"),
+        (["ckpt=https://example.org/x.ckpt"], "addresses"),
+        ([], "ckpt is missing"),
+        ([f"ckpt={trained}", "split=all"], "train, val, test"),
+        ([f"ckpt={trained}", "data=emnist", f"data.root={data_root}"], "does not know"),
+        ([f"ckpt={trained}", "device=tpu"], "device=tpu"),
+    ]:
+        assert expected in one_line(run("src.evaluate", *given, f"hydra.run.dir={tmp_path}/e"))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
+def test_help_answers_without_importing_torch(words, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "python -m src.train model=")
+    code = f"import sys; sys.argv[1:] = {words}; from src import train; train.main()\n"
+    code = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr)); {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "lenet" in done.stdout
+    assert done.stderr.strip() == "False"
+
+
+def test_lenet_reads_mnist_after_one_epoch(mnist_root, tmp_path):
+    done = run(
+        "src.train", f"data.root={mnist_root}", "trainer.max_epochs=1", "figures=false", f"hydra.run.dir={tmp_path}/run"
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["test"]["images"] == 10_000
+    assert results["test"]["acc"] > 0.97

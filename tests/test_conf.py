@@ -1,0 +1,187 @@
+"""Every option on disk is composed, instantiated and trained for a batch; every printed command composes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from lightning.pytorch import Trainer
+
+from src.callbacks import Unprofiled
+from src.checkpoint import CheckpointFiles
+from src.data.scans import USPS_FILES
+from src.run import CONF, ROOT, build, plain
+from src.task import Classifier
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+OPTIONS = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+ENTRIES = sorted(CONF.glob("*.yaml"))
+
+
+def composed(*overrides: str, entry: str = "train"):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(entry, list(overrides))
+
+
+def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: Path, request) -> list[str]:
+    """The overrides that make an option run on small files."""
+    given = [f"{group}={name}" if group != "callbacks" else f"callbacks=[{','.join(dict.fromkeys(['default', name]))}]"]
+    if group != "data":
+        given += ["data=kmnist"]
+    if (group, name) == ("data", "mnist"):
+        data_root = request.getfixturevalue("mnist_root")
+    root = picture_folder if (group, name) == ("data", "folder") else data_root
+    given += [f"data.root={root}", "data.download=false", "data.batch_size=16", f"output_dir={folder}"]
+    given += ["run_name=test", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
+    given += ["trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"]
+    if (group, name) not in [("data", "folder"), ("data", "mnist")]:
+        given += ["data.val=50"]
+    if group == "experiment":
+        given += [f"experiment={name}"]
+    if (group, name) == ("model", "pretrained"):
+        given += ["model.size=32"]
+    if (group, name) == ("logger", "wandb"):
+        pytest.importorskip("wandb", reason="the wandb extra is not installed")
+        given += ["logger.wandb.offline=true"]
+    return given
+
+
+@pytest.fixture
+def usps_files(tmp_path, monkeypatch):
+    """USPS in its real format, small."""
+    import bz2
+    import hashlib
+
+    folder = tmp_path / "USPS"
+    folder.mkdir()
+    for part, count in (("train", 100), ("test", 20)):
+        lines = [
+            f"{i % 10 + 1} " + " ".join(f"{j}:{1 if (j // 16) == i % 10 else -1}" for j in range(1, 257))
+            for i in range(count)
+        ]
+        content = bz2.compress("\n".join(lines).encode())
+        name = USPS_FILES[part][0]
+        (folder / name).write_bytes(content)
+        monkeypatch.setitem(USPS_FILES, part, (name, hashlib.md5(content).hexdigest()))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=[f"{group}={name}" for group, name in OPTIONS])
+def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp_path, request):
+    root = request.getfixturevalue("usps_files") if (group, name) == ("data", "usps") else data_root
+    cfg = composed(*small(group, name, root, picture_folder, tmp_path / "run", request))
+    data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
+    data.setup()
+    model = build(cfg.model, "model", shape=data.facts.shape, num_classes=data.facts.num_classes)
+    task = Classifier(
+        model,
+        data.facts,
+        optimizer=build(cfg.optimizer, "optimizer"),
+        scheduler=build(cfg.scheduler, "scheduler"),
+        loss=build(cfg.loss, "loss", class_counts=data.class_counts),
+        **plain(cfg.task),
+        config=plain(cfg),
+    )
+    before = [p.clone() for p in model.parameters()]
+    callbacks = [build(node, key) for key, node in cfg.callbacks.items() if key != "progress"]
+    loggers = [build(node, key) for key, node in cfg.logger.items() if node]
+    trainer: Trainer = build(
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[CheckpointFiles()],
+        default_root_dir=str(tmp_path),
+        profiler=Unprofiled(),
+    )
+    trainer.fit(task, data)
+    assert trainer.global_step == 2
+    assert 0 <= float(trainer.callback_metrics["val/acc"]) <= 1
+    assert any(not old.equal(new) for old, new in zip(before, model.parameters(), strict=True))
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
+
+
+def test_no_option_is_left_out():
+    assert len(OPTIONS) == len(list(CONF.glob("*/*.yaml"))) - len(list(CONF.glob("hydra/*.yaml")))
+    assert {
+        "data",
+        "augment",
+        "model",
+        "loss",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "callbacks",
+        "logger",
+        "experiment",
+    } <= set(GROUPS)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_config_says_what_it_is(path):
+    assert path.read_text().startswith("# "), "a first line that says what the option is"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for g in GROUPS if g not in ("experiment", "trainer", "logger") for p in sorted((CONF / g).glob("*.yaml"))],
+    ids=lambda path: str(path.relative_to(CONF)),
+)
+def test_every_knob_has_a_comment(path):
+    bare = []
+    for line in path.read_text().splitlines():
+        knob = re.match(r"\s*([a-z]\w*): *[^\s#].*?(#.*)?$", line)
+        if knob and not knob[2] and knob[1] not in ("name", "defaults", "folder", "batch_size", "val"):
+            bare.append(line)
+    written_above = {"scale", "shear_deg", "shift_px", "rotate_deg"} if path.stem == "elastic" else set()
+    assert [line for line in bare if line.split(":")[0].strip() not in written_above] == []
+
+
+def test_option_file_and_class_share_a_name():
+    for path in (CONF / "model").glob("*.yaml"):
+        target = yaml.safe_load(path.read_text())["_target_"]
+        module, _, name = target.rpartition(".")
+        assert module == f"src.models.{path.stem}"
+        assert name.lower() == path.stem.replace("_", "")
+
+
+def test_every_flag_of_the_trainer_is_a_key():
+    import inspect
+
+    ours = set(yaml.safe_load((CONF / "trainer/default.yaml").read_text())) - {"_target_"}
+    flags = set(inspect.signature(Trainer.__init__).parameters) - {
+        "self",
+        "logger",
+        "callbacks",
+        "plugins",
+        "default_root_dir",
+    }
+    assert ours == flags
+
+
+COMMAND = re.compile(r"python -m (src\.\w+|benchmarks\.\w+)([^`\n#]*)")
+
+
+def printed_commands() -> list[tuple[str, str, str]]:
+    files = [ROOT / "README.md", ROOT / "Makefile", *CONF.rglob("*.yaml"), *(ROOT / "notebooks").glob("*.ipynb")]
+    return [
+        (path.name, module, rest.replace("\\", " "))
+        for path in files
+        for module, rest in COMMAND.findall(path.read_text().replace("$(PY)", "python"))
+    ]
+
+
+@pytest.mark.parametrize(("where", "module", "rest"), printed_commands())
+def test_every_printed_command_composes(where, module, rest):
+    assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+    if module.startswith("benchmarks") or "[group=" in rest or "<" in rest:
+        return
+    words = shlex.split(rest)
+    overrides = [word for word in words if not word.startswith("-") and not word.startswith("resume_from=")]
+    if "-m" in words:  # a sweep: its first job
+        overrides = [re.sub(r"=([^\[,(]+),.*", r"=\1", word) for word in overrides]
+    assert composed(*overrides, entry=module.removeprefix("src."))
