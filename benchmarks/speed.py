@@ -7,37 +7,36 @@ network, tensors, optimizer, schedule, counters and validation, nothing else.
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from src.callbacks import Unprofiled
+from src.callbacks import Checkpoints, Progress, Unprofiled
 from src.checkpoint import CheckpointFiles
 from src.data.module import ImageData
 from src.models.lenet import LeNet
 from src.optimizers import onecycle, parameter_groups
-from src.run import CONF, build, plain, tune_process
+from src.run import CONF, ROOT, build, plain, tune_process
 from src.task import Classifier
+from src.train import quiet_libraries
 
 EPOCHS = 3
 
 
-class StopAtFirstStep(Callback):
-    """Ends the process after one step; a whole run's time is then the time to the first step."""
-
-    def on_train_batch_end(self, *args) -> None:
-        os._exit(0)
-
-
-class Timed(Classifier):
-    """A task that notes when its epochs begin."""
+class Marks:
+    """Notes when epochs begin and training ends."""
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -45,6 +44,13 @@ class Timed(Classifier):
 
     def on_train_end(self) -> None:
         self.marks.append(time.perf_counter())
+
+
+class Timed(Marks, Classifier):
+    """Our task, with marks."""
+
+    def on_train_start(self) -> None:
+        super(Marks, self).on_train_epoch_start()
 
 
 def ours(data: ImageData, batch_size: int) -> list[float]:
@@ -166,22 +172,207 @@ def epochs(data: ImageData, repeats: int) -> None:
             )
 
 
+def per_image(root: str, data: ImageData, train: bool = True) -> list[float]:
+    """Seconds of one epoch as tutorials write it: torchvision's data set, ToTensor, Normalize, DataLoader, batch 64.
+
+    On the training images of `data`, without any validation. train: False only iterates over the batches.
+    """
+    from torchvision import datasets, transforms
+
+    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    images = torch.utils.data.Subset(datasets.MNIST(root, train=True, transform=steps), data.train_set.indices.tolist())
+    loader = torch.utils.data.DataLoader(images, batch_size=64, shuffle=True)
+    model = LeNet(data.facts.shape, data.facts.num_classes)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    started = time.perf_counter()
+    for batch, labels in loader:
+        if train:
+            loss = nn.functional.cross_entropy(model(batch), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return [time.perf_counter() - started]
+
+
+def our_batches(data: ImageData) -> list[float]:
+    """Seconds to make every normalised batch of 64 of one epoch."""
+    data.batch_size = 64
+    started = time.perf_counter()
+    for images, _labels in data.train_dataloader():
+        data.normalize(images)
+    return [time.perf_counter() - started]
+
+
+def pipelines(root: str, data: ImageData, repeats: int) -> None:
+    seconds = compare(repeats, theirs=lambda: per_image(root, data), ours=lambda: ours(data, 64)[:1])
+    note = f"{statistics.median(seconds['theirs']):.1f} s over {statistics.median(seconds['ours']):.1f} s, n={repeats}"
+    row(
+        "epoch, batch 64: a per-image pipeline over ours",
+        f"{ratio(seconds, 'theirs', 'ours'):.2f}",
+        f"at least 2; {note}",
+    )
+    seconds = compare(repeats, theirs=lambda: per_image(root, data, train=False), ours=lambda: our_batches(data))
+    note = f"{statistics.median(seconds['theirs']):.1f} s over {statistics.median(seconds['ours']):.3f} s, n={repeats}"
+    row(
+        "data path alone, batch 64: per image over ours",
+        f"{ratio(seconds, 'theirs', 'ours'):.0f}",
+        f"at least 30; {note}",
+    )
+
+
+class OneWeight(nn.Module):
+    """Costs next to nothing, so that what is around it shows."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, images):
+        return self.weight.expand(len(images), -1)
+
+
+class Plain(Marks, LightningModule):
+    """The least that Lightning trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = OneWeight()
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        return nn.functional.cross_entropy(self.model(images.float()), labels)
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-3, fused=True)
+
+
+def step_costs(root: str, repeats: int) -> None:
+    """Microseconds per step beyond the work itself, part by part."""
+    data = ImageData(root=root, batch_size=4, val=50)
+    data.setup()
+    data.train_set.indices = data.train_set.indices[:8000]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    steps = len(data.train_set) // data.batch_size
+
+    def hand_written() -> list[float]:
+        model = OneWeight()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        started = time.perf_counter()
+        for rows in data.train_set.indices.split(4):
+            images, labels = data.train_set.images.index_select(0, rows), data.train_set.labels.index_select(0, rows)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(data.normalize(images)), labels).backward()
+            optimizer.step()
+        return [(time.perf_counter() - started) / steps * 1e6]
+
+    def trained(task: LightningModule, callbacks=(), logger=False) -> list[float]:
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as out, contextlib.redirect_stderr(out):
+            trainer = Trainer(
+                max_epochs=1,
+                accelerator="cpu",
+                limit_val_batches=0,
+                callbacks=[make(folder) for make in callbacks],
+                logger=TensorBoardLogger(folder) if logger else False,
+                enable_checkpointing=bool(callbacks),
+                enable_progress_bar=bool(callbacks),
+                enable_model_summary=False,
+                plugins=[CheckpointFiles()],
+                profiler=None if isinstance(task, Plain) else Unprofiled(),
+            )
+            trainer.fit(task, data)
+        return [(task.marks[1] - task.marks[0]) / steps * 1e6]
+
+    def task() -> Timed:
+        return Timed(OneWeight(), data.facts, optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True))
+
+    ours_around = (lambda folder: Progress(), lambda folder: Checkpoints(folder))
+    micros = compare(
+        repeats,
+        hand=hand_written,
+        plain=lambda: trained(Plain()),
+        task=lambda: trained(task()),
+        callbacks=lambda: trained(task(), ours_around),
+        logging=lambda: trained(task(), ours_around, logger=True),
+    )
+    torch.set_num_threads(threads)
+    median = {name: statistics.median(values) for name, values in micros.items()}
+    row("step of a model of ten weights, by hand", f"{median['hand']:.0f} µs", f"one thread, n={repeats}")
+    row("  + Lightning with the plainest module", f"{median['plain'] - median['hand']:+.0f} µs", "")
+    row("  + our task instead (metrics, schedule, fewer hooks)", f"{median['task'] - median['plain']:+.0f} µs", "")
+    row("  + progress bar and checkpoints", f"{median['callbacks'] - median['task']:+.0f} µs", "")
+    row("  + TensorBoard", f"{median['logging'] - median['callbacks']:+.0f} µs", "")
+    row("all that training adds to a step", f"{median['logging'] - median['hand']:.0f} µs", "")
+
+
+def process(*words: str) -> list[float]:
+    """Seconds of a whole process, start to end."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return [time.perf_counter() - started]
+
+
+def first_step(root: str, repeats: int) -> None:
+    stop = "+callbacks.stop._target_=benchmarks.first_step.StopAtFirstStep"
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = compare(
+            repeats,
+            ours=lambda: process("-m", "src.train", f"data.root={root}", stop, f"hydra.run.dir={folder}"),
+            imports=lambda: process("-c", "import torch, lightning"),
+        )
+    note = f"{statistics.median(seconds['ours']):.2f} s over {statistics.median(seconds['imports']):.2f} s, n={repeats}"
+    row(
+        "first step over importing torch and lightning",
+        f"{ratio(seconds, 'ours', 'imports'):.2f}",
+        f"at most 1.3; {note}",
+    )
+
+
+def fast(root: str, data: ImageData) -> None:
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    accuracies = []
+    for seed in range(5):
+        with tempfile.TemporaryDirectory() as folder:
+            words = ("experiment=fast", f"seed={seed}", f"data.root={root}", f"hydra.run.dir={folder}")
+            seconds["ours"] += process("-m", "src.train", *words)
+            accuracies.append(json.loads((Path(folder) / "results.json").read_text())["test"]["acc"])
+        seconds["theirs"] += per_image(root, data)
+    row(
+        "experiment=fast: test accuracy",
+        f"{100 * statistics.mean(accuracies):.2f} %",
+        f"at least 99.0; sd {100 * statistics.stdev(accuracies):.2f}, seeds 0 to 4",
+    )
+    note = f"{statistics.median(seconds['ours']):.1f} s over {statistics.median(seconds['theirs']):.1f} s, n=5"
+    row("  whole process over one per-image epoch", f"{ratio(seconds, 'ours', 'theirs'):.2f}", f"below 1.6; {note}")
+
+
 def row(what: str, figure: str, note: str) -> None:
-    print(f"{what:<58} {figure:>9}   {note}", flush=True)
+    print(f"{what:<56} {figure:>9}   {note}", flush=True)
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data", help="folder with MNIST/raw")
     parser.add_argument("--repeats", type=int, default=5)
+    parts = ("epochs", "pipelines", "steps", "first", "fast")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="leave out the others")
     args = parser.parse_args()
-    from src.train import quiet_libraries
-
+    root = str(Path(args.root).resolve())
     quiet_libraries()
     tune_process()
-    data = ImageData(root=args.root)
+    data = ImageData(root=root)
     data.setup()
-    epochs(data, args.repeats)
+    measures = {
+        "epochs": lambda: epochs(data, args.repeats),
+        "pipelines": lambda: pipelines(root, data, args.repeats),
+        "steps": lambda: step_costs(root, args.repeats),
+        "first": lambda: first_step(root, args.repeats),
+        "fast": lambda: fast(root, data),
+    }
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    for part in args.only:
+        measures[part]()
 
 
 if __name__ == "__main__":

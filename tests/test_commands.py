@@ -114,7 +114,8 @@ def test_evaluate_repeats_the_test_of_training(trained, tmp_path):
     ours, theirs = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "e", trained))
     assert {key: ours[key] for key in theirs["test"]} == theirs["test"]
     assert files(tmp_path / "e") == {
-        ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "evaluate.log", "results.json", "status.json",
+        ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
+        "evaluate.log", "results.json", "status.json",
         "figures/confusion_matrix.png", "figures/reliability.png", "figures/worst_mistakes.png",
     }  # fmt: skip
 

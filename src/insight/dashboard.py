@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
 SHOWN = ("data", "augment", "model", "loss", "optimizer", "scheduler", "task")
+MACHINE = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "eval_batch_size", "memory_gb", "fused")
 
 
 def write_run(
@@ -40,6 +41,7 @@ def hyper_parameters(config: dict) -> dict[str, str | int | float | bool]:
         for key, value in config[group].items():
             if key == "_target_":
                 flat[group] = value.rpartition(".")[2]
-            elif not key.startswith("_") and key not in ("root", "mirrors", "download", "seed", "split_seed"):
+            elif not key.startswith("_") and key not in MACHINE:
                 flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    flat["data"] = flat.pop("data.name")
     return {key: value if value is not None else "null" for key, value in flat.items()}
