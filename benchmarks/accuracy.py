@@ -37,17 +37,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, help="leave out the others")
     args = parser.parse_args()
     root, threads = str(Path(args.root).resolve()), max(1, (os.cpu_count() or 1) // args.jobs)
-    print(f"{'experiment':<12} {'test accuracy':>20} {'validation':>12} {'epochs':>7} {'seconds':>8}   per seed")
+    print(f"{'experiment':<12} {'test accuracy':>22} {'validation':>12} {'epochs':>7} {'seconds':>8}   per seed")
     with ThreadPoolExecutor(args.jobs) as pool:
         for experiment in args.only:
             results = list(pool.map(lambda seed, e=experiment: run(e, seed, root, threads), range(args.seeds)))
             test = [100 * result["test"]["acc"] for result in results]
             val = statistics.mean(100 * result["best_score"] for result in results)
             seconds = statistics.median(result["seconds"] for result in results)
-            sd = statistics.stdev(test) if len(test) > 1 else float("nan")
+            mean, sd = statistics.mean(test), statistics.stdev(test) if len(test) > 1 else float("nan")
+            each, epochs = " ".join(f"{value:.2f}" for value in test), results[0]["epochs"]
             print(
-                f"{experiment:<12} {statistics.mean(test):>11.3f} ± {sd:.3f} % {val:>10.2f} % {results[0]['epochs']:>7} "
-                f"{seconds:>8.0f}   {' '.join(f'{value:.2f}' for value in test)}",
+                f"{experiment:<12} {mean:>12.3f} ± {sd:.3f} % {val:>10.2f} % {epochs:>7} {seconds:>8.0f}   {each}",
                 flush=True,
             )
 
