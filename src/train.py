@@ -1,6 +1,7 @@
 """Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
 
 import logging
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -86,7 +87,9 @@ def main(cfg: DictConfig) -> float | None:
         trainer.fit(task, data, ckpt_path=cfg.resume_from)
     except (SystemExit, SIGTERMException) as stop:
         status = 143 if isinstance(stop, SIGTERMException) else 130
-        raise Stop(status, f"stopped; go on with: python -m src.train resume_from={shown(folder)}") from None
+        kept = saved is not None and saved.last.is_file()
+        command = f"python -m src.train resume_from={shlex.quote(shown(folder))}"
+        raise Stop(status, f"stopped; go on with: {command}" if kept else "stopped before anything was saved") from None
     except InputError as error:
         if saved and saved.last.is_file():
             raise type(error)(f"{error}; the last finite weights are in {shown(saved.last)}") from None

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from src.models.layers import SmallNet, flat_features, make_activation, make_dropout, make_pooling
+from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
 
 
 class CNN(SmallNet):
@@ -30,10 +30,4 @@ class CNN(SmallNet):
             ]
             inputs = outputs
         features = nn.Sequential(*layers)
-        head = nn.Sequential(
-            nn.Linear(flat_features(features, shape), 128),
-            make_activation(activation),
-            *make_dropout(dropout),
-            nn.Linear(128, num_classes),
-        )
-        super().__init__(features, head)
+        super().__init__(features, make_head(flat_features(features, shape), (128,), num_classes, activation, dropout))

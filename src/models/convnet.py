@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from src.models.layers import SmallNet, flat_features, make_activation, make_dropout, make_pooling
+from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
 
 
 class ConvNet(SmallNet):
@@ -22,13 +22,6 @@ class ConvNet(SmallNet):
         features = nn.Sequential(
             nn.Conv2d(shape[0], 16, 3, padding=1), make_activation(activation), make_pooling(pooling)
         )
-        head = nn.Sequential(
-            nn.Linear(flat_features(features, shape), 120),
-            make_activation(activation),
-            *make_dropout(dropout),
-            nn.Linear(120, 84),
-            make_activation(activation),
-            *make_dropout(dropout),
-            nn.Linear(84, num_classes),
+        super().__init__(
+            features, make_head(flat_features(features, shape), (120, 84), num_classes, activation, dropout)
         )
-        super().__init__(features, head)

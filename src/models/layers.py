@@ -1,5 +1,7 @@
 """What several families are built from."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,15 @@ def flat_features(layers: nn.Module, shape: tuple[int, int, int]) -> int:
         ) from None
     finally:
         layers.train(training)
+
+
+def make_head(inputs: int, hidden: Sequence[int], classes: int, activation: str, dropout: float) -> nn.Sequential:
+    """Fully connected layers of the given widths, each with its activation and dropout, then one of `classes`."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), make_activation(activation), *make_dropout(dropout)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, classes))
 
 
 class SmallNet(nn.Module):

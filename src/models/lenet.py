@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from src.models.layers import SmallNet, flat_features, make_activation, make_dropout, make_pooling
+from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
 
 
 class LeNet(SmallNet):
@@ -33,16 +33,9 @@ class LeNet(SmallNet):
             ]
 
         features = nn.Sequential(*block(shape[0], 6, 2 if padded else 0), *block(6, 16, 0))
-        head = nn.Sequential(
-            nn.Linear(flat_features(features, shape), 120),
-            make_activation(activation),
-            *make_dropout(dropout),
-            nn.Linear(120, 84),
-            make_activation(activation),
-            *make_dropout(dropout),
-            nn.Linear(84, num_classes),
+        super().__init__(
+            features, make_head(flat_features(features, shape), (120, 84), num_classes, activation, dropout)
         )
-        super().__init__(features, head)
 
 
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}

@@ -5,7 +5,7 @@ import math
 from torch import nn
 
 from src.errors import is_count, require
-from src.models.layers import SmallNet, make_activation, make_dropout
+from src.models.layers import SmallNet, make_head
 
 
 class MLP(SmallNet):
@@ -25,8 +25,4 @@ class MLP(SmallNet):
         require(
             all(is_count(width) and width >= 1 for width in hidden), f"model.hidden={list(hidden)}: widths of 1 or more"
         )
-        layers, inputs = [], math.prod(shape)
-        for width in hidden:
-            layers += [nn.Linear(inputs, width), make_activation(activation), *make_dropout(dropout)]
-            inputs = width
-        super().__init__(nn.Sequential(), nn.Sequential(*layers, nn.Linear(inputs, num_classes)))
+        super().__init__(nn.Sequential(), make_head(math.prod(shape), hidden, num_classes, activation, dropout))
