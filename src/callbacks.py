@@ -5,14 +5,15 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer, callbacks
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.checkpoint import copy_checkpoint
 from src.errors import is_count, is_number, require
+from src.metrics import direction
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class Progress(ProgressBar):
         self._close()
         task.close_epoch()  # before its own hook where an epoch ended early
         names = ("train/loss", "train/acc", "val/acc")
+        if task.shown.get("val/epoch") != trainer.current_epoch:  # an epoch without validation
+            names = names[:2]
         parts = [f"{name} {task.shown[name]:.4f}" for name in names if name in task.shown]
         if parts:
             log.info(
@@ -90,17 +93,16 @@ def _epoch(trainer: Trainer) -> str:
 
 
 class Checkpoints(Checkpoint):
-    """After every epoch `last.ckpt`, and `best.ckpt` when the monitored metric is better than ever before.
+    """`best.ckpt` after every validation whose metric is better than ever before, `last.ckpt` after every epoch.
 
-    folder: where they go. monitor, mode: the metric and whether more is better (max) or less (min).
+    folder: where they go. monitor: the metric; mode: whether more is better (max) or less (min), auto by its name.
     An interrupt (Ctrl-C, SIGTERM) leaves a `last.ckpt` of the moment. Weights that are not finite are never saved.
     """
 
     state_key = "checkpoints"
 
-    def __init__(self, folder: str, monitor: str = "val/acc", mode: str = "max"):
-        require(mode in ("min", "max"), f"callbacks.checkpoints.mode={mode}: min or max")
-        self.folder, self.monitor, self.mode = Path(folder), monitor, mode
+    def __init__(self, folder: str, monitor: str = "val/acc", mode: str = "auto"):
+        self.folder, self.monitor, self.mode = Path(folder), monitor, direction(monitor, mode)
         self.best_score: float | None = None
         self.best_epoch = 0
         self._saved_step = -1
@@ -113,41 +115,52 @@ class Checkpoints(Checkpoint):
     def last(self) -> Path:
         return self.folder / "last.ckpt"
 
-    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if trainer.fast_dev_run:
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:
             return
         metrics = trainer.callback_metrics
-        score = round(float(metrics[self.monitor]), 7) if self.monitor in metrics else None
         require(
-            score is not None or not any(name.startswith("val/") for name in metrics),
+            self.monitor in metrics,
             f"callbacks.checkpoints.monitor={self.monitor} is not measured; there are {', '.join(sorted(metrics))}",
         )
-        better = score is not None and score == score and (self.best_score is None or self._beats(score))
-        if better:
+        score = round(float(metrics[self.monitor]), 7)
+        if score == score and (self.best_score is None or self._beats(score)):
+            before = self.best_score, self.best_epoch
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
-        if self._save_last(trainer, task) and better and trainer.is_global_zero:
-            copy_checkpoint(self.last, self.best)
+            if not self._save(trainer, task, self.best):
+                self.best_score, self.best_epoch = before
+
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if not trainer.fast_dev_run and self._save(trainer, task, self.last):
+            self._saved_step = trainer.global_step
 
     def _beats(self, score: float) -> bool:
         return score > self.best_score if self.mode == "max" else score < self.best_score
 
-    def _save_last(self, trainer: Trainer, task: LightningModule) -> bool:
-        if not all(bool(p.isfinite().all()) for p in task.parameters()):
-            return False
-        trainer.save_checkpoint(self.last, weights_only=False)  # with the optimizer, to go on from
-        self._saved_step = trainer.global_step
-        return True
+    def _save(self, trainer: Trainer, task: LightningModule, path: Path) -> bool:
+        finite = all(bool(p.isfinite().all()) for p in task.parameters())
+        if finite:
+            trainer.save_checkpoint(path, weights_only=False)  # with the optimizer, to go on from
+        return finite
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         if interrupted and not trainer.fast_dev_run and trainer.global_step > self._saved_step:
-            self._save_last(trainer, task)
+            self._save(trainer, task, self.last)
 
     def state_dict(self) -> dict:
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state: dict) -> None:
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, knowing by a metric's name whether it should rise or fall."""
+
+    def __init__(self, monitor: str = "val/loss", patience: int = 3, min_delta: float = 0.0, mode: str = "auto"):
+        require(is_count(patience) and patience >= 0, f"callbacks.early_stopping.patience={patience}: 0 or more epochs")
+        super().__init__(monitor, min_delta=min_delta, patience=patience, mode=direction(monitor, mode))
 
 
 class EMA(WeightAveraging):

@@ -7,8 +7,6 @@ SHA-256 of everything before it, so that a file carries its own digest and stays
 import hashlib
 import importlib
 import io
-import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -33,17 +31,6 @@ def write_checkpoint(checkpoint: dict, path: Path) -> None:
     comment = MARK + hashlib.sha256(body).hexdigest().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, b"".join((body, len(comment).to_bytes(2, "little"), comment)))
-
-
-def copy_checkpoint(source: Path, target: Path) -> None:
-    """The same bytes under a second name, by a hard link where the file system has them; `target` is replaced whole."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    os.replace(part, target)
 
 
 def read_checkpoint(path: Path | str) -> dict:
@@ -168,5 +155,7 @@ def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", k
         inside = [path / "checkpoints" / name, path / name]
         path = next((file for file in inside if file.is_file()), inside[0])
     if not path.is_file():
-        raise InputError(f"{key}={given}: there is no file {path}")
+        jobs = sorted(folder.name for folder in Path(given).glob("*") if (folder / "checkpoints" / name).is_file())
+        hint = f"; give one of its runs: {', '.join(jobs[:12])}" if jobs else ""
+        raise InputError(f"{key}={given}: there is no file {path}{hint}")
     return path

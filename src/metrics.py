@@ -9,6 +9,8 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from src.errors import require
+
 CALIBRATION_BINS = 15
 
 
@@ -30,6 +32,16 @@ def make_metrics(num_classes: int, prefix: str = "", **options) -> MetricCollect
     if num_classes > 2:
         metrics["top2"] = MulticlassAccuracy(average="micro", top_k=2, **plain)
     return MetricCollection(metrics, prefix=prefix)
+
+
+def direction(name: str, given: str = "auto") -> str:
+    """max for a metric that should rise, min for one that should fall, by its name; `given` where it is not auto.
+
+    Raises InputError for anything but auto, min and max.
+    """
+    require(given in ("auto", "min", "max"), f"mode={given}: auto, min or max")
+    falls = name.rpartition("/")[2] in ("loss", "ece")
+    return given if given != "auto" else "min" if falls else "max"
 
 
 def make_accuracy(num_classes: int) -> MulticlassAccuracy:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
 from src.errors import InputError, is_count, is_number, require
+from src.metrics import direction
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -36,6 +37,7 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ):
+        require(is_number(momentum) and 0 <= momentum < 1, f"optimizer.momentum={momentum}: 0 to below 1")
         matrices, others = [], []
         for group in params:
             decay = group.get("weight_decay", weight_decay)
@@ -133,8 +135,7 @@ def plateau(
     """The rate times `factor` whenever `monitor` has not fallen for more than `patience` epochs."""
     require(is_count(patience) and patience >= 0, f"scheduler.patience={patience}: 0 or more epochs")
     require(is_number(factor) and 0 < factor < 1, f"scheduler.factor={factor}: above 0, below 1")
-    mode = "max" if monitor.endswith(("acc", "f1", "precision", "recall", "top2")) else "min"
-    scheduler = ReduceLROnPlateau(optimizer, mode, factor, patience)
+    scheduler = ReduceLROnPlateau(optimizer, direction(monitor), factor, patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 
 

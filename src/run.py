@@ -25,6 +25,19 @@ ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 HYDRA_ADVICE = ("To append to your config", "full_key:", "object_type=", "See https://hydra.cc")
+VALUED_FLAGS = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "-sc",
+)
 log = logging.getLogger(__name__)
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
 
@@ -57,6 +70,7 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
             try:
                 if "COMP_LINE" in os.environ:
                     _strip_interpreter()
+                sys.argv[1:] = flags_first(sys.argv[1:])
                 prepare()
                 run()
             except Stop as stop:
@@ -75,6 +89,17 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
         return main
 
     return decorate
+
+
+def flags_first(words: list[str]) -> list[str]:
+    """Hydra's flags before the overrides, wherever they were typed: argparse takes them in no other order."""
+    flags, overrides, rest = [], [], iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            flags += [word, *([next(rest, "")] if word in VALUED_FLAGS else [])]
+        else:
+            overrides.append(word)
+    return [*flags, *overrides]
 
 
 def _strip_interpreter() -> None:

@@ -199,6 +199,7 @@ class Classifier(LightningModule):
         metrics.reset()
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self.shown |= {name: float(value) for name, value in values.items()}
+        self.shown[f"{split}/epoch"] = self.current_epoch
 
     def on_validation_start(self) -> None:
         self._predicted.clear()
@@ -215,8 +216,8 @@ class Classifier(LightningModule):
         require(bool(groups), "the model has no trainable parameter")
         try:
             optimizer = self.make_optimizer(groups)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"optimizer: {error}") from None
+        except (ValueError, TypeError, IndexError) as error:
+            raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
         steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(steps))}

@@ -1,36 +1,20 @@
 """Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
 
 import logging
+import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.errors import InputError, is_count, require
-from src.run import ROOT, Stop, build, command, output_folder, plain, shown, tune_process
+from src.errors import InputError, is_count, is_number, require
+from src.resume import check_same_run, resume
+from src.run import Stop, build, command, output_folder, plain, shown, tune_process
 
 log = logging.getLogger(__name__)
-
-
-def resume() -> None:
-    """With resume_from=..., run that run's own command again, with what is given now added, in that run's folder."""
-    given = [arg.partition("=")[2] for arg in sys.argv[1:] if arg.startswith("resume_from=")]
-    if not given or given[-1] in ("", "null"):
-        return
-    from omegaconf import OmegaConf
-
-    from src.checkpoint import find_checkpoint
-
-    path = find_checkpoint(given[-1], ROOT / "outputs", "last.ckpt", "resume_from").resolve()
-    folder = path.parents[1]
-    recorded = folder / ".hydra" / "overrides.yaml"
-    if not recorded.is_file():
-        raise InputError(f"resume_from={given[-1]}: {recorded} is missing, so its command is not known")
-    before = [arg for arg in OmegaConf.load(recorded) if not arg.startswith("resume_from=")]
-    now = [arg for arg in sys.argv[1:] if not arg.startswith("resume_from=")]
-    sys.argv[1:] = [*before, *now, f"resume_from='{path}'", f"hydra.run.dir='{folder}'"]
 
 
 @command("train", prepare=resume)
@@ -41,13 +25,16 @@ def main(cfg: DictConfig) -> float | None:
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from src.callbacks import Checkpoints, Progress, Unprofiled
-    from src.checkpoint import CheckpointFiles
+    from src.checkpoint import CheckpointFiles, read_checkpoint
     from src.task import Classifier
 
     folder, started = output_folder(), time.perf_counter()
     quiet_libraries()
     tune_process()
     check_machine(cfg)
+    config = {key: value for key, value in plain(cfg).items() if key not in ("output_dir", "resume_from")}
+    if cfg.resume_from:
+        check_same_run(read_checkpoint(cfg.resume_from)["config"], config)
     torch.manual_seed(cfg.seed)
 
     data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
@@ -65,11 +52,18 @@ def main(cfg: DictConfig) -> float | None:
         **plain(cfg.task),
         seed=cfg.seed,
         log_every=cfg.trainer.log_every_n_steps,
-        config={key: value for key, value in plain(cfg).items() if key != "output_dir"},
+        config={**config, "overrides": list(HydraConfig.get().overrides.task)},
     )
-    callbacks = [build(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node]
-    if not cfg.trainer.enable_progress_bar:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, Progress)]
+    nodes = cfg.get("callbacks") or {}
+    require(
+        "checkpoints" in nodes, "nothing would be saved: give callbacks=[default,...], or callbacks.checkpoints=null"
+    )
+    callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
+    unwanted = (() if cfg.trainer.enable_progress_bar else (Progress,)) + (
+        () if cfg.trainer.enable_checkpointing else (Checkpoints,)
+    )
+    callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
+    bar = any(isinstance(callback, Progress) for callback in callbacks)
     saved = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers = [build(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node]
     trainer = build(
@@ -79,12 +73,14 @@ def main(cfg: DictConfig) -> float | None:
         logger=loggers or False,
         plugins=[CheckpointFiles()],
         default_root_dir=str(folder),
+        enable_progress_bar=bar,
+        enable_checkpointing=saved is not None,
         profiler=cfg.trainer.profiler or Unprofiled(),
     )
     log.info("%s", summary(cfg, data, model, trainer))
 
     try:
-        trainer.fit(task, data, ckpt_path=cfg.resume_from)
+        trainer.fit(task, data, ckpt_path=cfg.resume_from or None)
     except (SystemExit, SIGTERMException) as stop:
         status = 143 if isinstance(stop, SIGTERMException) else 130
         kept = saved is not None and saved.last.is_file()
@@ -94,11 +90,16 @@ def main(cfg: DictConfig) -> float | None:
         if saved and saved.last.is_file():
             raise type(error)(f"{error}; the last finite weights are in {shown(saved.last)}") from None
         raise
-    if trainer.fast_dev_run or saved is None or not saved.last.is_file():
+    if trainer.fast_dev_run or saved is None:
         log.info("nothing was saved, so nothing is tested")
         return None
-    if cfg.test and trainer.is_global_zero:
-        finish(cfg, folder, trainer, task, data, saved, time.perf_counter() - started)
+    if trainer.global_step == 0:
+        raise InputError("not one step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
+    seconds = time.perf_counter() - started
+    if trainer.is_global_zero:
+        if cfg.test:
+            finish(cfg, folder, trainer, task, data, saved, seconds)
+        log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
     return saved.best_score
 
 
@@ -125,7 +126,14 @@ def check_machine(cfg: DictConfig) -> None:
     """Threads, and a GPU where one is asked for. Raises InputError."""
     import torch
 
-    require(is_count(cfg.seed) and cfg.seed >= 0, f"seed={cfg.seed}: a whole number, 0 or more")
+    require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
+    for key in ("compile", "test", "figures"):
+        require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
+    for key in ("log_every_n_steps", "accumulate_grad_batches"):
+        value = cfg.trainer[key]
+        require(is_count(value) and value >= 1, f"trainer.{key}={value}: a whole number of at least 1")
+    clip = cfg.trainer.gradient_clip_val
+    require(clip is None or (is_number(clip) and clip >= 0), f"trainer.gradient_clip_val={clip}: 0 or more, or null")
     if cfg.threads is not None:
         require(is_count(cfg.threads) and cfg.threads >= 1, f"threads={cfg.threads}: at least 1, or null")
         torch.set_num_threads(cfg.threads)
@@ -170,7 +178,7 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: f
         "seconds": round(seconds, 2),
         "parameters": sum(parameter.numel() for parameter in net.model.parameters()),
         "seed": cfg.seed,
-        "checkpoint": {"file": str(path.relative_to(folder)), "sha256": net.digest},
+        "checkpoint": {"file": os.path.relpath(path, folder), "sha256": net.digest},
         "versions": versions(),
     }
     write_json(folder / "results.json", results)
@@ -185,8 +193,8 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: f
         write_run(trainer.loggers, task, plain(cfg), figures, {"val_acc": saved.best_score, "test_acc": test["acc"]})
     for logger in trainer.loggers:
         logger.finalize("success")
-    log.info("\ntest split, weights of epoch %d (best %s):\n%s", net.epoch, saved.monitor, table(test))
-    log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
+    why = f"best {saved.monitor}" if path == saved.best else "the last; there was no validation"
+    log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, why, table(test))
 
 
 def next_steps(folder: Path, loggers: list, seconds: float) -> str:
@@ -194,7 +202,7 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
     run = shown(folder)
     lines = [f"{seconds:.1f} s; everything is in {run}"]
     if loggers:
-        lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir outputs")
+        lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir {shown(folder.parent)}")
     lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
     return "\n".join(lines)
 

@@ -272,7 +272,10 @@ def test_only_training_batches_are_augmented_by_seed_epoch_and_step(data_root):
     def seen(training=True, epoch=0, step=0):
         progress = SimpleNamespace(current=SimpleNamespace(ready=step))
         loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-        data.trainer = SimpleNamespace(training=training, current_epoch=epoch, fit_loop=loop, global_rank=0)
+        precision = SimpleNamespace(convert_input=lambda values: values)
+        data.trainer = SimpleNamespace(
+            training=training, current_epoch=epoch, fit_loop=loop, global_rank=0, precision_plugin=precision
+        )
         return data.on_after_batch_transfer(batch, 0)[0]
 
     assert torch.equal(seen(training=False), data.normalize(batch[0]))
@@ -357,6 +360,8 @@ def test_an_unreadable_picture_is_named(tmp_path, picture_folder, content):
 def test_folders_that_are_no_data_set_are_refused(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         ImageData("folder", root=str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"needs data\.root"):
+        ImageData("folder", root=None)
     with pytest.raises(InputError, match="0 class folders"):
         ImageData("folder", root=str(tmp_path))
     (tmp_path / "one").mkdir()

@@ -23,6 +23,7 @@ ROOMS = [
     ("checkpoint",),
     ("evaluation", "loggers", "callbacks"),
     ("run",),
+    ("resume",),
     COMMANDS,
 ]
 HYDRA = {"run", *COMMANDS}

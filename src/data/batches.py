@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, SequentialSampler
 
 from src.data.source import Images
 
@@ -33,11 +33,12 @@ class Batches(Dataset):
         return Batches(self.images, torch.tensor(new_labels)[self.labels], self.indices)
 
 
-class BatchOrder:
+class BatchOrder(SequentialSampler):
     """Yields the positions of each batch; a shuffled order is a function of (seed, epoch) alone.
 
     size: number of images. start: batches to leave out once, for a run resumed within an epoch.
     rank, world: this process' share; every process gets equally many, the order's beginning filling up the last.
+    A SequentialSampler by name, or Lightning would put one of single images in its place for overfit_batches.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int | None, start: int = 0, rank: int = 0, world: int = 1):

@@ -75,7 +75,7 @@ class Pictures:
 
 
 def folder(
-    root: str,
+    root: str | None,
     size: int = 28,
     channels: int = 1,
     memory_gb: float = 4.0,
@@ -90,6 +90,8 @@ def folder(
     Raises InputError if there is no such folder, fewer than two classes, a class without pictures, or classes of
     test that train does not have.
     """
+    if root is None:
+        raise InputError("data=folder needs data.root=<folder that holds one folder of pictures per class>")
     base = Path(root).expanduser()
     if channels not in (1, 3) or size < 1:
         raise InputError(f"data.size={size} data.channels={channels}: size is at least 1, channels 1 (grey) or 3 (RGB)")

@@ -134,7 +134,8 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = BatchOrder(len(self.train_set), self.batch_size, self.seed, self._skip, rank, world)
+        seed = None if self.trainer and self.trainer.overfit_batches else self.seed  # the same few batches again
+        order = BatchOrder(len(self.train_set), self.batch_size, seed, self._skip, rank, world)
         self._skip = 0
         return self.loader(self.train_set, order)
 
@@ -172,12 +173,15 @@ class ImageData(LightningDataModule):
             step = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
             parts = (self.seed, self.trainer.current_epoch, step, self.trainer.global_rank)
             images = self.augment(images, self._generator.manual_seed(mix_seed(*parts)))
-        return self.normalize(images), labels
+        # Lightning converts to the trainer's precision what was real before; grey levels become so only here.
+        return self.trainer.precision_plugin.convert_input(self.normalize(images)), labels
 
     def state_dict(self) -> dict[str, int]:
         """How many batches of the running epoch are done, for a run that is resumed within one."""
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed if self.trainer else 0
-        return {"batches_done": done}
+        if self.trainer is None:
+            return {"batches_done": 0}
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        return {"batches_done": done if done < self.trainer.num_training_batches else 0}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self._skip = state["batches_done"] % len(BatchOrder(len(self.train_set), self.batch_size, None))
+        self._skip = state["batches_done"]

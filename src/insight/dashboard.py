@@ -26,10 +26,11 @@ def write_run(
         writer.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```")
         for name, figure in figures.items():
             writer.add_figure(f"test/{name}", figure, step, close=False)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer's notes on shapes that are constant here
-            example = torch.zeros(1, *task.facts.shape, device=task.device)
-            writer.add_graph(task.model.eval(), example)
+        if task.model._compiled_call_impl is None:  # the tracer cannot see through torch.compile
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")  # the tracer's notes on shapes that are constant here
+                example = torch.zeros(1, *task.facts.shape, device=task.device, dtype=next(task.parameters()).dtype)
+                writer.add_graph(task.model.eval(), example)
         metrics = {f"final/{name}": value for name, value in final.items() if value is not None}
         logger.log_hyperparams(hyper_parameters(config), metrics)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src.errors import InputError, is_number, require
+from src.errors import InputError, is_count, is_number, require
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -54,6 +54,11 @@ def flat_features(layers: nn.Module, shape: tuple[int, int, int]) -> int:
         ) from None
     finally:
         layers.train(training)
+
+
+def is_widths(values: object) -> bool:
+    """A list of whole numbers of at least 1."""
+    return isinstance(values, list | tuple) and all(is_count(width) and width >= 1 for width in values)
 
 
 def make_head(inputs: int, hidden: Sequence[int], classes: int, activation: str, dropout: float) -> nn.Sequential:

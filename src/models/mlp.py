@@ -4,8 +4,8 @@ import math
 
 from torch import nn
 
-from src.errors import is_count, require
-from src.models.layers import SmallNet, make_head
+from src.errors import require
+from src.models.layers import SmallNet, is_widths, make_head
 
 
 class MLP(SmallNet):
@@ -22,7 +22,5 @@ class MLP(SmallNet):
         activation: str = "relu",
         dropout: float = 0.0,
     ):
-        require(
-            all(is_count(width) and width >= 1 for width in hidden), f"model.hidden={list(hidden)}: widths of 1 or more"
-        )
+        require(is_widths(hidden), f"model.hidden={hidden}: a list of widths of 1 or more, such as [128]")
         super().__init__(nn.Sequential(), make_head(math.prod(shape), hidden, num_classes, activation, dropout))

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from src.errors import is_count, require
-from src.models.layers import make_dropout
+from src.models.layers import is_widths, make_dropout
 
 
 class Block(nn.Module):
@@ -40,10 +40,7 @@ class ResNet(nn.Module):
         blocks: int = 1,
         dropout: float = 0.0,
     ):
-        require(
-            len(widths) > 0 and all(is_count(width) and width >= 1 for width in widths),
-            f"model.widths={list(widths)}: one width of 1 or more per stage",
-        )
+        require(is_widths(widths) and widths, f"model.widths={widths}: a list of one width of 1 or more per stage")
         require(is_count(blocks) and blocks >= 1, f"model.blocks={blocks}: 1 or more")
         super().__init__()
         self.stem = nn.Sequential(
