@@ -131,7 +131,7 @@ def test_evaluate_needs_only_the_file(trained, tmp_path):
 
 
 def test_a_sweep_has_a_folder_per_job_and_one_failure_stops_no_other(tmp_path):
-    done = run("src.train", "-m", *QUICK, "figures=false", "optimizer.lr=1e-3,-1,3e-3", f"hydra.sweep.dir={tmp_path}")
+    done = run("src.train", *QUICK, "-m", "figures=false", "optimizer.lr=1e-3,-1,3e-3", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1
     assert "optimizer.lr=-1: a number, 0 or more" in done.stderr
     assert "Traceback" not in done.stderr
@@ -154,6 +154,20 @@ def test_resuming_continues_in_place_and_ends_bit_equal(trained, tmp_path):
     assert files(tmp_path / "run") - {"hparams.yaml"} == RUN_FILES
     results = [json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "run", trained)]
     assert results[0]["test"] == results[1]["test"]
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(trained):
+    for words, expected in [
+        (["model=mlp"], "model._target_"),
+        (["data.batch_size=64"], "data.batch_size is 32, not 64"),
+        (["-m", "seed=1,2"], "leave -m out"),
+        (["hydra.run.dir=elsewhere"], "leave hydra.run.dir=elsewhere out"),
+    ]:
+        assert expected in one_line(run("src.train", f"resume_from={trained}", *words))
+    before = (trained / "checkpoints/last.ckpt").read_bytes()
+    assert run("src.train", f"resume_from={trained}", "test=false").returncode == 0
+    assert weights(trained / "checkpoints/last.ckpt").keys()
+    assert (trained / "checkpoints/last.ckpt").read_bytes() == before
 
 
 def wait_for(path: Path, seconds: float = 120) -> None:

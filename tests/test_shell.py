@@ -1,0 +1,102 @@
+"""The shell around commands, and what a resumed run may change."""
+
+from copy import deepcopy
+
+import pytest
+
+from src.callbacks import Checkpoints, EarlyStopping
+from src.errors import InputError
+from src.metrics import direction
+from src.resume import check_same_run
+from src.run import explain, flags_first
+from tests.test_conf import composed
+
+CONFIG = {
+    "seed": 0,
+    "data": {"name": "digits", "root": "a", "batch_size": 32},
+    "augment": {"_target_": "x"},
+    "model": {"_target_": "src.models.lenet.LeNet", "dropout": 0.0},
+    "loss": {},
+    "optimizer": {"lr": 0.1},
+    "scheduler": {},
+    "task": {"mixup": 0.0},
+    "callbacks": {"checkpoints": {"monitor": "val/acc", "folder": "here"}, "progress": {"refresh_steps": 50}},
+    "trainer": {"max_epochs": 3},
+}
+
+
+def changed(*path, value) -> dict:
+    config = deepcopy(CONFIG)
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("data", "root"),
+        ("trainer", "max_epochs"),
+        ("callbacks", "checkpoints", "folder"),
+        ("callbacks", "progress", "refresh_steps"),
+    ],
+)
+def test_a_resumed_run_may_change_where_and_how_long(path):
+    check_same_run(CONFIG, changed(*path, value="other"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("seed",),
+        ("data", "batch_size"),
+        ("data", "name"),
+        ("model", "_target_"),
+        ("optimizer", "lr"),
+        ("optimizer", "momentum"),
+        ("task", "mixup"),
+        ("callbacks", "checkpoints", "monitor"),
+        ("callbacks", "ema"),
+    ],
+)
+def test_a_resumed_run_may_not_become_another(path):
+    with pytest.raises(InputError, match=r"\.".join(path)):
+        check_same_run(CONFIG, changed(*path, value={"decay": 0.9} if path[-1] == "ema" else "other"))
+
+
+def test_flags_may_stand_anywhere():
+    assert flags_first(["a=1", "-m", "b=2"]) == ["-m", "a=1", "b=2"]
+    assert flags_first(["a=1", "--cfg", "job"]) == ["--cfg", "job", "a=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("val/acc", "max"), ("val/f1", "max"), ("val/loss", "min"), ("val/ece", "min"), ("val/top2", "max")],
+)
+def test_metrics_know_their_direction(name, expected, tmp_path):
+    assert direction(name) == expected
+    assert Checkpoints(str(tmp_path), monitor=name).mode == expected
+    assert EarlyStopping(monitor=name).mode == expected
+    assert direction(name, "min") == "min"
+    with pytest.raises(InputError, match="mode=up"):
+        direction(name, "up")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model=lenett", ["lenett", "convnet"]),
+        ("modle=lenet", ["did you mean model"]),
+        ("optimizer.rate=1", ["optimizer.rate is no key", "lr"]),
+        ("data.batch_size=[1", ["[1"]),
+    ],
+)
+def test_what_hydra_refuses_is_one_line_with_the_valid_ones(override, expected):
+    with pytest.raises(Exception) as error:
+        composed(override)
+    line = explain(error.value)
+    assert "\n" not in line
+    assert "Config search path" not in line
+    assert all(part in line for part in expected)
