@@ -24,7 +24,9 @@ def resume() -> None:
         return
     now = [word for word in sys.argv[1:] if not word.startswith("resume_from=")]
     refused = [word for word in now if word.startswith(REFUSED)]
-    require(not refused, f"resume_from goes on with one run in its own folder: leave {' '.join(refused)} out")
+    require(
+        not refused, f"resume_from={given[-1]} goes on with one run in its own folder: leave {' '.join(refused)} out"
+    )
 
     from src.checkpoint import find_checkpoint, read_checkpoint
 
