@@ -41,9 +41,18 @@ def start(*words: str, **options) -> subprocess.Popen:
     )
 
 
+def output_of(process: subprocess.Popen, seconds: float) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+
+
 def run(*words: str) -> subprocess.CompletedProcess:
     process = start(*words)
-    out, err = process.communicate(timeout=300)
+    out, err = output_of(process, 300)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
@@ -185,7 +194,7 @@ def test_an_interrupt_leaves_a_checkpoint_and_the_resume_command(tmp_path, sent,
     process = start("src.train", *QUICK, "trainer.max_epochs=500", f"hydra.run.dir={folder}")
     wait_for(folder / "checkpoints/last.ckpt")
     process.send_signal(sent)
-    out, err = process.communicate(timeout=60)
+    out, err = output_of(process, 120)
     assert process.returncode == status
     assert "Traceback" not in out + err
     assert f"python -m src.train resume_from={folder}" in err
