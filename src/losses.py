@@ -10,7 +10,7 @@ from src.errors import InputError, is_number, require
 
 
 class _ClassLoss(nn.Module):
-    """What the losses share.
+    """What the losses share: logits (B, K) and targets, int64 (B,) or probabilities (B, K), to a mean.
 
     label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), 0 to below 1.
     class_weights: None; "balanced", inversely proportional to `class_counts`; or one number per class. A weighted
@@ -33,25 +33,21 @@ class _ClassLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.register_buffer("weight", _weights(class_weights, class_counts), persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of a batch: logits (B, K); targets int64 (B,) or probabilities (B, K)."""
-        classes = logits.shape[1]
-        probs = targets if targets.ndim == 2 else F.one_hot(targets, classes).to(logits.dtype)
-        if self.label_smoothing:
-            probs = probs * (1 - self.label_smoothing) + self.label_smoothing / classes
-        each = self.per_image(logits, probs)
+    def smooth(self, targets: Tensor, classes: int) -> Tensor:
+        """Target probabilities (B, K), smoothed, of labels (B,) or of probabilities (B, K)."""
+        probs = targets if targets.ndim == 2 else F.one_hot(targets, classes).float()
+        return probs * (1 - self.label_smoothing) + self.label_smoothing / classes
+
+    def mean(self, each: Tensor, probs: Tensor) -> Tensor:
+        """The weighted mean of a loss per image (B,), whose targets are `probs` (B, K)."""
         if self.weight is None:
             return each.mean()
         weight = probs @ self.weight
         return (each * weight).sum() / weight.sum()
 
-    def per_image(self, logits: Tensor, probs: Tensor) -> Tensor:
-        """(B,)"""
-        raise NotImplementedError
-
 
 class CrossEntropy(_ClassLoss):
-    """Minus the log-probability of the target class."""
+    """Minus the log-probability of the target class, averaged."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets, self.weight, label_smoothing=self.label_smoothing)
@@ -68,16 +64,17 @@ class Focal(_ClassLoss):
         require(is_number(gamma) and gamma >= 0, f"loss.gamma={gamma}: 0 or more")
         self.gamma = gamma
 
-    def per_image(self, logits: Tensor, probs: Tensor) -> Tensor:
-        log_p = logits.log_softmax(1)
-        return -(probs * (1 - log_p.exp()).pow(self.gamma) * log_p).sum(1)
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        probs, log_p = self.smooth(targets, logits.shape[1]), logits.log_softmax(1)
+        return self.mean(-(probs * (1 - log_p.exp()).pow(self.gamma) * log_p).sum(1), probs)
 
 
 class MeanSquaredError(_ClassLoss):
     """Squared distance between softmax probabilities and the target's (Brier 1950), summed over classes."""
 
-    def per_image(self, logits: Tensor, probs: Tensor) -> Tensor:
-        return (logits.softmax(1) - probs).square().sum(1)
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        probs = self.smooth(targets, logits.shape[1])
+        return self.mean((logits.softmax(1) - probs).square().sum(1), probs)
 
 
 def _weights(given: str | Sequence[float] | None, counts: Tensor | None) -> Tensor | None:

@@ -3,7 +3,7 @@
 import sys
 
 from src.errors import InputError, require
-from src.run import ROOT
+from src.run import ROOT, flags_first
 
 FIXED = ("seed", "data", "augment", "model", "loss", "optimizer", "scheduler", "task", "callbacks")
 # What may be another each time: where files are, how they are read, what is shown.
@@ -34,9 +34,8 @@ def resume() -> None:
     recorded = read_checkpoint(path)["config"].get("overrides")
     require(recorded is not None, f"resume_from={given[-1]}: this checkpoint does not record its command")
     before = [word for word in recorded if not word.startswith("resume_from=")]
-    flags, changes = [w for w in now if w.startswith("-")], [w for w in now if not w.startswith("-")]
-    flags += [changes.pop(0)] if flags in (["--cfg"], ["-c"]) and changes else []
-    sys.argv[1:] = [*flags, *before, *changes, f"resume_from='{path}'", f"hydra.run.dir='{path.parents[1]}'"]
+    folder = path.parents[1]
+    sys.argv[1:] = flags_first([*before, *now, f"resume_from='{path}'", f"hydra.run.dir='{folder}'"])
 
 
 def check_same_run(saved: dict, now: dict) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from src.data.families import DIGITS, MNIST, Family
 from src.data.fetch import fetch, lock, write_bytes
-from src.data.idx import DIGITS, MNIST, Family, emnist, load_family, parse_idx
+from src.data.idx import emnist, load_family, parse_idx
 from src.data.scans import box, digits, parse_libsvm
 from src.data.source import Source
 from src.errors import InputError

@@ -1,17 +1,15 @@
 """The MNIST family: images and labels in IDX files.
 
 Format: http://yann.lecun.com/exdb/mnist/ (two zero bytes, a type code, the number of dimensions, each dimension as
-a big-endian int32, then the values). Addresses and MD5 digests of the packed files are the ones torchvision uses.
+a big-endian int32, then the values).
 """
 
 import gzip
 import hashlib
-import string
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,115 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.data import families
+from src.data.families import DIGITS, Family
 from src.data.fetch import fetch, lock, write_bytes
 from src.data.source import Source, Split
 from src.errors import InputError
 
 DTYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
-DIGITS = tuple(string.digits)
-ROLES = ("train-images", "train-labels", "test-images", "test-labels")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where four packed IDX files come from and what they must be.
-
-    files: role -> (name of the packed file, its MD5); sha256: role -> digest of the unpacked file, where published.
-    """
-
-    folder: str
-    mirrors: tuple[str, ...]
-    files: Mapping[str, tuple[str, str]]
-    sha256: Mapping[str, str] = field(default_factory=dict)
-
-
-def _gz(md5s: Sequence[str], names: Sequence[str] | None = None) -> dict[str, tuple[str, str]]:
-    names = names or ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return {role: (f"{name}-ubyte.gz", md5) for role, name, md5 in zip(ROLES, names, md5s, strict=True)}
-
-
-MNIST = Family(
-    "MNIST",
-    (
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",
-    ),
-    _gz(
-        (
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "9fb629c4189551a2d022fa330f9573f3",
-            "ec29112dd5afa0611ce80d1b7f02629c",
-        )
-    ),
-    dict(
-        zip(
-            ROLES,
-            (
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
-            strict=True,
-        )
-    ),
-)
-FASHION_MNIST = Family(
-    "FashionMNIST",
-    (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-    ),
-    _gz(
-        (
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
-        )
-    ),
-)
-KMNIST = Family(
-    "KMNIST",
-    ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-    _gz(
-        (
-            "bdb82020997e1d708af4cf47b453dcf7",
-            "e144d726b3acfaa3e44228e80efcd344",
-            "5c965bf0a639b31b8f53240b1b52f4d7",
-            "7320c461ea6c1c855c0b718fb2a4b134",
-        )
-    ),
-)
-QMNIST = Family(
-    "QMNIST",
-    ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
-    {
-        "train-images": ("qmnist-train-images-idx3-ubyte.gz", "ed72d4157d28c017586c42bc6afe6370"),
-        "train-labels": ("qmnist-train-labels-idx2-int.gz", "0058f8dd561b90ffdd0f734c6a30e5e4"),
-        "test-images": ("qmnist-test-images-idx3-ubyte.gz", "1394631089c404de565df7b7aeaf9412"),
-        "test-labels": ("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa"),
-    },
-)
-FASHION_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-KUZUSHIJI_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-
-EMNIST_MIRRORS = ("https://biometrics.nist.gov/cs_links/EMNIST/",)
-EMNIST_ZIP = ("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e")
-_MERGED = set("cijklmopsuvwxyz")  # lower-case letters that look like their capitals
-_BALANCED = tuple(c for c in string.digits + string.ascii_uppercase + string.ascii_lowercase if c not in _MERGED)
-EMNIST_VARIANTS = {
-    "balanced": _BALANCED,
-    "bymerge": _BALANCED,
-    "byclass": tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase),
-    "letters": tuple(string.ascii_lowercase),
-    "digits": DIGITS,
-    "mnist": DIGITS,
-}
 
 
 def parse_idx(content: bytes | np.ndarray, name: str) -> Tensor:
@@ -224,16 +120,16 @@ def emnist(root: str, variant: str = "balanced", download: bool = True, mirrors:
 
     Raises InputError for an unknown variant.
     """
-    if variant not in EMNIST_VARIANTS:
-        raise InputError(f"data.variant={variant} is none of EMNIST's: {', '.join(EMNIST_VARIANTS)}")
+    if variant not in families.EMNIST_VARIANTS:
+        raise InputError(f"data.variant={variant} is none of EMNIST's: {', '.join(families.EMNIST_VARIANTS)}")
     raw = Path(root).expanduser() / "EMNIST" / "raw"
 
     def read(role: str) -> Tensor:
         name = f"emnist-{variant}-{role}-idx{3 if role.endswith('images') else 1}-ubyte"
 
         def unpack() -> bytes:
-            packed, md5 = EMNIST_ZIP
-            fetch([_join(mirror, packed) for mirror in mirrors or EMNIST_MIRRORS], raw / packed, md5)
+            packed, md5 = families.EMNIST_ZIP
+            fetch([_join(mirror, packed) for mirror in mirrors or families.EMNIST_MIRRORS], raw / packed, md5)
             with zipfile.ZipFile(raw / packed) as archive:
                 return gzip.decompress(archive.read(f"gzip/{name}.gz"))
 
@@ -242,7 +138,7 @@ def emnist(root: str, variant: str = "balanced", download: bool = True, mirrors:
             return tensor.transpose(1, 2).contiguous()  # stored column by column
         return tensor - 1 if variant == "letters" else tensor  # letters count from 1
 
-    names = EMNIST_VARIANTS[variant]
+    names = families.EMNIST_VARIANTS[variant]
     return Source(names, partial(_split, "train", read), partial(_split, "test", read))
 
 
@@ -250,7 +146,7 @@ def _join(mirror: str, name: str) -> str:
     return f"{mirror.rstrip('/')}/{name}"
 
 
-mnist = partial(load_family, MNIST, DIGITS)
-fashion_mnist = partial(load_family, FASHION_MNIST, FASHION_NAMES)
-kmnist = partial(load_family, KMNIST, KUZUSHIJI_NAMES)
-qmnist = partial(load_family, QMNIST, DIGITS)
+mnist = partial(load_family, families.MNIST, DIGITS)
+fashion_mnist = partial(load_family, families.FASHION_MNIST, families.FASHION_NAMES)
+kmnist = partial(load_family, families.KMNIST, families.KUZUSHIJI_NAMES)
+qmnist = partial(load_family, families.QMNIST, DIGITS)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.data.families import DIGITS
 from src.data.fetch import digest_of, fetch, lock
-from src.data.idx import DIGITS
 from src.data.source import Source, Split
 from src.data.splits import stratified
 from src.errors import InputError
