@@ -17,10 +17,12 @@ from src.data.fetch import write_bytes
 from src.data.normalize import Normalize
 from src.data.source import Facts
 from src.errors import InputError
+from src.finetune.method import Method
+from src.finetune.parts import reset_head
 
 MARK = b"sha256:"
 COMMENT = len(MARK) + 64
-MODELS = "src.models."
+MODELS, METHODS = "src.models.", "src.finetune."
 
 
 def write_checkpoint(checkpoint: dict, path: Path) -> None:
@@ -78,60 +80,90 @@ class CheckpointFiles(TorchCheckpointIO):
 class Recogniser(nn.Module):
     """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
 
-    facts: of the data it was trained on; config: of its training; digest: of the file it came from; epoch: counted
-    from 1, after which it was saved.
+    facts: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
+    file, digest: it came from; own: whether that file holds all of it, and not only changes.
     """
 
     def __init__(self, model: nn.Module, facts: Facts, config: dict, digest: str = "", epoch: int = 0):
         super().__init__()
         self.normalize, self.model = Normalize(facts.mean, facts.std), model
         self.facts, self.config, self.digest, self.epoch = facts, config, digest, epoch
+        self.file, self.own = "", True
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.normalize(images))
 
 
-def load_model(path: Path | str) -> Recogniser:
+def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
     """The trained network of a checkpoint, in eval mode, ready for raw grey levels; needs no data set.
 
-    Raises InputError for what `read_checkpoint` refuses, a network from outside `src.models`, or weights that do not
-    fit it.
+    What fine-tuning added to weights is folded into them. base: where the start of a file of changes is now, if it is
+    not where it was.
+    Raises InputError for what `read_checkpoint` refuses, a network from outside `src.models`, weights that do not fit
+    it, or changes whose start is missing or another one.
     """
     checkpoint = read_checkpoint(path)
     config, facts = checkpoint["config"], Facts.of(checkpoint["facts"])
-    model = build_model(config.get("model", {}), facts, path)
+    model = _start(checkpoint, facts, path, base)
+    methods = [_build(options, METHODS, path) for options in config.get("structure", ())]
+    for method in methods:
+        model = method.adapt(model, facts.shape)
     weights = {
         key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")
     }
     try:
-        model.load_state_dict(weights)
+        missing = model.load_state_dict(weights, strict="base" not in checkpoint)
     except RuntimeError as error:
-        raise InputError(
-            f"ckpt={path}: the weights do not fit the network ({str(error).splitlines()[-1].strip()})"
-        ) from None
-    return Recogniser(model, facts, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
+        missing, text = None, str(error).splitlines()[-1].strip()
+    if missing is None or missing.unexpected_keys:
+        text = text if missing is None else f"unknown: {missing.unexpected_keys[0]}"
+        raise InputError(f"ckpt={path}: the weights do not fit the network ({text})")
+    for method in methods:
+        method.merge(model)
+    left = [options for options, method in zip(config.get("structure", ()), methods, strict=True) if not method.merges]
+    config = {**config, "structure": left}
+    net = Recogniser(model, facts, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
+    net.file, net.own = str(Path(path).resolve()), "base" not in checkpoint
+    return net
 
 
-def build_model(options: dict, facts: Facts, path: Path | str) -> nn.Module:
-    """The untrained network that `options` (as in conf/model) describe; the file never chooses what runs.
+def _start(checkpoint: dict, facts: Facts, path: Path | str, base: Path | str | None) -> nn.Module:
+    """The network that the weights of a checkpoint go into: untrained, or the base of a file of changes."""
+    config = checkpoint["config"]
+    if "base" not in checkpoint:
+        return _build({**config.get("model", {}), "shape": facts.shape, "num_classes": facts.num_classes}, MODELS, path)
+    wanted = checkpoint["base"]
+    file = Path(base or wanted["file"])
+    if not file.is_file():
+        raise InputError(f"ckpt={path} holds changes of {file}, which is not there: give base=<where it is now>")
+    start = load_model(file)
+    if start.digest != wanted["sha256"]:
+        raise InputError(f"ckpt={path} holds changes of another network than {file}: its SHA-256 is {wanted['sha256']}")
+    if config.get("fresh_head"):
+        reset_head(start.model, facts.num_classes)
+    return start.model
 
-    Raises InputError if its class is not one of `src.models`, or refuses the options.
+
+def _build(options: dict, room: str, path: Path | str) -> object:
+    """What `options` (a _target_ and its arguments, as in conf) describe; the file never chooses what runs.
+
+    Raises InputError if its class is not one of `room`, or refuses the options.
     """
     options = dict(options)
     target = str(options.pop("_target_", None))
     options.pop("_convert_", None)
-    if not target.startswith(MODELS):
-        raise InputError(f"ckpt={path} asks for {target}: only networks of {MODELS[:-1]} are built from a file")
+    if not target.startswith(room):
+        raise InputError(f"ckpt={path} asks for {target}: only networks and methods from here are built from a file")
     if "weights" in options:
         options["weights"] = None  # the checkpoint has them
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-        if not issubclass(cls, nn.Module):
-            raise TypeError(f"{name} is no network")
-        return cls(shape=facts.shape, num_classes=facts.num_classes, **options)
+        if not issubclass(cls, nn.Module | Method):
+            raise TypeError(f"{name} is neither a network nor a method")
+        return cls(**options)
     except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"ckpt={path}: the network {target} cannot be built ({error})") from None
+        raise InputError(f"ckpt={path}: {target} cannot be built ({error})") from None
 
 
 def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", key: str = "ckpt") -> Path:

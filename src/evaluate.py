@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> float:
     require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
     tune_process()
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    net = load_model(path)
+    net = load_model(path, cfg.base)
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     logits, labels = predict(net, data.loader(batches), pick_device(cfg.device))

@@ -5,7 +5,21 @@ import sys
 from src.errors import InputError, require
 from src.run import ROOT, flags_first
 
-FIXED = ("seed", "data", "augment", "model", "loss", "optimizer", "scheduler", "task", "callbacks")
+FIXED = (
+    "seed",
+    "data",
+    "augment",
+    "model",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "task",
+    "callbacks",
+    "finetune",
+    "init_from",
+    "head",
+    "checkpoint",
+)
 # What may be another each time: where files are, how they are read, what is shown.
 FREE = {
     "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb"),
@@ -41,7 +55,7 @@ def resume() -> None:
 def check_same_run(saved: dict, now: dict) -> None:
     """Raise InputError naming what differs between two configs that must be one run's."""
     for group in FIXED:
-        ours, theirs = _flat(saved[group], group), _flat(now[group], group)
+        ours, theirs = _flat(saved.get(group), group), _flat(now[group], group)
         for key in sorted(ours.keys() | theirs.keys()):
             if key.startswith(tuple(f"{group}.{name}" for name in FREE.get(group, ()))):
                 continue

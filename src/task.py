@@ -4,6 +4,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,11 +12,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
+from src.data.augment import Identity
 from src.data.batches import mix_seed
 from src.data.source import Facts
 from src.errors import InputError, is_number, require
+from src.finetune.method import Method
+from src.finetune.parts import head_of, read_features
 from src.losses import CrossEntropy
 from src.metrics import make_accuracy, make_metrics
+from src.mixing import mix
 from src.optimizers import constant, parameter_groups
 
 
@@ -29,11 +34,13 @@ class Classifier(LightningModule):
     model: normalised images (B, C, H, W) -> logits (B, K). facts: of the data it is trained on.
     optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps, gives what
     `configure_optimizers` takes. loss: called with logits and targets.
+    method: what of the network trains, and when; None trains everything.
     mixup, cutmix: alpha of the Beta distribution that images are mixed by (Zhang et al. 2018, arXiv:1710.09412; Yun
     et al. 2019, arXiv:1905.04899), 0 for none; with both, each batch takes one of them at random.
     seed: with the epoch and the batch, determines every random choice inside the network and the mixing.
     log_every: steps between two looks at the loss; each look waits for the device.
     config: plain values kept in the checkpoint, from which `load_model` rebuilds the network.
+    base: file and digest of the start, where checkpoints are to hold only what changes.
     """
 
     def __init__(
@@ -43,16 +50,20 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[dict]], Optimizer] = torch.optim.AdamW,
         scheduler: Callable[..., dict] = constant,
         loss: nn.Module | None = None,
+        method: Method | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         seed: int = 0,
         log_every: int = 50,
         config: dict | None = None,
+        base: dict | None = None,
     ):
         super().__init__()
         for key, value in (("mixup", mixup), ("cutmix", cutmix)):
             require(is_number(value) and value >= 0, f"task.{key}={value}: 0 for none, or above 0")
         self.model, self.facts, self.loss = model, facts, loss or CrossEntropy()
+        self.method, self.base = method, base
+        self.strict_loading = base is None
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
         self.train_acc = make_accuracy(facts.num_classes)
@@ -74,7 +85,13 @@ class Classifier(LightningModule):
             super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
+        return head_of(self.model)[1](images) if images.ndim == 2 else self.model(images)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if mode and self.method:
+            self.method.set_modes(self.model)
+        return self
 
     def on_train_start(self) -> None:
         self.on_train_epoch_start()  # not called in a run that is resumed within an epoch
@@ -85,7 +102,26 @@ class Classifier(LightningModule):
         for parts in (self._unread, self._answers, self._labels):
             parts.clear()
         self.train_acc.reset()
+        if self.method:
+            self._begin_stage()
         self._started = time.perf_counter()
+
+    def _begin_stage(self) -> None:
+        """What trains in this epoch; while that is only the head, on features that are computed once."""
+        method, data = self.method, self.trainer.datamodule
+        method.stage(self.model, self.current_epoch, self.epochs)
+        passes = method.cached_passes
+        if passes is None:
+            passes = 1 if isinstance(data.augment, Identity) else 0
+        kept = passes and method.trunk_frozen(self.model) and not (self.mixup or self.cutmix)
+        read = partial(read_features, self.model) if kept else None
+        data.show_features(read, passes, self.current_epoch, self.device)
+        self.train()
+
+    @property
+    def epochs(self) -> int:
+        """How many there are to be, 1 where that is not known."""
+        return max(1, self.trainer.max_epochs or 1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -94,10 +130,18 @@ class Classifier(LightningModule):
         generator.manual_seed(self._epoch_seed + batch_idx)
         targets = labels
         if self.mixup or self.cutmix:
-            images, targets = self._mix(images, labels)
-        logits = self.model(images)
+            images, targets = mix(images, labels, self.facts.num_classes, self.mixup, self.cutmix)
+        logits = self(images) if self.method else self.model(images)
         loss = self.loss(logits, targets)
+        if self.method:
+            penalty = self.method.penalty(self.model)
+            loss = loss if penalty is None else loss + penalty
         self._unread.append((loss.detach(), logits.detach(), labels))
+        if self.method and self.method.closed_form:
+            self.method.collect(
+                images if images.ndim == 2 else read_features(self.model, [(images, labels)])[0], labels
+            )
+            return None
         return loss
 
     # Lightning inspects the signature at every step; a stored one is found at once.
@@ -118,6 +162,8 @@ class Classifier(LightningModule):
             self._read_losses()
         if not self._answers:
             return
+        if self.method and self.method.closed_form:
+            self.method.finish(self.model)
         self.train_acc.update(torch.cat(self._answers), torch.cat(self._labels))
         self._answers.clear()
         self._labels.clear()
@@ -153,26 +199,8 @@ class Classifier(LightningModule):
 
     @property
     def _lr(self) -> float:
-        return self.trainer.optimizers[0].param_groups[0]["lr"]
-
-    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images blended with, or patched from, a shuffled batch; target probabilities (B, K) in the same shares."""
-        cut = bool(self.cutmix) and (not self.mixup or bool(torch.rand(()) < 0.5))
-        alpha = torch.tensor(self.cutmix if cut else self.mixup)
-        share = float(torch.distributions.Beta(alpha, alpha).sample())
-        order = torch.randperm(len(images), device=images.device)
-        if cut:
-            height, width = images.shape[2:]
-            high, wide = round(height * (1 - share) ** 0.5), round(width * (1 - share) ** 0.5)
-            top = int(torch.randint(height - high + 1, ()))
-            left = int(torch.randint(width - wide + 1, ()))
-            images = images.clone()
-            images[:, :, top : top + high, left : left + wide] = images[order, :, top : top + high, left : left + wide]
-            share = 1 - high * wide / (height * width)
-        else:
-            images = images * share + images[order] * (1 - share)
-        probs = nn.functional.one_hot(labels, self.facts.num_classes).to(images.dtype)
-        return images, probs * share + probs[order] * (1 - share)
+        groups = self.trainer.optimizers[0].param_groups  # none where the head is solved for
+        return groups[0]["lr"] if groups else 0.0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._predict(batch)
@@ -182,7 +210,7 @@ class Classifier(LightningModule):
 
     def _predict(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        self._predicted.append((self.model(images).float(), labels))
+        self._predicted.append((self(images).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         self._report("val", self.val_metrics)
@@ -206,13 +234,17 @@ class Classifier(LightningModule):
 
     on_test_start = on_validation_start
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> dict | None:
         options = getattr(self.make_optimizer, "keywords", {})  # of a partial, as Hydra makes it
-        for key in ("lr", "weight_decay"):
-            value = options.get(key, 0.0)
+        lr, decay = options.get("lr", 1e-3), options.get("weight_decay", 0.0)
+        for key, value in (("lr", lr), ("weight_decay", decay)):
             require(is_number(value) and value >= 0, f"optimizer.{key}={value}: a number, 0 or more")
-        decay = options.get("weight_decay", 0.0)
-        groups = parameter_groups(self.model, decay)
+        if self.method and self.method.closed_form:
+            return None
+        if self.method:
+            groups = self.method.groups(self.model, self.epochs, lr, decay)
+        else:
+            groups = parameter_groups(self.model, decay)
         require(bool(groups), "the model has no trainable parameter")
         try:
             optimizer = self.make_optimizer(groups)
@@ -234,3 +266,8 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = self.config
         checkpoint["facts"] = self.facts.plain()
+        if self.base is not None:
+            checkpoint["base"] = self.base
+            frozen = {f"model.{name}" for name in self.method.never(self.model, self.epochs)}
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {key: value for key, value in state.items() if key not in frozen}

@@ -13,13 +13,28 @@ from omegaconf import DictConfig
 from src.errors import InputError, is_count, is_number, require
 from src.resume import check_same_run, resume
 from src.run import Stop, build, command, output_folder, plain, shown, tune_process
+from src.start import Start, begin, choose_start
 
 log = logging.getLogger(__name__)
 
 
-@command("train", prepare=resume)
+def prepare() -> None:
+    """Complete the command line: what resume_from and init_from stand for."""
+    resume()
+    choose_start()
+
+
+@command("train", prepare=prepare)
 def main(cfg: DictConfig) -> float | None:
-    """One run: data, model, training, the best epoch tested. Returns the best validation metric."""
+    """One run. Returns the best validation metric."""
+    return train(cfg, output_folder(), list(HydraConfig.get().overrides.task))
+
+
+def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+    """Data, model, training, the best epoch tested; everything is written to `folder`.
+
+    overrides: the command, kept in the checkpoint. Returns the best validation metric.
+    """
     # Imported here, so that --help, --cfg job and completion answer at once.
     import torch
     from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -28,31 +43,34 @@ def main(cfg: DictConfig) -> float | None:
     from src.checkpoint import CheckpointFiles, read_checkpoint
     from src.task import Classifier
 
-    folder, started = output_folder(), time.perf_counter()
+    started = time.perf_counter()
     quiet_libraries()
     tune_process()
     check_machine(cfg)
     config = {key: value for key, value in plain(cfg).items() if key not in ("output_dir", "resume_from")}
-    if cfg.resume_from:
-        check_same_run(read_checkpoint(cfg.resume_from)["config"], config)
     torch.manual_seed(cfg.seed)
 
     data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
     data.setup()
-    facts = data.facts
-    model = build(cfg.model, "model", shape=facts.shape, num_classes=facts.num_classes)
+    start = begin(cfg, config, data.facts)
+    if cfg.resume_from:
+        check_same_run(read_checkpoint(cfg.resume_from)["config"], start.config)
+    if start.net is not None:
+        data.read_as(start.facts.mean, start.facts.std)
     if cfg.compile:
-        model.compile()  # in place: the checkpoint's names stay as they are
+        start.model.compile()  # in place: the checkpoint's names stay as they are
     task = Classifier(
-        model,
-        facts,
+        start.model,
+        start.facts,
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=build(cfg.loss, "loss", class_counts=data.class_counts),
+        method=start.method,
         **plain(cfg.task),
         seed=cfg.seed,
         log_every=cfg.trainer.log_every_n_steps,
-        config={**config, "overrides": list(HydraConfig.get().overrides.task)},
+        config={**start.config, "overrides": overrides},
+        base={"file": start.net.file, "sha256": start.net.digest} if cfg.checkpoint == "adapter" else None,
     )
     nodes = cfg.get("callbacks") or {}
     require(
@@ -77,7 +95,7 @@ def main(cfg: DictConfig) -> float | None:
         enable_checkpointing=saved is not None,
         profiler=cfg.trainer.profiler or Unprofiled(),
     )
-    log.info("%s", summary(cfg, data, model, trainer))
+    log.info("%s", summary(cfg, data, start.model, trainer))
 
     try:
         trainer.fit(task, data, ckpt_path=cfg.resume_from or None)
@@ -93,12 +111,12 @@ def main(cfg: DictConfig) -> float | None:
     if trainer.fast_dev_run or saved is None:
         log.info("nothing was saved, so nothing is tested")
         return None
-    if trainer.global_step == 0:
+    if trainer.fit_loop.epoch_loop.batch_progress.total.completed == 0:
         raise InputError("not one step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
     seconds = time.perf_counter() - started
     if trainer.is_global_zero:
         if cfg.test:
-            finish(cfg, folder, trainer, task, data, saved, seconds)
+            finish(cfg, folder, trainer, task, data, saved, start, seconds)
         log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
     return saved.best_score
 
@@ -118,6 +136,10 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
     # The data module leaves out the batches that are done.
     warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
+    # A head that is solved for needs no optimizer and no gradient.
+    warnings.filterwarnings("ignore", ".*(this fit will run with no optimizer|training_step. returned .None).*")
+    # What is frozen stays in eval mode on purpose.
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
     # Looks at the loss are as far apart as the user says.
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
 
@@ -159,7 +181,7 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
     )
 
 
-def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: float) -> None:
+def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Start, seconds: float) -> None:
     """Test the best epoch once; write results.json, the pictures and the dashboard's last entries."""
     from src.checkpoint import load_model
     from src.evaluation import measure, predict, table, write_json
@@ -168,6 +190,7 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: f
     net = load_model(path)
     logits, labels = predict(net, data.test_dataloader(), str(trainer.strategy.root_device))
     test = measure(logits, labels, net.facts.class_names)
+    count = sum(parameter.numel() for parameter in task.model.parameters())
     results = {
         "test": test,
         "best_epoch": net.epoch,
@@ -176,11 +199,22 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: f
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": round(seconds, 2),
-        "parameters": sum(parameter.numel() for parameter in net.model.parameters()),
+        "parameters": count,
         "seed": cfg.seed,
         "checkpoint": {"file": os.path.relpath(path, folder), "sha256": net.digest},
         "versions": versions(),
     }
+    if start.net is not None:
+        from src.transfer import compare, rows
+
+        results["transfer"] = {
+            **compare(start.net, net, data, test, str(trainer.strategy.root_device)),
+            "trainable": sum(p.numel() for p in start.method.ever(task.model, task.epochs)) if start.method else count,
+            "parameters": count,
+            "seconds": seconds,
+            "bytes": path.stat().st_size,
+            "file": os.path.relpath(path, folder),
+        }
     write_json(folder / "results.json", results)
     scalars = {f"test/{name}": value for name, value in test.items() if isinstance(value, float)}
     for logger in trainer.loggers:
@@ -195,6 +229,8 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, seconds: f
         logger.finalize("success")
     why = f"best {saved.monitor}" if path == saved.best else "the last; there was no validation"
     log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, why, table(test))
+    if "transfer" in results:
+        log.info("\n%s", rows(results["transfer"]))
 
 
 def next_steps(folder: Path, loggers: list, seconds: float) -> str:

@@ -16,17 +16,18 @@ ROOMS = [
     ("errors",),
     ("data",),
     ("models",),
+    ("finetune",),
     ("metrics",),
-    ("losses", "optimizers"),
+    ("losses", "optimizers", "mixing"),
     ("insight",),
     ("task",),
     ("checkpoint",),
     ("evaluation", "loggers", "callbacks"),
     ("run",),
-    ("resume",),
+    ("resume", "start", "transfer"),
     COMMANDS,
 ]
-HYDRA = {"run", *COMMANDS}
+HYDRA = {"run", "start", *COMMANDS}
 LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "train"}
 
 

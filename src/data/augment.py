@@ -101,6 +101,53 @@ class Elastic:
         return F.grid_sample(images.float(), grid, align_corners=False)
 
 
+class Stroke:
+    """Thicken or thin the strokes of each image by its own amount and blur it, after an affine change: other pens.
+
+    thicken_px, thin_px: most that a stroke's edge moves out or in, pixels, at most 1 and below 1. A thinned pixel keeps
+    1 - thin_px of its grey level, so that no digit is ever erased.
+    blur_px: largest standard deviation of the blur, pixels, at most 1. Draws are uniform and independent.
+    rotate_deg, scale, shear_deg, shift_px: as for Affine; 0 leaves them out.
+    """
+
+    def __init__(self, thicken_px: float = 0.8, thin_px: float = 0.5, blur_px: float = 0.7, **affine: float):
+        require(0 <= thicken_px <= 1, f"augment.thicken_px={thicken_px}: 0 to 1 pixels")
+        require(0 <= thin_px < 1, f"augment.thin_px={thin_px}: 0 to below 1 pixels; at 1, thin strokes are erased")
+        require(0 <= blur_px <= 1, f"augment.blur_px={blur_px}: 0 to 1 pixels")
+        self.thicken_px, self.thin_px, self.blur_px = thicken_px, thin_px, blur_px
+        self.affine = Affine(**affine)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        images = self.affine(images, generator)
+        draw = torch.rand(2, len(images), 1, 1, 1, generator=generator, device=images.device)
+        change = draw[0] * (self.thicken_px + self.thin_px) - self.thin_px
+        # A part of a step of grey dilation or erosion (Serra 1982) moves an edge by that part of a pixel.
+        sign = torch.where(change < 0, -1.0, 1.0)
+        images = images.lerp(_widest(images * sign) * sign, change.abs())
+        # A part of a blur of variance 1 has that part as its variance.
+        return images.lerp(_smooth(images), (draw[1] * self.blur_px).square())
+
+
+def _widest(images: Tensor) -> Tensor:
+    """The lightest of each pixel and its four neighbours; the square of eight thickens slanting strokes by 1.4."""
+    # Slices take 1.1 ms for 512 images, max_pool2d takes 15.
+    padded = F.pad(images, [1] * 4, value=-math.inf)
+    high = padded[:, :, :-2, 1:-1].maximum(padded[:, :, 2:, 1:-1])
+    return images.maximum(high).maximum(padded[:, :, 1:-1, :-2]).maximum(padded[:, :, 1:-1, 2:])
+
+
+def _smooth(images: Tensor) -> Tensor:
+    """Binomial blur of standard deviation 1 pixel; beyond the frame is background (0)."""
+    rows, columns = (_band(side, images.device) for side in images.shape[2:])
+    return rows @ images @ columns
+
+
+def _band(side: int, device: torch.device) -> Tensor:
+    place = torch.arange(side, device=device)
+    weights = torch.tensor([6.0, 4, 1, 0], device=device) / 16
+    return weights[(place - place.view(-1, 1)).abs().clamp(max=3)]
+
+
 class Cutout:
     """Blank one square per image (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552), with background (0).
 

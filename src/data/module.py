@@ -1,7 +1,9 @@
 """Whole batches of raw grey levels for the Trainer; augmentation and normalisation on its device."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader
 from src.data.augment import Identity
 from src.data.batches import Batches, BatchOrder, mix_seed
 from src.data.normalize import Normalize, channel_statistics
+from src.data.recast import recast
 from src.data.source import Facts
 from src.data.sources import load_source
 from src.data.splits import few_shot, fold_mask, stratified
@@ -29,6 +32,8 @@ class ImageData(LightningDataModule):
     split_seed, every class in proportion.
     folds, fold: cross-validation instead; part `fold` of `folds` stratified parts is the validation split.
     fraction, shots: keep this share, or this many images per class, of what is left for training, drawn by `seed`.
+    min_steps: steps that an epoch has at least: few images are used again, in new orders, until there are as many.
+    ink, classes, quarter_turns: the data set seen in another way, as `src.data.recast` does it.
     augment: called on training batches as `augment(images, generator)`.
     num_workers: processes that decode pictures which are not held in memory; None takes one per core.
     Raises InputError for values that make no sense, before anything is read where that can be told.
@@ -44,9 +49,13 @@ class ImageData(LightningDataModule):
         fold: int | None = None,
         fraction: float = 1.0,
         shots: int | None = None,
+        min_steps: int = 0,
         seed: int = 0,
         split_seed: int = 0,
         num_workers: int | None = None,
+        ink: str = "none",
+        classes: Sequence | Mapping | None = None,
+        quarter_turns: int = 0,
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         **options,
     ):
@@ -56,6 +65,7 @@ class ImageData(LightningDataModule):
         for key, value in (("seed", seed), ("split_seed", split_seed)):
             require(is_count(value) and value >= 0, f"data.{key}={value}: a whole number, 0 or more")
         require(shots is None or (is_count(shots) and shots >= 1), f"data.shots={shots}: at least 1, or null")
+        require(is_count(min_steps) and min_steps >= 0, f"data.min_steps={min_steps}: a whole number, 0 or more")
         require(is_number(fraction) and 0 < fraction <= 1, f"data.fraction={fraction}: above 0, at most 1")
         require(is_number(val) and val > 0, f"data.val={val}: a count, or a fraction above 0 and below 1")
         require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
@@ -71,13 +81,17 @@ class ImageData(LightningDataModule):
         self.name, self.batch_size, self.eval_batch_size = name, batch_size, eval_batch_size
         self.val, self.folds, self.fold = val, folds, fold
         self.fraction, self.shots, self.seed, self.split_seed = fraction, shots, seed, split_seed
+        self.min_steps = min_steps
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.augment = augment or Identity()
-        self.source = load_source(name, **options)
+        self._raw = load_source(name, **options)
+        self._view = {"classes": classes, "quarter_turns": quarter_turns}
+        self.ink, self.source = ink, recast(self._raw, ink, **self._view)
         self.train_set: Batches | None = None
         self.val_set: Batches | None = None
         self._test_set: Batches | None = None
         self._skip = 0
+        self._kept: tuple[list[Tensor], Tensor] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Read the training images (downloading them if they are missing), split them and measure them; once."""
@@ -135,7 +149,7 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         seed = None if self.trainer and self.trainer.overfit_batches else self.seed  # the same few batches again
-        order = BatchOrder(len(self.train_set), self.batch_size, seed, self._skip, rank, world)
+        order = BatchOrder(len(self.train_set), self.batch_size, seed, self._skip, rank, world, self.min_steps)
         self._skip = 0
         return self.loader(self.train_set, order)
 
@@ -161,12 +175,50 @@ class ImageData(LightningDataModule):
             generator=torch.Generator(),
         )
 
+    def read_as(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Normalise by these statistics instead, of what a network was trained on before."""
+        self.facts = replace(self.facts, mean=mean, std=std)
+        self.normalize = Normalize(mean, std)
+
+    def show_features(self, read: Callable | None, passes: int, epoch: int, device: torch.device) -> None:
+        """From now on, give what a head reads in the place of images; read: None gives images again.
+
+        read: called with batches of what a network reads, gives features (N, D) and labels (N,). Called the first time
+        only, on the validation images and on `passes` augmented passes of the training images, which take turns.
+        """
+        if read is not None and self._kept is None:
+            passes_read = [read(self._prepared(self.train_set, device, turn))[0].cpu() for turn in range(passes)]
+            self._kept = passes_read, read(self._prepared(self.val_set, device))[0].cpu()
+        if self._kept is not None:
+            train, val = self._kept
+            self.train_set.features = train[epoch % len(train)] if read is not None else None
+            self.val_set.features = val if read is not None else None
+
+    def without_ink(self) -> "ImageData":
+        """The same data set, its pictures as they are."""
+        other = copy(self)
+        other.ink, other.source = "none", recast(self._raw, "none", **self._view)
+        other.train_set = other.val_set = other._test_set = None
+        return other
+
+    def _prepared(self, batches: Batches, device: torch.device, turn: int | None = None) -> Iterator:
+        """Batches in their own order on a device, normalised; augmented for a turn."""
+        augmented = turn is not None and not isinstance(self.augment, Identity)
+        generator = torch.Generator(device)
+        for step, (images, labels) in enumerate(self.loader(batches)):
+            images = images.to(device)
+            if augmented:
+                images = self.augment(images, generator.manual_seed(mix_seed(self.seed, turn, step)))
+            yield self.normalize(images), labels
+
     def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):
         images, labels = batch
         return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
     def on_after_batch_transfer(self, batch: Sequence[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
+        if images.ndim == 2:  # features
+            return batch
         if self.trainer.training and not isinstance(self.augment, Identity):
             if self._generator is None or self._generator.device != images.device:
                 self._generator = torch.Generator(images.device)

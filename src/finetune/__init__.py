@@ -1,0 +1,1 @@
+"""How a trained network is adapted: what of it trains, at which rate, and when."""

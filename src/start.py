@@ -1,0 +1,147 @@
+"""What a fine-tuning starts from: a trained network, and what of it is kept on other data."""
+
+import logging
+import shlex
+import sys
+from dataclasses import dataclass, replace
+
+from omegaconf import DictConfig
+from torch import nn
+
+from src.data.source import Facts
+from src.errors import InputError, require
+from src.run import ROOT, build, plain
+
+log = logging.getLogger(__name__)
+HEADS = ("auto", "keep", "reset")
+
+
+def choose_start() -> None:
+    """With init_from=..., put its file into sys.argv, so that the run records which one it was, and take
+    experiment=finetune unless an experiment is given."""
+    words = sys.argv[1:]
+    given = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("init_from=")]
+    if (
+        not given
+        or given[-1] in ("", "null")
+        or "," in given[-1]
+        or any(word.startswith("resume_from=") for word in words)
+    ):
+        return
+    from src.checkpoint import find_checkpoint
+
+    path = find_checkpoint(given[-1], ROOT / "outputs", key="init_from").resolve()
+    kept = [word for word in words if not word.startswith("init_from=")]
+    recipe = [] if any(word.startswith("experiment=") for word in words) else ["experiment=finetune"]
+    sys.argv[1:] = [*recipe, *kept, f"init_from={shlex.quote(str(path))}"]
+
+
+@dataclass
+class Start:
+    """Where training begins.
+
+    model: adapted by the method; facts: the data's, with the start's normalisation; fresh_head: whether the head is
+    untrained; net: the start itself, None for none; config: what goes into the checkpoint about it.
+    """
+
+    model: nn.Module
+    facts: Facts
+    method: object | None
+    net: object | None
+    fresh_head: bool
+    config: dict
+
+
+def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
+    """The network that is trained, fresh or from init_from, and the method that adapts it.
+
+    Its network, its knobs and its normalisation come from the start; classes and their names from the data. The head
+    is kept where the classes are the same (head=auto), or as many (head=keep); head=reset starts a new one.
+    Raises InputError for a start that does not fit the data, or a method without a start.
+    """
+    from src.finetune.parts import head_of, reset_head
+
+    method = build(cfg.finetune if cfg.finetune._target_ else None, "finetune")
+    require(cfg.head in HEADS, f"head={cfg.head}: one of {', '.join(HEADS)}")
+    require(cfg.checkpoint in ("full", "adapter"), f"checkpoint={cfg.checkpoint}: full or adapter")
+    net, fresh = None, True
+    if cfg.init_from:
+        from src.checkpoint import find_checkpoint, load_model
+
+        net = load_model(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
+        facts, fresh = fit(net, facts, cfg.head)
+        _refuse_another_model(net.config["model"], config["model"])
+        model = net_copy(net.model)
+        if fresh:
+            reset_head(model, facts.num_classes)
+        kept = "head replaced: " if fresh else "head kept: "
+        log.info(
+            "start: %s, weights of epoch %d; %s%d classes; its normalisation kept",
+            cfg.init_from, net.epoch, kept, facts.num_classes,
+        )  # fmt: skip
+        config = {**config, "model": net.config["model"], "structure": net.config.get("structure", [])}
+    else:
+        model = build(cfg.model, "model", shape=facts.shape, num_classes=facts.num_classes)
+        trained = cfg.model.get("weights") is not None
+        if method is not None and not trained:
+            raise InputError(
+                "finetune starts from a trained network: give init_from=<run, file.ckpt or newest>, or "
+                "model=pretrained model.weights=DEFAULT; finetune=none trains from scratch"
+            )
+    if method is not None:
+        head_of(model)
+        model = method.adapt(model, facts.shape, fresh)
+        trainable = method.ever(model, max(1, cfg.trainer.max_epochs or 1))
+        require(bool(trainable), "this method leaves nothing to train")
+        if method.adds:
+            config = {**config, "structure": [*config.get("structure", []), plain(cfg.finetune)]}
+        total = sum(p.numel() for p in model.parameters())
+        count = sum(p.numel() for p in trainable)
+        log.info("finetune: %s, %s of %s parameters train", type(method).__name__, f"{count:,}", f"{total:,}")
+    if cfg.checkpoint == "adapter":
+        require(
+            net is not None and method is not None, "checkpoint=adapter saves the changes of a start: give init_from"
+        )
+        require(net.own, "checkpoint=adapter: the start is itself a file of changes; fine-tune it with checkpoint=full")
+    return Start(model, facts, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
+
+
+def fit(net, facts: Facts, head: str) -> tuple[Facts, bool]:
+    """The facts that the network is to go on with, and whether its head starts afresh.
+
+    Raises InputError for images of another shape, or head=keep with another number of classes.
+    """
+    if facts.shape != net.facts.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (facts.shape, net.facts.shape))
+        raise InputError(
+            f"init_from reads images of {theirs} (channels, height, width), the data have {ours}: "
+            "with data=folder give data.size and data.channels"
+        )
+    same = facts.class_names == net.facts.class_names
+    if head == "keep" and facts.num_classes != net.facts.num_classes:
+        raise InputError(
+            f"head=keep: the start knows {net.facts.num_classes} classes, the data have {facts.num_classes}: "
+            "give head=reset or head=auto"
+        )
+    fresh = head == "reset" or (head == "auto" and not same)
+    return replace(facts, mean=net.facts.mean, std=net.facts.std), fresh
+
+
+def net_copy(model: nn.Module) -> nn.Module:
+    """Its own weights, so that the start can still be measured."""
+    import copy
+
+    return copy.deepcopy(model)
+
+
+def _refuse_another_model(started: dict, asked: dict) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return
+    words = [word for word in HydraConfig.get().overrides.task if word.lstrip("+").startswith("model")]
+    differing = [key for key in asked if not key.startswith("_convert") and asked[key] != started.get(key)]
+    if words and differing:
+        raise InputError(
+            f"init_from brings its own network ({started['_target_'].rpartition('.')[2]}): leave {' '.join(words)} out"
+        )
