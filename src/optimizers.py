@@ -12,6 +12,18 @@ from src.errors import InputError, is_count, is_number, require
 from src.metrics import direction
 
 
+def rate_and_decay(make_optimizer: Callable) -> tuple[float, float]:
+    """lr and weight_decay of a partial, as Hydra makes it.
+
+    Raises InputError for a negative one.
+    """
+    options = getattr(make_optimizer, "keywords", {})
+    lr, decay = options.get("lr", 1e-3), options.get("weight_decay", 0.0)
+    for key, value in (("lr", lr), ("weight_decay", decay)):
+        require(is_number(value) and value >= 0, f"optimizer.{key}={value}: a number, 0 or more")
+    return lr, decay
+
+
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Trainable parameters in two groups: matrices and kernels with `weight_decay`, biases and norms without."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -40,11 +52,11 @@ class MuonAdamW(Optimizer):
         require(is_number(momentum) and 0 <= momentum < 1, f"optimizer.momentum={momentum}: 0 to below 1")
         matrices, others = [], []
         for group in params:
-            decay = group.get("weight_decay", weight_decay)
+            given = {"lr": group.get("lr", lr), "weight_decay": group.get("weight_decay", weight_decay)}
             for wanted, into in ((True, matrices), (False, others)):
                 chosen = [p for p in group["params"] if (p.ndim == 2) == wanted]
                 if chosen:
-                    into.append({"params": chosen, "weight_decay": decay})
+                    into.append({"params": chosen, **given})
         muon = (
             torch.optim.Muon(matrices, lr=lr, momentum=momentum, adjust_lr_fn="match_rms_adamw") if matrices else None
         )

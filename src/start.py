@@ -1,16 +1,25 @@
 """What a fine-tuning starts from: a trained network, and what of it is kept on other data."""
 
+from __future__ import annotations
+
+import copy
 import logging
 import shlex
 import sys
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
-from torch import nn
 
-from src.data.source import Facts
 from src.errors import InputError, require
 from src.run import ROOT, build, plain
+
+if TYPE_CHECKING:  # torch: not before a job runs
+    from torch import nn
+
+    from src.checkpoint import Recogniser
+    from src.data.source import Facts
+    from src.finetune.method import Method
 
 log = logging.getLogger(__name__)
 HEADS = ("auto", "keep", "reset")
@@ -46,8 +55,8 @@ class Start:
 
     model: nn.Module
     facts: Facts
-    method: object | None
-    net: object | None
+    method: Method | None
+    net: Recogniser | None
     fresh_head: bool
     config: dict
 
@@ -71,7 +80,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
         net = load_model(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
         facts, fresh = fit(net, facts, cfg.head)
         _refuse_another_model(net.config["model"], config["model"])
-        model = net_copy(net.model)
+        model = copy.deepcopy(net.model)  # the start is still to be measured
         if fresh:
             reset_head(model, facts.num_classes)
         kept = "head replaced: " if fresh else "head kept: "
@@ -106,7 +115,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
     return Start(model, facts, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
 
 
-def fit(net, facts: Facts, head: str) -> tuple[Facts, bool]:
+def fit(net: Recogniser, facts: Facts, head: str) -> tuple[Facts, bool]:
     """The facts that the network is to go on with, and whether its head starts afresh.
 
     Raises InputError for images of another shape, or head=keep with another number of classes.
@@ -125,13 +134,6 @@ def fit(net, facts: Facts, head: str) -> tuple[Facts, bool]:
         )
     fresh = head == "reset" or (head == "auto" and not same)
     return replace(facts, mean=net.facts.mean, std=net.facts.std), fresh
-
-
-def net_copy(model: nn.Module) -> nn.Module:
-    """Its own weights, so that the start can still be measured."""
-    import copy
-
-    return copy.deepcopy(model)
 
 
 def _refuse_another_model(started: dict, asked: dict) -> None:

@@ -4,7 +4,6 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,16 +11,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from src.data.augment import Identity
 from src.data.batches import mix_seed
 from src.data.source import Facts
 from src.errors import InputError, is_number, require
 from src.finetune.method import Method
-from src.finetune.parts import head_of, read_features
+from src.finetune.parts import head_of
 from src.losses import CrossEntropy
 from src.metrics import make_accuracy, make_metrics
 from src.mixing import mix
-from src.optimizers import constant, parameter_groups
+from src.optimizers import constant, parameter_groups, rate_and_decay
 
 
 class DivergedError(InputError):
@@ -71,8 +69,7 @@ class Classifier(LightningModule):
         self.test_metrics = make_metrics(facts.num_classes, "test/")
         self.shown: dict[str, float] = {}  # what the progress bar prints
         self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._answers: list[Tensor] = []
-        self._labels: list[Tensor] = []
+        self._answers, self._labels = [], []  # of tensors
         self._predicted: list[tuple[Tensor, Tensor]] = []
         self._loss_sum, self._image_count, self._epoch_seed, self._started = 0.0, 0, 0, 0.0
 
@@ -103,20 +100,10 @@ class Classifier(LightningModule):
             parts.clear()
         self.train_acc.reset()
         if self.method:
-            self._begin_stage()
+            mixed = bool(self.mixup or self.cutmix)
+            self.method.begin_epoch(self.model, self.trainer.datamodule, self.current_epoch, self.epochs, mixed)
+            self.train()
         self._started = time.perf_counter()
-
-    def _begin_stage(self) -> None:
-        """What trains in this epoch; while that is only the head, on features that are computed once."""
-        method, data = self.method, self.trainer.datamodule
-        method.stage(self.model, self.current_epoch, self.epochs)
-        passes = method.cached_passes
-        if passes is None:
-            passes = 1 if isinstance(data.augment, Identity) else 0
-        kept = passes and method.trunk_frozen(self.model) and not (self.mixup or self.cutmix)
-        read = partial(read_features, self.model) if kept else None
-        data.show_features(read, passes, self.current_epoch, self.device)
-        self.train()
 
     @property
     def epochs(self) -> int:
@@ -134,14 +121,10 @@ class Classifier(LightningModule):
         logits = self(images) if self.method else self.model(images)
         loss = self.loss(logits, targets)
         if self.method:
-            penalty = self.method.penalty(self.model)
-            loss = loss if penalty is None else loss + penalty
+            loss = loss + self.method.penalty(self.model)
         self._unread.append((loss.detach(), logits.detach(), labels))
         if self.method and self.method.closed_form:
-            self.method.collect(
-                images if images.ndim == 2 else read_features(self.model, [(images, labels)])[0], labels
-            )
-            return None
+            return self.method.collect(self.model, images, labels)
         return loss
 
     # Lightning inspects the signature at every step; a stored one is found at once.
@@ -162,7 +145,7 @@ class Classifier(LightningModule):
             self._read_losses()
         if not self._answers:
             return
-        if self.method and self.method.closed_form:
+        if self.method:
             self.method.finish(self.model)
         self.train_acc.update(torch.cat(self._answers), torch.cat(self._labels))
         self._answers.clear()
@@ -235,16 +218,11 @@ class Classifier(LightningModule):
     on_test_start = on_validation_start
 
     def configure_optimizers(self) -> dict | None:
-        options = getattr(self.make_optimizer, "keywords", {})  # of a partial, as Hydra makes it
-        lr, decay = options.get("lr", 1e-3), options.get("weight_decay", 0.0)
-        for key, value in (("lr", lr), ("weight_decay", decay)):
-            require(is_number(value) and value >= 0, f"optimizer.{key}={value}: a number, 0 or more")
+        lr, decay = rate_and_decay(self.make_optimizer)
         if self.method and self.method.closed_form:
             return None
-        if self.method:
-            groups = self.method.groups(self.model, self.epochs, lr, decay)
-        else:
-            groups = parameter_groups(self.model, decay)
+        method, model = self.method, self.model
+        groups = method.groups(model, self.epochs, lr, decay) if method else parameter_groups(model, decay)
         require(bool(groups), "the model has no trainable parameter")
         try:
             optimizer = self.make_optimizer(groups)
@@ -268,6 +246,5 @@ class Classifier(LightningModule):
         checkpoint["facts"] = self.facts.plain()
         if self.base is not None:
             checkpoint["base"] = self.base
-            frozen = {f"model.{name}" for name in self.method.never(self.model, self.epochs)}
-            state = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {key: value for key, value in state.items() if key not in frozen}
+            for name in self.method.never(self.model, self.epochs):
+                del checkpoint["state_dict"][f"model.{name}"]

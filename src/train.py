@@ -10,7 +10,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, require
+from src.machine import check_machine, quiet_libraries
 from src.resume import check_same_run, resume
 from src.run import Stop, build, command, output_folder, plain, shown, tune_process
 from src.start import Start, begin, choose_start
@@ -119,56 +120,6 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
             finish(cfg, folder, trainer, task, data, saved, start, seconds)
         log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
     return saved.best_score
-
-
-def quiet_libraries() -> None:
-    """Keep Lightning's notes about itself out of the way; warnings stay."""
-    import warnings
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Batches come from memory: workers would only copy them.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    # Resuming writes into the run's own folder on purpose.
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-    # A deprecation inside Lightning's own pytree helper.
-    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
-    # Metrics are torchmetrics objects or sums that every process has already.
-    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-    # The data module leaves out the batches that are done.
-    warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
-    # A head that is solved for needs no optimizer and no gradient.
-    warnings.filterwarnings("ignore", ".*(this fit will run with no optimizer|training_step. returned .None).*")
-    # What is frozen stays in eval mode on purpose.
-    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
-    # Looks at the loss are as far apart as the user says.
-    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
-
-
-def check_machine(cfg: DictConfig) -> None:
-    """Threads, and a GPU where one is asked for. Raises InputError."""
-    import torch
-
-    require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
-    for key in ("compile", "test", "figures"):
-        require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
-    for key in ("log_every_n_steps", "accumulate_grad_batches"):
-        value = cfg.trainer[key]
-        require(is_count(value) and value >= 1, f"trainer.{key}={value}: a whole number of at least 1")
-    clip = cfg.trainer.gradient_clip_val
-    require(clip is None or (is_number(clip) and clip >= 0), f"trainer.gradient_clip_val={clip}: 0 or more, or null")
-    if cfg.threads is not None:
-        require(is_count(cfg.threads) and cfg.threads >= 1, f"threads={cfg.threads}: at least 1, or null")
-        torch.set_num_threads(cfg.threads)
-    epochs = cfg.trainer.max_epochs
-    require(
-        epochs is None or (is_count(epochs) and (epochs >= 1 or epochs == -1)),
-        f"trainer.max_epochs={epochs}: at least 1",
-    )
-    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
-        raise InputError(
-            f"trainer.accelerator={cfg.trainer.accelerator}, but torch finds no GPU here: "
-            "give trainer.accelerator=auto or trainer.accelerator=cpu"
-        )
 
 
 def summary(cfg: DictConfig, data, model, trainer) -> str:

@@ -10,6 +10,7 @@ import torch
 from src.data.families import DIGITS, MNIST, Family
 from src.data.fetch import fetch, lock, write_bytes
 from src.data.idx import emnist, load_family, parse_idx
+from src.data.recast import recast
 from src.data.scans import box, digits, parse_libsvm
 from src.data.source import Source
 from src.errors import InputError
@@ -178,7 +179,8 @@ def test_emnist_is_upright_and_letters_count_from_zero(data_root):
 
 
 def test_digits_are_real_boxed_and_split_once():
-    source = digits()
+    assert digits().train().images.shape == (1437, 1, 8, 8)
+    source = recast(digits())
     train, test = source.train(), source.test()
     assert (len(train.labels), len(test.labels)) == (1437, 360)
     assert train.images.shape[1:] == (1, 28, 28)
@@ -203,8 +205,9 @@ def test_usps_lines():
     line = "7 " + " ".join(f"{i}:{-1 if i != 120 else 1}" for i in range(1, 257))
     images, labels = parse_libsvm(f"{line}\n10 1:-1\n", "usps")
     assert labels.tolist() == [6, 9]
-    assert images.shape == (2, 1, 28, 28)
-    assert int(images[0, 0].max()) > 150
+    assert images.shape == (2, 1, 16, 16)
+    assert (int(images[0, 0].max()), int(images[0, 0].min())) == (255, 0)
+    assert int(images[0, 0, 7, 7]) == 255, "pixel 120, counted from 1"
     for wrong in ("", "a 1:0", "1 300:0.1", "1 1:5", "11 1:0", "1 1"):
         with pytest.raises(InputError):
             parse_libsvm(wrong, "usps")

@@ -24,10 +24,10 @@ ROOMS = [
     ("checkpoint",),
     ("evaluation", "loggers", "callbacks"),
     ("run",),
-    ("resume", "start", "transfer"),
+    ("resume", "start", "transfer", "machine"),
     COMMANDS,
 ]
-HYDRA = {"run", "start", *COMMANDS}
+HYDRA = {"run", "start", "machine", *COMMANDS}
 LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "train"}
 
 

@@ -47,7 +47,7 @@ def recast(
         table[members] = new
 
     def change(images: Tensor) -> Tensor:
-        images = to_mnist_form(images) if ink == "mnist" else images
+        images = to_mnist_form(images) if ink == "mnist" else source.frame(images) if source.frame else images
         return images.rot90(quarter_turns, (2, 3)).contiguous() if quarter_turns % 4 else images
 
     def read(part: Callable[[], Split]) -> Split:
@@ -56,7 +56,7 @@ def recast(
             labels = table[labels]
             rows = (labels >= 0).nonzero().flatten()
             images, labels = _take(images, rows), labels[rows]
-        if ink == "mnist" or quarter_turns % 4:
+        if ink == "mnist" or source.frame or quarter_turns % 4:
             images = change(images) if isinstance(images, Tensor) else Changed(images, change)
         return Split(images, labels)
 

@@ -1,4 +1,4 @@
-"""Digits scanned elsewhere, brought to MNIST's form: a 20x20 box centred in 28x28, ink light on dark."""
+"""Digits scanned elsewhere, smaller than MNIST's, ink light on dark."""
 
 import bz2
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from src.data.families import DIGITS
 from src.data.fetch import digest_of, fetch, lock
+from src.data.ink import BOX, FRAME
 from src.data.source import Source, Split
 from src.data.splits import stratified
 from src.errors import InputError
 
-BOX, FRAME = 20, 28
 USPS_MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
 USPS_FILES = {
     "train": ("usps.bz2", "ec16c51db3855ca6c91edd34d0e9b197"),
@@ -28,7 +28,11 @@ DIGITS_TEST_SEED = 0
 def box(images: Tensor) -> Tensor:
     """Scale (N, 1, h, w) grey levels 0..255 to 20x20 and centre them in a 28x28 frame of background: uint8."""
     scaled = F.interpolate(images.float(), (BOX, BOX), mode="bicubic", antialias=True, align_corners=False)
-    return F.pad(scaled.round().clamp(0, 255).to(torch.uint8), [(FRAME - BOX) // 2] * 4)
+    return F.pad(_grey(scaled), [(FRAME - BOX) // 2] * 4)
+
+
+def _grey(levels: Tensor) -> Tensor:
+    return levels.round().clamp(0, 255).to(torch.uint8)
 
 
 def digits(root: str | None = None, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
@@ -41,7 +45,7 @@ def digits(root: str | None = None, download: bool = True, mirrors: Sequence[str
         from sklearn.datasets import load_digits  # about a second to import
 
         bundle = load_digits()
-        images = box(torch.from_numpy(bundle.images).unsqueeze(1) * (255 / 16))
+        images = _grey(torch.from_numpy(bundle.images).unsqueeze(1) * (255 / 16))
         labels = torch.from_numpy(bundle.target).long()
         return images, labels, stratified(labels, DIGITS_TEST, DIGITS_TEST_SEED)
 
@@ -49,7 +53,7 @@ def digits(root: str | None = None, download: bool = True, mirrors: Sequence[str
         images, labels, mask = read()
         return Split(images[mask == test], labels[mask == test])
 
-    return Source(DIGITS, lambda: split(False), lambda: split(True))
+    return Source(DIGITS, lambda: split(False), lambda: split(True), box)
 
 
 def usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
@@ -67,7 +71,7 @@ def usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None)
                 fetch([f"{mirror.rstrip('/')}/{name}" for mirror in mirrors or USPS_MIRRORS], path, md5)
         return parse_libsvm(bz2.decompress(path.read_bytes()).decode("ascii"), name)
 
-    return Source(DIGITS, lambda: read("train"), lambda: read("test"))
+    return Source(DIGITS, lambda: read("train"), lambda: read("test"), box)
 
 
 def parse_libsvm(text: str, name: str) -> Split:
@@ -90,4 +94,4 @@ def parse_libsvm(text: str, name: str) -> Split:
     if not lines or labels.min() < 0 or labels.max() > 9 or np.abs(pixels).max() > 1:
         raise InputError(f"{name}: labels must be 1..10 and pixels -1..1")
     images = torch.from_numpy((pixels + 1) * 127.5).view(-1, 1, 16, 16)
-    return Split(box(images), torch.from_numpy(labels))
+    return Split(_grey(images), torch.from_numpy(labels))

@@ -26,11 +26,15 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set whose splits are read when they are first asked for, so that training never opens the test files."""
+    """A data set whose splits are read when they are first asked for, so that training never opens the test files.
+
+    frame: brings pictures of another size to 28x28 where nothing else does; None for pictures that need none.
+    """
 
     class_names: tuple[str, ...]
     train: Callable[[], Split]
     test: Callable[[], Split]
+    frame: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from src.errors import InputError, is_number, require
 from src.finetune.method import Head
-from src.finetune.parts import head_of
+from src.finetune.parts import head_of, read_features
 
 
 class ClosedForm(Head):
@@ -18,8 +18,10 @@ class ClosedForm(Head):
         self._features: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def collect(self, features: Tensor, labels: Tensor) -> None:
-        """Keep a batch: (B, D), (B,). What more epochs collect (of other augmentations) is added to it."""
+    def collect(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
+        """Keep what the head reads of a batch, of images or of features (B, D). What more epochs collect, of other
+        augmentations, is added to it."""
+        features = images if images.ndim == 2 else read_features(model, [(images, labels)])[0]
         self._features.append(features.detach().float())
         self._labels.append(labels)
 

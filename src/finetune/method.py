@@ -5,12 +5,15 @@ schedule works, and says before each epoch what trains in it (`stage`). What doe
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.data.augment import Identity
+from src.data.module import ImageData
 from src.errors import InputError, is_count, is_number, require
-from src.finetune.parts import blocks, head_of, is_norm
+from src.finetune.parts import blocks, head_of, is_norm, read_features
 
 
 class Method:
@@ -73,13 +76,25 @@ class Method:
             parameter.requires_grad_(id(parameter) in trained)
         self.set_modes(model)
 
+    def begin_epoch(self, model: nn.Module, data: ImageData, epoch: int, epochs: int, mixed: bool) -> None:
+        """`stage`, and features in the place of images while only the head trains and they stay the same.
+
+        mixed: whether the task mixes images, which features cannot stand for.
+        """
+        self.stage(model, epoch, epochs)
+        passes = self.cached_passes
+        if passes is None:
+            passes = 1 if isinstance(data.augment, Identity) else 0
+        read = partial(read_features, model) if passes and not mixed and self.trunk_frozen(model) else None
+        data.show_features(read, passes, epoch, next(model.parameters()).device)
+
     def set_modes(self, model: nn.Module) -> None:
         """After `model.train()`: eval mode for batch norms whose scale does not train, so that they change nothing, and
         for all of a network of which only the head trains."""
         if self.trunk_frozen(model):
             model.eval()
         for module in model.modules():
-            if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            if isinstance(module, _BatchNorm) and (module.weight is None or not module.weight.requires_grad):
                 module.eval()
 
     def trunk_frozen(self, model: nn.Module) -> bool:
@@ -101,9 +116,12 @@ class Method:
             for (rate, decayed), params in made.items()
         ]
 
-    def penalty(self, model: nn.Module) -> Tensor | None:
+    def penalty(self, model: nn.Module) -> Tensor | float:
         """What is added to the loss."""
-        return None
+        return 0.0
+
+    def finish(self, model: nn.Module) -> None:
+        """What is left to do at an epoch's end, before it is validated."""
 
     def merge(self, model: nn.Module) -> None:
         """Fold what was added into the weights, in place, where that can be done."""
@@ -210,7 +228,7 @@ class L2SP(Method):
         self._start = [p.detach().clone() for p in model.parameters()]
         return super().adapt(model, shape, fresh_head)
 
-    def penalty(self, model: nn.Module) -> Tensor | None:
+    def penalty(self, model: nn.Module) -> Tensor:
         head = {id(p) for p in head_of(model)[1].parameters()} if self.fresh_head else set()
         total = 0.0
         for place, (parameter, start) in enumerate(zip(model.parameters(), self._start, strict=True)):
