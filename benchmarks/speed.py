@@ -26,11 +26,11 @@ from torch import nn
 from src.callbacks import Checkpoints, Progress, Unprofiled
 from src.checkpoint import CheckpointFiles
 from src.data.module import ImageData
+from src.machine import quiet_libraries
 from src.models.lenet import LeNet
 from src.optimizers import onecycle, parameter_groups
 from src.run import CONF, ROOT, build, plain, tune_process
 from src.task import Classifier
-from src.train import quiet_libraries
 
 EPOCHS = 3
 

@@ -69,9 +69,9 @@ class Progress(ProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         self._close()
         task.close_epoch()  # before its own hook where an epoch ended early
-        names = ("train/loss", "train/acc", "val/acc")
+        names = ("train/loss", "train/acc", "val/acc", "val/mae")
         if task.shown.get("val/epoch") != trainer.current_epoch:  # an epoch without validation
-            names = names[:2]
+            names = [name for name in names if name.startswith("train/")]
         parts = [f"{name} {task.shown[name]:.4f}" for name in names if name in task.shown]
         if parts:
             log.info(
@@ -95,14 +95,26 @@ def _epoch(trainer: Trainer) -> str:
 class Checkpoints(Checkpoint):
     """`best.ckpt` after every validation whose metric is better than ever before, `last.ckpt` after every epoch.
 
-    folder: where they go. monitor: the metric; mode: whether more is better (max) or less (min), auto by its name.
+    folder: where they go; mode: whether more is better (max) or less (min), auto by its name.
+    monitor: auto is val/acc, or val/mae for numbers. choose: best; last, by which every validated epoch replaces the
+    one before as the best; or auto, which is last for few-shot training, as so few labels leave none to choose by.
     An interrupt (Ctrl-C, SIGTERM) leaves a `last.ckpt` of the moment. Weights that are not finite are never saved.
     """
 
     state_key = "checkpoints"
 
-    def __init__(self, folder: str, monitor: str = "val/acc", mode: str = "auto"):
-        self.folder, self.monitor, self.mode = Path(folder), monitor, direction(monitor, mode)
+    def __init__(self, folder: str, monitor: str = "auto", mode: str = "auto", choose: str = "auto"):
+        require(choose in ("auto", "best", "last"), f"callbacks.checkpoints.choose={choose}: auto, best or last")
+        self.folder, self.monitor, self.given_mode = Path(folder), monitor, mode
+        self.mode = direction(monitor, mode)
+        self.choose = choose
+
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+        if self.monitor == "auto":
+            self.monitor = "val/mae" if task.facts.target else "val/acc"
+            self.mode = direction(self.monitor, self.given_mode)
+        if self.choose == "auto":
+            self.choose = "best" if getattr(trainer.datamodule, "shots", None) is None else "last"
         self.best_score: float | None = None
         self.best_epoch = 0
         self._saved_step = -1
@@ -135,6 +147,8 @@ class Checkpoints(Checkpoint):
             self._saved_step = trainer.global_step
 
     def _beats(self, score: float) -> bool:
+        if self.choose == "last":
+            return True
         return score > self.best_score if self.mode == "max" else score < self.best_score
 
     def _save(self, trainer: Trainer, task: LightningModule, path: Path) -> bool:

@@ -13,7 +13,7 @@ SPLITS = ("train", "val", "test")
 
 @command("evaluate")
 def main(cfg: DictConfig) -> float:
-    """Every figure and picture of one split. Returns the accuracy."""
+    """Every figure and picture of one split. Returns the accuracy, or the mean absolute error."""
     from src.checkpoint import find_checkpoint, load_model
     from src.evaluation import measure, predict, table, write_json
 
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> float:
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     logits, labels = predict(net, data.loader(batches), pick_device(cfg.device))
-    results = measure(logits, labels, net.facts.class_names)
+    results = measure(logits, labels, net.facts)
 
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": cfg.split}
@@ -34,9 +34,9 @@ def main(cfg: DictConfig) -> float:
     if cfg.figures:
         from src.insight.figures import write_evaluation
 
-        write_evaluation(folder / "figures", batches, labels, logits, results, net.facts.class_names)
+        write_evaluation(folder / "figures", batches, labels, logits, results, net.facts)
     log.info("\nresults.json%s in %s", " and figures/" if cfg.figures else "", shown(folder))
-    return results["acc"]
+    return results.get("acc", results.get("mae"))
 
 
 def build_data(cfg: DictConfig, trained: dict):
@@ -58,7 +58,11 @@ def pick(data, split: str, facts):
 
     Raises InputError if the images have another shape or classes that the network does not know.
     """
-    names, known = data.source.class_names, facts.class_names
+    target = f"{data.target}_deg" if data.target == "angle" else None
+    if target != facts.target or (target and data.max_angle_deg != facts.scale):
+        asked = f"data.target={data.target}" + (f", up to {data.max_angle_deg:g} degrees" if target else "")
+        raise InputError(f"{asked}, but this network gives {facts.target or 'classes'}: leave data.target out")
+    names, known = data.source.class_names, facts.class_names or data.source.class_names
     strangers = [name for name in names if name not in known]
     if strangers:
         raise InputError(
@@ -74,7 +78,7 @@ def pick(data, split: str, facts):
             f"data={data.name} has images of {'x'.join(map(str, shape))} (channels, height, width), this network reads "
             f"{'x'.join(map(str, facts.shape))}: with data=folder give data.size and data.channels"
         )
-    return batches.relabelled([known.index(name) for name in names])
+    return batches if target else batches.relabelled([known.index(name) for name in names])
 
 
 def pick_device(given: str) -> str:

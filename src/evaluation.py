@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from src.data.fetch import write_bytes
-from src.metrics import make_metrics
+from src.data.source import Facts
+from src.metrics import make_metrics, make_number_metrics
 
 Z95 = 1.959963984540054
 
@@ -34,13 +35,15 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
 
 
-def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict:
+def measure(logits: Tensor, labels: Tensor, facts: Facts) -> dict:
     """Every figure of an evaluation, as plain values.
 
     logits: (N, K); labels: (N,), N > 0. acc_ci95 is Wilson's interval; per_class gives each class' share of right
     answers (its recall) and its number of images; confusion has a row per true class.
     """
-    classes = len(class_names)
+    if facts.target:
+        return measure_numbers(logits, labels, facts)
+    class_names, classes = facts.class_names, facts.num_classes
     probs = logits.softmax(1)
     metrics = make_metrics(classes, sync_on_compute=False)  # everything is here, on every process
     metrics.update(probs, labels)
@@ -59,8 +62,20 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dic
     }
 
 
+def measure_numbers(outputs: Tensor, labels: Tensor, facts: Facts) -> dict:
+    """Every figure of estimated numbers, in their unit: outputs (N, 1), labels (N,), both over `facts.scale`."""
+    metrics = make_number_metrics(sync_on_compute=False)
+    metrics.update(outputs[:, 0] * facts.scale, labels * facts.scale)
+    values = {name: float(value) for name, value in metrics.compute().items()}
+    return {"images": len(labels), "target": facts.target, **values}
+
+
 def table(results: dict) -> str:
     """The figures of `measure` as lines for a terminal; rates in per cent."""
+    if "mae" in results:
+        unit = results["target"].rpartition("_")[2]
+        lines = [f"{text:<12} {results[key]:6.2f} {unit}" for key, text in (("mae", "mean error"), ("rmse", "RMSE"))]
+        return "\n".join([*lines, f"R²           {results['r2']:6.4f}", f"images       {results['images']:6,}"])
     low, high = results["acc_ci95"]
     lines = [f"accuracy     {100 * results['acc']:6.2f} %   (95 % interval {100 * low:.2f} to {100 * high:.2f})"]
     names = {"precision": "precision", "recall": "recall", "f1": "F1", "top2": "top 2", "ece": "calibration"}

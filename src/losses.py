@@ -70,9 +70,12 @@ class Focal(_ClassLoss):
 
 
 class MeanSquaredError(_ClassLoss):
-    """Squared distance between softmax probabilities and the target's (Brier 1950), summed over classes."""
+    """Squared distance between softmax probabilities and the target's (Brier 1950), summed over classes; for targets
+    that are numbers, float (B,), between them and the one output."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if targets.ndim == 1 and targets.is_floating_point():
+            return F.mse_loss(logits[:, 0], targets)
         probs = self.smooth(targets, logits.shape[1])
         return self.mean((logits.softmax(1) - probs).square().sum(1), probs)
 

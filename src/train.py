@@ -77,6 +77,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     require(
         "checkpoints" in nodes, "nothing would be saved: give callbacks=[default,...], or callbacks.checkpoints=null"
     )
+    check_target(start.facts, task)
     callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
     unwanted = (() if cfg.trainer.enable_progress_bar else (Progress,)) + (
         () if cfg.trainer.enable_checkpointing else (Checkpoints,)
@@ -132,6 +133,17 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
     )
 
 
+def check_target(facts, task) -> None:
+    """Raise InputError for a number that is to be estimated with what is for classes only."""
+    if not facts.target:
+        return
+    from src.losses import MeanSquaredError
+
+    require(isinstance(task.loss, MeanSquaredError), f"{facts.target} is a number, not a class: give loss=mse")
+    require(not task.mixup and not task.cutmix, f"{facts.target} is a number: leave task.mixup and task.cutmix out")
+    require(not (task.method and task.method.closed_form), f"{facts.target} is a number: this method is for classes")
+
+
 def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Start, seconds: float) -> None:
     """Test the best epoch once; write results.json, the pictures and the dashboard's last entries."""
     from src.checkpoint import load_model
@@ -140,7 +152,7 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Sta
     path = saved.best if saved.best.is_file() else saved.last
     net = load_model(path)
     logits, labels = predict(net, data.test_dataloader(), str(trainer.strategy.root_device))
-    test = measure(logits, labels, net.facts.class_names)
+    test = measure(logits, labels, net.facts)
     count = sum(parameter.numel() for parameter in task.model.parameters())
     results = {
         "test": test,
@@ -174,11 +186,15 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Sta
         from src.insight.dashboard import write_run
         from src.insight.figures import write_evaluation
 
-        figures = write_evaluation(folder / "figures", data.test_set, labels, logits, test, net.facts.class_names)
-        write_run(trainer.loggers, task, plain(cfg), figures, {"val_acc": saved.best_score, "test_acc": test["acc"]})
+        figures = write_evaluation(folder / "figures", data.test_set, labels, logits, test, net.facts)
+        name = saved.monitor.rpartition("/")[2]
+        final = {f"val_{name}": saved.best_score, f"test_{name}": test.get(name)}
+        write_run(trainer.loggers, task, plain(cfg), figures, final)
     for logger in trainer.loggers:
         logger.finalize("success")
-    why = f"best {saved.monitor}" if path == saved.best else "the last; there was no validation"
+    why = "the last; there was no validation"
+    if path == saved.best:
+        why = f"best {saved.monitor}" if saved.choose == "best" else "the last: few labels choose none"
     log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, why, table(test))
     if "transfer" in results:
         log.info("\n%s", rows(results["transfer"]))

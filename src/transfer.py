@@ -19,8 +19,8 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
     from src.checkpoint import Recogniser
 
     start = Recogniser(start.model, start.facts, start.config)
-    known = start.facts.class_names == tuned.facts.class_names
-    result = {"target": data.name, "after": after["acc"], "before": None, "source": None}
+    known = not tuned.facts.target and start.facts.class_names == tuned.facts.class_names
+    result = {"target": data.name, "after": after.get("acc"), "before": None, "source": None}
     if known:
         result["before"] = _accuracy(start, data, device)
         if data.ink == "mnist":
@@ -39,7 +39,7 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
 
 def _accuracy(net, data: ImageData, device: str) -> float:
     logits, labels = predict(net, data.test_dataloader(), device)
-    return measure(logits, labels, net.facts.class_names)["acc"]
+    return measure(logits, labels, net.facts)["acc"]
 
 
 def rows(result: dict) -> str:

@@ -22,6 +22,7 @@ from src.checkpoint import (
 )
 from src.data.augment import Affine
 from src.data.module import ImageData
+from src.data.source import Facts
 from src.errors import InputError
 from src.evaluation import measure, predict, wilson
 from src.loggers import EpochTable
@@ -168,7 +169,7 @@ def test_it_learns(data_root, tmp_path):
     net = load_model(tmp_path / "checkpoints/best.ckpt")
     data = make_data(data_root)
     logits, labels = predict(net, data.test_dataloader())
-    assert measure(logits, labels, net.facts.class_names)["acc"] > 0.8
+    assert measure(logits, labels, net.facts)["acc"] > 0.8
 
 
 def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
@@ -176,7 +177,7 @@ def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
     data = make_data(data_root)
     logits, labels = predict(net, data.val_dataloader())
     saved = read_checkpoint(whole / "checkpoints/best.ckpt")["callbacks"]["checkpoints"]["best_score"]
-    assert measure(logits, labels, net.facts.class_names)["acc"] == pytest.approx(saved, abs=1e-6)
+    assert measure(logits, labels, net.facts)["acc"] == pytest.approx(saved, abs=1e-6)
     assert not net.training
     assert net.epoch == read_checkpoint(whole / "checkpoints/best.ckpt")["epoch"] + 1
 
@@ -313,7 +314,7 @@ def test_wilson_is_the_published_interval():
 def test_measures_are_their_definitions():
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
     labels = torch.tensor([0, 1, 1, 2])
-    results = measure(logits, labels, ("a", "b", "c"))
+    results = measure(logits, labels, Facts((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
     assert results["acc"] == 0.5
     assert results["confusion"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
     assert results["precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)

@@ -1,7 +1,7 @@
 """Whole batches of raw grey levels for the Trainer; augmentation and normalisation on its device."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -12,11 +12,13 @@ from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
 from src.data.batches import Batches, BatchOrder, mix_seed
+from src.data.features import KeptFeatures
 from src.data.normalize import Normalize, channel_statistics
 from src.data.recast import recast
-from src.data.source import Facts
+from src.data.source import Facts, Images
 from src.data.sources import load_source
 from src.data.splits import few_shot, fold_mask, stratified
+from src.data.turned import check_target, turn
 from src.errors import InputError, is_count, is_number, require
 
 
@@ -34,6 +36,8 @@ class ImageData(LightningDataModule):
     fraction, shots: keep this share, or this many images per class, of what is left for training, drawn by `seed`.
     min_steps: steps that an epoch has at least: few images are used again, in new orders, until there are as many.
     ink, classes, quarter_turns: the data set seen in another way, as `src.data.recast` does it.
+    target: class; or angle, by which each image is turned, at most max_angle_deg, and which is to be estimated: labels
+    are then float32 (B,), degrees over max_angle_deg.
     augment: called on training batches as `augment(images, generator)`.
     num_workers: processes that decode pictures which are not held in memory; None takes one per core.
     Raises InputError for values that make no sense, before anything is read where that can be told.
@@ -56,6 +60,8 @@ class ImageData(LightningDataModule):
         ink: str = "none",
         classes: Sequence | Mapping | None = None,
         quarter_turns: int = 0,
+        target: str = "class",
+        max_angle_deg: float = 45.0,
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         **options,
     ):
@@ -84,6 +90,8 @@ class ImageData(LightningDataModule):
         self.min_steps = min_steps
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.augment = augment or Identity()
+        check_target(target, max_angle_deg, self.augment)
+        self.target, self.max_angle_deg = target, max_angle_deg
         self._raw = load_source(name, **options)
         self._view = {"classes": classes, "quarter_turns": quarter_turns}
         self.ink, self.source = ink, recast(self._raw, ink, **self._view)
@@ -91,7 +99,7 @@ class ImageData(LightningDataModule):
         self.val_set: Batches | None = None
         self._test_set: Batches | None = None
         self._skip = 0
-        self._kept: tuple[list[Tensor], Tensor] | None = None
+        self.features = KeptFeatures(self)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the training images (downloading them if they are missing), split them and measure them; once."""
@@ -107,13 +115,23 @@ class ImageData(LightningDataModule):
             train_rows = train_rows[stratified(labels[train_rows], count, self.seed)]
         if self.shots is not None:
             train_rows = train_rows[few_shot(labels[train_rows], self.shots, self.seed)]
+        self.class_counts = labels[train_rows].bincount(minlength=len(self.source.class_names))
+        images, labels = self._with_targets(images, labels, "train")
         mean, std = channel_statistics(images, train_rows)
         self.facts = Facts(tuple(images.shape[1:]), self.source.class_names, mean, std)
-        self.class_counts = labels[train_rows].bincount(minlength=self.facts.num_classes)
+        if self.target == "angle":
+            self.facts = replace(self.facts, class_names=(), target="angle_deg", scale=self.max_angle_deg)
         self.normalize = Normalize(mean, std)
         self._generator: torch.Generator | None = None
         self.train_set = Batches(images, labels, train_rows)
         self.val_set = Batches(images, labels, in_val.nonzero().flatten())
+
+    def _with_targets(self, images: Images, labels: Tensor, part: str) -> tuple[Images, Tensor]:
+        if self.target == "class":
+            return images, labels
+        require(isinstance(images, Tensor), "data.target=angle needs the images in memory: raise data.memory_gb")
+        turned, angles = turn(images, self.max_angle_deg, part)
+        return turned, angles / self.max_angle_deg
 
     def _check_labels(self, labels: Tensor) -> None:
         names = self.source.class_names
@@ -143,6 +161,7 @@ class ImageData(LightningDataModule):
         if self._test_set is None:
             images, labels = self.source.test()
             self._check_labels(labels)
+            images, labels = self._with_targets(images, labels, "test")
             self._test_set = Batches(images, labels, torch.arange(len(labels)))
         return self._test_set
 
@@ -180,36 +199,12 @@ class ImageData(LightningDataModule):
         self.facts = replace(self.facts, mean=mean, std=std)
         self.normalize = Normalize(mean, std)
 
-    def show_features(self, read: Callable | None, passes: int, epoch: int, device: torch.device) -> None:
-        """From now on, give what a head reads in the place of images; read: None gives images again.
-
-        read: called with batches of what a network reads, gives features (N, D) and labels (N,). Called the first time
-        only, on the validation images and on `passes` augmented passes of the training images, which take turns.
-        """
-        if read is not None and self._kept is None:
-            passes_read = [read(self._prepared(self.train_set, device, turn))[0].cpu() for turn in range(passes)]
-            self._kept = passes_read, read(self._prepared(self.val_set, device))[0].cpu()
-        if self._kept is not None:
-            train, val = self._kept
-            self.train_set.features = train[epoch % len(train)] if read is not None else None
-            self.val_set.features = val if read is not None else None
-
     def without_ink(self) -> "ImageData":
         """The same data set, its pictures as they are."""
         other = copy(self)
         other.ink, other.source = "none", recast(self._raw, "none", **self._view)
         other.train_set = other.val_set = other._test_set = None
         return other
-
-    def _prepared(self, batches: Batches, device: torch.device, turn: int | None = None) -> Iterator:
-        """Batches in their own order on a device, normalised; augmented for a turn."""
-        augmented = turn is not None and not isinstance(self.augment, Identity)
-        generator = torch.Generator(device)
-        for step, (images, labels) in enumerate(self.loader(batches)):
-            images = images.to(device)
-            if augmented:
-                images = self.augment(images, generator.manual_seed(mix_seed(self.seed, turn, step)))
-            yield self.normalize(images), labels
 
     def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):
         images, labels = batch

@@ -86,7 +86,7 @@ class Method:
         if passes is None:
             passes = 1 if isinstance(data.augment, Identity) else 0
         read = partial(read_features, model) if passes and not mixed and self.trunk_frozen(model) else None
-        data.show_features(read, passes, epoch, next(model.parameters()).device)
+        data.features.show(read, passes, epoch, next(model.parameters()).device)
 
     def set_modes(self, model: nn.Module) -> None:
         """After `model.train()`: eval mode for batch norms whose scale does not train, so that they change nothing, and

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from src.data.batches import Batches
+from src.data.source import Facts
 from src.metrics import CALIBRATION_BINS
 
 RIGHT, WRONG, QUIET = "#1b7f5c", "#c2402f", "#8a8f98"
@@ -97,15 +98,32 @@ def reliability(logits: Tensor, labels: Tensor, ece: float) -> Figure:
     return figure
 
 
+def estimates(outputs: Tensor, labels: Tensor, facts: Facts, rmse: float) -> Figure:
+    """Estimated numbers against the true ones."""
+    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    truth = (labels * facts.scale).numpy()
+    axes.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "--", color=QUIET)
+    axes.plot(truth, (outputs[:, 0] * facts.scale).numpy(), ".", ms=3, alpha=0.4, color=RIGHT)
+    axes.set_xlabel(f"true {facts.target}")
+    axes.set_ylabel("estimated")
+    axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def write_evaluation(
-    folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, class_names: tuple[str, ...]
+    folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, facts: Facts
 ) -> dict[str, Figure]:
-    """The three pictures of an evaluation, written as PNG into `folder` and returned by name."""
-    figures = {
-        "confusion_matrix": confusion_matrix(results["confusion"], class_names),
-        "worst_mistakes": worst_mistakes(batches, labels, logits, class_names),
-        "reliability": reliability(logits, labels, results["ece"]),
-    }
+    """The pictures of an evaluation, written as PNG into `folder` and returned by name."""
+    if facts.target:
+        figures = {"estimates": estimates(logits, labels, facts, results["rmse"])}
+    else:
+        figures = {
+            "confusion_matrix": confusion_matrix(results["confusion"], facts.class_names),
+            "worst_mistakes": worst_mistakes(batches, labels, logits, facts.class_names),
+            "reliability": reliability(logits, labels, results["ece"]),
+        }
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=120)

@@ -1,0 +1,111 @@
+"""Fine-tuning methods and numbers of labels: python -m benchmarks.finetune [--start newest] [--shots 1 5]
+
+Every run is what `python -m src.train init_from=... finetune=... data=... data.shots=...` does, a process per core.
+The last row of each block is training from scratch. With --split val nothing reads the test split: for choosing.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from src.run import CONF, ROOT
+
+SCRATCH = "scratch"
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262, 20: 2.093}  # two-sided, by number of runs
+
+
+def methods() -> list[str]:
+    """Every option of conf/finetune but none."""
+    return sorted(path.stem for path in (CONF / "finetune").glob("*.yaml") if path.stem != "none")
+
+
+def run(job: tuple[str, int | None, int], start: str, words: list[str], split: str) -> dict | str:
+    """What one run reached, or why it was refused."""
+    import torch
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from src.errors import InputError
+    from src.train import train
+
+    torch.set_num_threads(1)
+    method, shots, seed = job
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        given = ["experiment=finetune", f"seed={seed}", f"data.shots={shots or 'null'}", "logger=none", "figures=false"]
+        given += [f"output_dir={folder}", "run_name=x", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu"]
+        given += [f"test={str(split == 'test').lower()}", "threads=1"]
+        given += ["finetune=none"] if method == SCRATCH else [f"init_from='{start}'"]
+        given += [f"finetune={method}"] if method not in (SCRATCH, "default") else []
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", [*given, *words])
+        try:
+            val = train(cfg, Path(folder), given)
+        except InputError as error:
+            return str(error)
+        if split == "val":
+            return {"after": val}
+        results = json.loads((Path(folder) / "results.json").read_text())
+        return {"after": results["test"]["acc"], **results.get("transfer", {})}
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± sd, and the half-width of the mean's 95 % interval, in per cent."""
+    mean = 100 * statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:6.2f}"
+    sd = 100 * statistics.stdev(values)
+    half = T95.get(len(values), 1.96) * sd / len(values) ** 0.5
+    return f"{mean:6.2f} ± {sd:4.2f} (95 %: ± {half:4.2f})"
+
+
+def main() -> None:
+    """Print a block per number of labels, a row per method."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--start", default="newest", help="run folder or file to start from")
+    parser.add_argument("--root", default=None, help="data.root of the target")
+    parser.add_argument("--data", default="digits", help="target: digits, usps, folder, ...")
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5, 10, 20], help="images per class; 0 for all")
+    parser.add_argument("--methods", nargs="+", default=["default", *methods(), SCRATCH])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--split", choices=("test", "val"), default="test")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--set", nargs="*", default=[], help="more overrides, such as data.quarter_turns=1")
+    args = parser.parse_args()
+
+    from src.checkpoint import find_checkpoint
+
+    start = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
+    words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for shots in args.shots:
+            print(f"\n{args.data}, {f'{shots} images per class' if shots else 'all images'}, {args.split} split")
+            jobs = [(method, shots or None, seed) for method in args.methods for seed in range(args.seeds)]
+            done = list(pool.map(partial(run, start=start, words=words, split=args.split), jobs))
+            for method in args.methods:
+                results = [result for job, result in zip(jobs, done, strict=True) if job[0] == method]
+                if isinstance(results[0], str):
+                    print(f"  {method:<16} refused: {results[0]}")
+                    continue
+                row = f"  {method:<16} {spread([result['after'] for result in results])}"
+                if results[0].get("before") is not None:
+                    row += f"   zero-shot {spread([r['before'] for r in results])[:6]}"
+                if results[0].get("source_after") is not None:
+                    kept = spread([r["source_after"] for r in results])
+                    row += f"   source {100 * results[0]['source_before']:.2f} -> {kept[:14]}"
+                if "trainable" in results[0]:
+                    seconds = statistics.median(result["seconds"] for result in results)
+                    row += f"   {results[0]['trainable']:,} trained, {seconds:.1f} s"
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
