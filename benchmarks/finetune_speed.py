@@ -1,0 +1,100 @@
+"""What fine-tuning methods cost: python -m benchmarks.finetune_speed [--root data]
+
+Ratios of medians from epochs that take turns, in one process: training only, MNIST, validation left out.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import nn
+
+from src.callbacks import Unprofiled
+from src.data.module import ImageData
+from src.finetune.lora import LoRA
+from src.finetune.method import Full, Head, Method
+from src.machine import quiet_libraries
+from src.models.lenet import LeNet
+from src.models.resnet import ResNet
+from src.run import tune_process
+from src.task import Classifier
+
+
+class Clock(Callback):
+    """Seconds of each epoch."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer, task) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer, task) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int) -> float:
+    """Seconds of the second of two epochs (the first computes what is kept)."""
+    clock = Clock()
+    task = Classifier(method.adapt(model, data.facts.shape), data.facts, method=method)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_train_batches=steps,
+        limit_val_batches=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[clock],
+        profiler=Unprofiled(),
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(task, data)
+    return clock.seconds[-1]
+
+
+def compare(title: str, over: tuple, under: tuple, aim: str, repeats: int) -> None:
+    """Print the ratio of two ways of training, each a function that makes a model and a method."""
+    times = [[], []]
+    for _ in range(repeats):
+        for place, (make, method, data, steps) in enumerate((over, under)):
+            data.features = type(data.features)(data)
+            data.train_set.features = data.val_set.features = None
+            torch.manual_seed(0)
+            times[place].append(epoch(make(), method(), data, steps))
+    first, second = map(statistics.median, times)
+    spread = [a / b for a, b in zip(*times, strict=True)]
+    print(
+        f"{title:<58} {first / second:6.2f}   {aim}; {min(spread):.2f} to {max(spread):.2f}, n={repeats}; "
+        f"{first:.3g} s over {second:.3g} s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Print a row per ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default="data", help="folder with MNIST/raw")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    quiet_libraries()
+    tune_process()
+    for size in (64, 128, 512):
+        data = ImageData("mnist", root=str(Path(args.root).resolve()), download=False, batch_size=size)
+        data.setup()
+        lenet, resnet = (lambda kind=kind: kind(data.facts.shape, 10) for kind in (LeNet, ResNet))
+        plain, kept = (lenet, lambda: Head(cached_passes=0), data, 1.0), (lenet, Head, data, 1.0)
+        compare(f"head, batch {size}: an epoch on images over kept features", plain, kept, "at least 10", args.repeats)
+        if size == 128:
+            lora, full = (lenet, LoRA, data, 200), (lenet, Full, data, 200)
+            compare("lenet, batch 128: a step of lora over full", lora, full, "at most 1.25", args.repeats)
+            lora, full = (resnet, LoRA, data, 40), (resnet, Full, data, 40)
+            compare("resnet, batch 128: a step of lora over full", lora, full, "at most 1.00", args.repeats)
+
+
+if __name__ == "__main__":
+    main()
