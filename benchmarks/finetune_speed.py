@@ -6,6 +6,7 @@ Ratios of medians from epochs that take turns, in one process: training only, MN
 import argparse
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,8 +87,8 @@ def main() -> None:
     for size in (64, 128, 512):
         data = ImageData("mnist", root=str(Path(args.root).resolve()), download=False, batch_size=size)
         data.setup()
-        lenet, resnet = (lambda kind=kind: kind(data.facts.shape, 10) for kind in (LeNet, ResNet))
-        plain, kept = (lenet, lambda: Head(cached_passes=0), data, 1.0), (lenet, Head, data, 1.0)
+        lenet, resnet = (partial(kind, data.facts.shape, 10) for kind in (LeNet, ResNet))
+        plain, kept = (lenet, partial(Head, cached_passes=0), data, 1.0), (lenet, Head, data, 1.0)
         compare(f"head, batch {size}: an epoch on images over kept features", plain, kept, "at least 10", args.repeats)
         if size == 128:
             lora, full = (lenet, LoRA, data, 200), (lenet, Full, data, 200)

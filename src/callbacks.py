@@ -194,6 +194,10 @@ class EMA(WeightAveraging):
         n = int(count)
         get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))(averages, currents, count)
 
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+        closed = task.method is not None and task.method.closed_form
+        require(not closed, "callbacks.ema averages steps, and this method makes none: leave ema out of callbacks")
+
     def on_validation_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
         super().on_validation_epoch_start(trainer, task)
         self._swapped = self._average_model is not None

@@ -171,7 +171,7 @@ def test_dora_learns_length_and_direction_apart():
 
 @pytest.mark.parametrize("kind", [LoRA, DoRA])
 def test_ranks_and_targets_that_make_no_sense(kind):
-    with pytest.raises(InputError, match=r"finetune\.rank=200.*at most"):
+    with pytest.raises(InputError, match=r"finetune\.rank=200.*head\.0: give at most 120"):
         kind(rank=200).adapt(make_model("lenet"), SHAPE)
     with pytest.raises(InputError, match=r"finetune\.rank=7.*features\.0: give at most 6"):
         kind(rank=7, targets="features.0").adapt(make_model("lenet"), SHAPE)

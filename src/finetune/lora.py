@@ -85,19 +85,16 @@ class LoRA(Method):
         self.fresh_head = fresh_head
         chosen = self.layers(model)
         require(bool(chosen), f"finetune={self.wrapped}: this network has no layer below its head")
+        # A layer of few outputs takes as much rank as it has; one asked for by name must be able to hold it.
+        most = {name: min(layer.weight.flatten(1).shape) for name, layer in chosen}
+        name = (max if self.targets is None else min)(most, key=most.get)
+        if self.rank > most[name]:
+            raise InputError(f"finetune.rank={self.rank} is above the rank of layer {name}: give at most {most[name]}")
         for name, layer in chosen:
-            most = min(layer.weight.flatten(1).shape)
-            # A layer of few outputs takes as much rank as it has; one asked for by name must be able to hold it.
-            if self.rank > most and (self.targets is not None or self.rank > self._most(chosen)):
-                raise InputError(f"finetune.rank={self.rank} is above the rank of layer {name}: give at most {most}")
-            rank = min(self.rank, most)
+            rank = min(self.rank, most[name])
             change = LowRank(layer.weight, rank, self.alpha / self.rank, self.magnitude)
             parametrize.register_parametrization(layer, "weight", change, unsafe=True)
         return model
-
-    @staticmethod
-    def _most(chosen: list[tuple[str, nn.Module]]) -> int:
-        return max(min(layer.weight.flatten(1).shape) for _, layer in chosen)
 
     def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         added = [p for module in model.modules() if isinstance(module, LowRank) for p in module.parameters()]
