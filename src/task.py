@@ -65,6 +65,7 @@ class Classifier(LightningModule):
         self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
         self.scores = Scores(facts)
         self.shown: dict[str, float] = {}  # what the progress bar prints
+        self._head = [head_of(model)[1]] if method else []  # in a list, not to be saved twice
         self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
         self._answers, self._labels = [], []  # of tensors
         self._predicted: list[tuple[Tensor, Tensor]] = []
@@ -79,7 +80,7 @@ class Classifier(LightningModule):
             super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor:
-        return head_of(self.model)[1](images) if images.ndim == 2 else self.model(images)
+        return self._head[0](images) if images.ndim == 2 else self.model(images)  # features, or images
 
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)
