@@ -180,8 +180,10 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Sta
         }
     write_json(folder / "results.json", results)
     scalars = {f"test/{name}": value for name, value in test.items() if isinstance(value, float)}
+    gained = results.get("transfer", {})
+    scalars |= {f"transfer/{name}": value for name, value in gained.items() if isinstance(value, float | int)}
     for logger in trainer.loggers:
-        logger.log_metrics({**scalars, "epoch": net.epoch - 1}, step=trainer.global_step - 1)
+        logger.log_metrics({**scalars, "epoch": net.epoch - 1}, step=max(0, trainer.global_step - 1))
     if cfg.figures:
         from src.insight.dashboard import write_run
         from src.insight.figures import write_evaluation

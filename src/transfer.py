@@ -18,7 +18,7 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
     """
     from src.checkpoint import Recogniser
 
-    start = Recogniser(start.model, start.facts, start.config)
+    start = Recogniser(start.model, start.facts, start.config, start.digest)
     known = not tuned.facts.target and start.facts.class_names == tuned.facts.class_names
     result = {"target": data.name, "after": after.get("acc"), "before": None, "source": None}
     if known:
@@ -37,7 +37,17 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
     return result
 
 
+_measured: dict[tuple[str, str], float] = {}  # a sweep measures a start once
+
+
 def _accuracy(net, data: ImageData, device: str) -> float:
+    key = net.digest, data.contents
+    if key not in _measured:
+        _measured[key] = _measure(net, data, device)
+    return _measured[key]
+
+
+def _measure(net, data: ImageData, device: str) -> float:
     logits, labels = predict(net, data.test_dataloader(), device)
     return measure(logits, labels, net.facts)["acc"]
 

@@ -93,7 +93,7 @@ class ImageData(LightningDataModule):
         check_target(target, max_angle_deg, self.augment)
         self.target, self.max_angle_deg = target, max_angle_deg
         self._raw = load_source(name, **options)
-        self._view = {"classes": classes, "quarter_turns": quarter_turns}
+        self._view, self._options = {"classes": classes, "quarter_turns": quarter_turns}, options
         self.ink, self.source = ink, recast(self._raw, ink, **self._view)
         self.train_set: Batches | None = None
         self.val_set: Batches | None = None
@@ -198,6 +198,11 @@ class ImageData(LightningDataModule):
         """Normalise by these statistics instead, of what a network was trained on before."""
         self.facts = replace(self.facts, mean=mean, std=std)
         self.normalize = Normalize(mean, std)
+
+    @property
+    def contents(self) -> str:
+        """What images it holds, as a key: equal for equal ones."""
+        return repr((self.name, self.ink, self.target, self._view, self._options))
 
     def without_ink(self) -> "ImageData":
         """The same data set, its pictures as they are."""

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
-SHOWN = ("data", "augment", "model", "loss", "optimizer", "scheduler", "task")
+SHOWN = ("data", "augment", "model", "loss", "optimizer", "scheduler", "finetune", "task")
 MACHINE = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "eval_batch_size", "memory_gb", "fused")
 
 
@@ -41,7 +41,7 @@ def hyper_parameters(config: dict) -> dict[str, str | int | float | bool]:
     for group in SHOWN:
         for key, value in config[group].items():
             if key == "_target_":
-                flat[group] = value.rpartition(".")[2]
+                flat[group] = value.rpartition(".")[2] if value else "none"
             elif not key.startswith("_") and key not in MACHINE:
                 flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
     flat["data"] = flat.pop("data.name")
