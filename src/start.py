@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import shlex
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.errors import InputError, require
-from src.run import ROOT, build, plain
+from src.run import ROOT, build, flags_first, plain
 
 if TYPE_CHECKING:  # torch: not before a job runs
     from torch import nn
@@ -30,19 +29,17 @@ def choose_start() -> None:
     experiment=finetune unless an experiment is given."""
     words = sys.argv[1:]
     given = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("init_from=")]
-    if (
-        not given
-        or given[-1] in ("", "null")
-        or "," in given[-1]
-        or any(word.startswith("resume_from=") for word in words)
-    ):
+    resumed = any(word.startswith("resume_from=") for word in words)
+    if resumed or not given or given[-1] in ("", "null"):
         return
-    from src.checkpoint import find_checkpoint
+    if not any(word.startswith("experiment=") for word in words):
+        words = ["experiment=finetune", *words]
+    if "," not in given[-1]:  # a sweep over starts finds each of them when its turn comes
+        from src.checkpoint import find_checkpoint
 
-    path = find_checkpoint(given[-1], ROOT / "outputs", key="init_from").resolve()
-    kept = [word for word in words if not word.startswith("init_from=")]
-    recipe = [] if any(word.startswith("experiment=") for word in words) else ["experiment=finetune"]
-    sys.argv[1:] = [*recipe, *kept, f"init_from={shlex.quote(str(path))}"]
+        path = find_checkpoint(given[-1], ROOT / "outputs", key="init_from").resolve()
+        words = [word for word in words if not word.startswith("init_from=")] + [f"init_from='{path}'"]
+    sys.argv[1:] = flags_first(words)
 
 
 @dataclass
