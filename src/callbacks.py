@@ -157,6 +157,15 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(path, weights_only=False)  # with the optimizer, to go on from
         return finite
 
+    def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
+        # An epoch that max_steps cut short counts as processed for Lightning, and a resumed run would leave out the
+        # rest of it.
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs = loop["epoch_progress"]
+        if not loop["epoch_loop.batch_progress"]["is_last_batch"]:
+            for part in (epochs["total"], epochs["current"]):
+                part["processed"] = min(part["processed"], part["completed"])
+
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         if interrupted and not trainer.fast_dev_run and trainer.global_step > self._saved_step:

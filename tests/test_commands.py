@@ -167,6 +167,16 @@ def test_resuming_continues_in_place_and_ends_bit_equal(trained, tmp_path):
     assert results[0]["test"] == results[1]["test"]
 
 
+def test_a_run_cut_short_by_max_steps_goes_on_within_its_epoch(tmp_path):
+    common = ["model.dropout=0.2", "augment=affine", "scheduler=constant", "figures=false", "test=false"]
+    assert train(tmp_path / "whole", *common).returncode == 0
+    assert train(tmp_path / "cut", *common, "trainer.max_steps=50").returncode == 0
+    done = run("src.train", f"resume_from={tmp_path}/cut", "trainer.max_steps=-1")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (weights(tmp_path / name / "checkpoints/last.ckpt") for name in ("cut", "whole"))
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+
+
 def test_a_refused_resume_leaves_the_run_as_it_was(trained):
     for words, expected in [
         (["model=mlp"], "model._target_"),
