@@ -85,6 +85,7 @@ def main() -> None:
 
     start = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
     words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]
+    cells: dict[str, list[str]] = {}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for shots in args.shots:
             print(f"\n{args.data}, {f'{shots} images per class' if shots else 'all images'}, {args.split} split")
@@ -95,7 +96,9 @@ def main() -> None:
                 if isinstance(results[0], str):
                     print(f"  {method:<16} refused: {results[0]}")
                     continue
-                row = f"  {method:<16} {spread([result['after'] for result in results])}"
+                after = spread([result["after"] for result in results])
+                cells.setdefault(method, []).append(after.partition(" (")[0].strip())
+                row = f"  {method:<16} {after}"
                 if results[0].get("before") is not None:
                     row += f"   zero-shot {spread([r['before'] for r in results])[:6]}"
                 if results[0].get("source_after") is not None:
@@ -105,6 +108,9 @@ def main() -> None:
                     seconds = statistics.median(result["seconds"] for result in results)
                     row += f"   {results[0]['trainable']:,} trained, {seconds:.1f} s"
                 print(row, flush=True)
+    print("\n" + " ".join([f"{'images per class':<16}", *(f"{shots or 'all':>13}" for shots in args.shots)]))
+    for method, row in cells.items():
+        print(" ".join([f"{method:<16}", *(f"{cell:>13}" for cell in row)]))
 
 
 if __name__ == "__main__":
