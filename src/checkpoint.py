@@ -104,8 +104,9 @@ def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
     """
     checkpoint = read_checkpoint(path)
     config, facts = checkpoint["config"], Facts.of(checkpoint["facts"])
-    model = _start(checkpoint, facts, path, base)
-    methods = [_build(options, METHODS, path) for options in config.get("structure", ())]
+    model, inherited = _start(checkpoint, facts, path, base)
+    structure = config.get("structure", [])
+    methods = [_build(options, METHODS, path) for options in structure[inherited:]]
     for method in methods:
         model = method.adapt(model, facts.shape)
     weights = {
@@ -120,28 +121,32 @@ def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
         raise InputError(f"ckpt={path}: the weights do not fit the network ({text})")
     for method in methods:
         method.merge(model)
-    left = [options for options, method in zip(config.get("structure", ()), methods, strict=True) if not method.merges]
-    config = {**config, "structure": left}
+    left = [options for options, method in zip(structure[inherited:], methods, strict=True) if not method.merges]
+    config = {**config, "structure": [*structure[:inherited], *left]}
     net = Recogniser(model, facts, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
     net.file, net.own = str(Path(path).resolve()), "base" not in checkpoint
     return net
 
 
-def _start(checkpoint: dict, facts: Facts, path: Path | str, base: Path | str | None) -> nn.Module:
-    """The network that the weights of a checkpoint go into: untrained, or the base of a file of changes."""
+def _start(checkpoint: dict, facts: Facts, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
+    """The network that the weights of a checkpoint go into, untrained, or the base of a file of changes; how many of
+    its methods it has in it already."""
     config = checkpoint["config"]
     if "base" not in checkpoint:
-        return _build({**config.get("model", {}), "shape": facts.shape, "num_classes": facts.num_classes}, MODELS, path)
+        options = {**config.get("model", {}), "shape": facts.shape, "num_classes": facts.num_classes}
+        return _build(options, MODELS, path), 0
     wanted = checkpoint["base"]
     file = Path(base or wanted["file"])
     if not file.is_file():
-        raise InputError(f"ckpt={path} holds changes of {file}, which is not there: give base=<where it is now>")
+        raise InputError(
+            f"ckpt={path} holds changes of {file}, which is gone: put it back, or give src.evaluate base=..."
+        )
     start = load_model(file)
     if start.digest != wanted["sha256"]:
         raise InputError(f"ckpt={path} holds changes of another network than {file}: its SHA-256 is {wanted['sha256']}")
     if config.get("fresh_head"):
         reset_head(start.model, facts.num_classes)
-    return start.model
+    return start.model, len(start.config["structure"])
 
 
 def _build(options: dict, room: str, path: Path | str) -> object:

@@ -1,5 +1,7 @@
 """The one exception for what a user can put right."""
 
+import math
+
 
 class InputError(ValueError):
     """What was given cannot be used.
@@ -21,5 +23,5 @@ def is_count(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """A whole or real number; True and False are none, nor is NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    """A whole or real number; True and False are none, nor are NaN and the infinities."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

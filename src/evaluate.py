@@ -20,7 +20,8 @@ def main(cfg: DictConfig) -> float:
     require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
     tune_process()
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    net = load_model(path, cfg.base)
+    require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
+    net = load_model(path, find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None)
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     logits, labels = predict(net, data.loader(batches), pick_device(cfg.device))
@@ -61,7 +62,8 @@ def pick(data, split: str, facts):
     target = f"{data.target}_deg" if data.target == "angle" else None
     if target != facts.target or (target and data.max_angle_deg != facts.scale):
         asked = f"data.target={data.target}" + (f", up to {data.max_angle_deg:g} degrees" if target else "")
-        raise InputError(f"{asked}, but this network gives {facts.target or 'classes'}: leave data.target out")
+        fix = f"data.target=angle data.max_angle_deg={facts.scale:g}" if facts.target else "data.target=class"
+        raise InputError(f"{asked}, but this network gives {facts.target or 'classes'}: give {fix}")
     names, known = data.source.class_names, facts.class_names or data.source.class_names
     strangers = [name for name in names if name not in known]
     if strangers:

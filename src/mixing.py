@@ -12,7 +12,7 @@ def mix(images: Tensor, labels: Tensor, classes: int, mixup: float, cutmix: floa
     Draws from torch's global generator, and on a GPU from that one's for the order.
     """
     cut = bool(cutmix) and (not mixup or bool(torch.rand(()) < 0.5))
-    alpha = torch.tensor(cutmix if cut else mixup)
+    alpha = torch.tensor(float(cutmix if cut else mixup))
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     order = torch.randperm(len(images), device=images.device)
     if cut:

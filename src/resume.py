@@ -17,6 +17,7 @@ FIXED = (
     "callbacks",
     "finetune",
     "init_from",
+    "start",
     "head",
     "checkpoint",
 )
@@ -55,7 +56,7 @@ def resume() -> None:
 def check_same_run(saved: dict, now: dict) -> None:
     """Raise InputError naming what differs between two configs that must be one run's."""
     for group in FIXED:
-        ours, theirs = _flat(saved.get(group), group), _flat(now[group], group)
+        ours, theirs = _flat(saved.get(group), group), _flat(now.get(group), group)
         for key in sorted(ours.keys() | theirs.keys()):
             if key.startswith(tuple(f"{group}.{name}" for name in FREE.get(group, ()))):
                 continue

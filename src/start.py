@@ -28,8 +28,8 @@ def choose_start() -> None:
     """With init_from=..., put its file into sys.argv, so that the run records which one it was, and take
     experiment=finetune unless an experiment is given."""
     words = sys.argv[1:]
-    given = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("init_from=")]
-    resumed = any(word.startswith("resume_from=") for word in words)
+    given = [word.partition("=")[2].strip("'\"") for word in words if _is(word, "init_from")]
+    resumed = any(_is(word, "resume_from") and word.partition("=")[2] not in ("", "null") for word in words)
     if resumed or not given or given[-1] in ("", "null"):
         return
     if not any(word.startswith("experiment=") for word in words):
@@ -38,8 +38,12 @@ def choose_start() -> None:
         from src.checkpoint import find_checkpoint
 
         path = find_checkpoint(given[-1], ROOT / "outputs", key="init_from").resolve()
-        words = [word for word in words if not word.startswith("init_from=")] + [f"init_from='{path}'"]
+        words = [word for word in words if not _is(word, "init_from")] + [f"init_from='{path}'"]
     sys.argv[1:] = flags_first(words)
+
+
+def _is(word: str, key: str) -> bool:
+    return word.lstrip("+").startswith(f"{key}=")
 
 
 @dataclass
@@ -71,6 +75,8 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
     require(cfg.head in HEADS, f"head={cfg.head}: one of {', '.join(HEADS)}")
     require(cfg.checkpoint in ("full", "adapter"), f"checkpoint={cfg.checkpoint}: full or adapter")
     net, fresh = None, True
+    require(cfg.init_from is None or isinstance(cfg.init_from, str), f"init_from={cfg.init_from}: one run or file")
+    require(cfg.init_from or cfg.head == "auto", f"head={cfg.head} is about the head of a start: give init_from")
     if cfg.init_from:
         from src.checkpoint import find_checkpoint, load_model
 
@@ -85,7 +91,15 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
             "start: %s, weights of epoch %d; %s%d classes; its normalisation kept",
             cfg.init_from, net.epoch, kept, facts.num_classes,
         )  # fmt: skip
-        config = {**config, "model": net.config["model"], "structure": net.config.get("structure", [])}
+        brought, left_out = (name["_target_"].rpartition(".")[2] for name in (net.config["model"], config["model"]))
+        if brought != left_out:
+            log.info("the network is the start's, %s; %s of the config is left out", brought, left_out)
+        config = {
+            **config,
+            "start": net.digest,
+            "model": net.config["model"],
+            "structure": net.config.get("structure", []),
+        }
     else:
         model = build(cfg.model, "model", shape=facts.shape, num_classes=facts.num_classes)
         trained = cfg.model.get("weights") is not None
@@ -97,7 +111,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
     if method is not None:
         head_of(model)
         model = method.adapt(model, facts.shape, fresh)
-        trainable = method.ever(model, max(1, cfg.trainer.max_epochs or 1))
+        trainable = method.ever(model)
         require(bool(trainable), "this method leaves nothing to train")
         if method.adds:
             config = {**config, "structure": [*config.get("structure", []), plain(cfg.finetune)]}
@@ -106,7 +120,8 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
         log.info("finetune: %s, %s of %s parameters train", type(method).__name__, f"{count:,}", f"{total:,}")
     if cfg.checkpoint == "adapter":
         require(
-            net is not None and method is not None, "checkpoint=adapter saves the changes of a start: give init_from"
+            net is not None and method is not None,
+            "checkpoint=adapter saves the changes of a start: give init_from and a method, finetune=lora for one",
         )
         require(net.own, "checkpoint=adapter: the start is itself a file of changes; fine-tune it with checkpoint=full")
     return Start(model, facts, method, net, fresh, {**config, "fresh_head": fresh and net is not None})

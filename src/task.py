@@ -105,7 +105,11 @@ class Classifier(LightningModule):
     @property
     def epochs(self) -> int:
         """How many there are to be, 1 where that is not known."""
-        return max(1, self.trainer.max_epochs or 1)
+        trainer = self.trainer
+        if (trainer.max_epochs or -1) > 0:
+            return trainer.max_epochs
+        known = trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches)
+        return max(1, -(-trainer.max_steps // max(1, int(trainer.num_training_batches)))) if known else 1
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -217,7 +221,7 @@ class Classifier(LightningModule):
         if self.method and self.method.closed_form:
             return None
         method, model = self.method, self.model
-        groups = method.groups(model, self.epochs, lr, decay) if method else parameter_groups(model, decay)
+        groups = method.groups(model, lr, decay) if method else parameter_groups(model, decay)
         require(bool(groups), "the model has no trainable parameter")
         try:
             optimizer = self.make_optimizer(groups)
@@ -241,5 +245,5 @@ class Classifier(LightningModule):
         checkpoint["facts"] = self.facts.plain()
         if self.base is not None:
             checkpoint["base"] = self.base
-            for name in self.method.never(self.model, self.epochs):
+            for name in self.method.never(self.model):
                 del checkpoint["state_dict"][f"model.{name}"]

@@ -134,14 +134,16 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
 
 
 def check_target(facts, task) -> None:
-    """Raise InputError for a number that is to be estimated with what is for classes only."""
+    """Raise InputError for a number that is to be estimated, or a head that is solved for, with what is not for it."""
+    closed, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
+    require(not (closed and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out")
     if not facts.target:
         return
     from src.losses import MeanSquaredError
 
     require(isinstance(task.loss, MeanSquaredError), f"{facts.target} is a number, not a class: give loss=mse")
-    require(not task.mixup and not task.cutmix, f"{facts.target} is a number: leave task.mixup and task.cutmix out")
-    require(not (task.method and task.method.closed_form), f"{facts.target} is a number: this method is for classes")
+    require(not mixed, f"{facts.target} is a number: leave task.mixup and task.cutmix out")
+    require(not closed, f"{facts.target} is a number: this method is for classes")
 
 
 def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Start, seconds: float) -> None:
@@ -172,7 +174,7 @@ def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Sta
 
         results["transfer"] = {
             **compare(start.net, net, data, test, str(trainer.strategy.root_device)),
-            "trainable": sum(p.numel() for p in start.method.ever(task.model, task.epochs)) if start.method else count,
+            "trainable": sum(p.numel() for p in start.method.ever(task.model)) if start.method else count,
             "parameters": count,
             "seconds": seconds,
             "bytes": path.stat().st_size,

@@ -23,8 +23,9 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
     result = {"target": data.name, "after": after.get("acc"), "before": None, "source": None}
     if known:
         result["before"] = _accuracy(start, data, device)
-        if data.ink == "mnist":
-            result["before_without_ink"] = _accuracy(start, data.without_ink(), device)
+        plain = data.without_ink()
+        if data.ink == "mnist" and tuple(plain.test_set.images.shape[1:]) == start.facts.shape:
+            result["before_without_ink"] = _accuracy(start, plain, device)
     options = {key: value for key, value in start.config["data"].items() if not key.startswith("_")}
     result["source"] = options["name"]
     if known:

@@ -86,7 +86,7 @@ def test_every_model_and_method_train_or_are_refused(option, name, data, tmp_pat
         return
     model = method.adapt(model, SHAPE)
     epochs = 3 if option in ("gradual", "probe_then_full") else 1
-    trained = {id(p) for p in method.ever(model, epochs)}
+    trained = {id(p) for p in method.ever(model)}
     before = {key: (id(value), value.clone()) for key, value in model.named_parameters()}
     buffers = {key: value.clone() for key, value in model.named_buffers()}
     trainer = tune(model, method, data, tmp_path, epochs)
@@ -208,12 +208,12 @@ def test_a_fresh_head_trains_whatever_the_method():
         reset_head(model, 3)
         model = method.adapt(model, SHAPE, fresh_head=True)
         head = {id(p) for p in head_of(model)[1].parameters()}
-        assert head <= {id(p) for p in method.ever(model, 1)}
+        assert head <= {id(p) for p in method.ever(model)}
 
 
 def test_rates_fall_from_the_head_to_the_input():
     model, method = LeNet(SHAPE, 10), Full(layer_decay=0.5, head_rate=10)
-    groups = method.groups(model, epochs=1, lr=0.1, weight_decay=0.01)
+    groups = method.groups(model, lr=0.1, weight_decay=0.01)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert rates[id(model.head[4].weight)] == pytest.approx(1.0)
     assert rates[id(model.head[2].weight)] == pytest.approx(0.05)
@@ -333,11 +333,13 @@ def test_ridge_is_least_squares_without_a_pull_and_the_old_head_with_much():
     near.finish(model)
     old = model(features).argmax(1)
     strong = Ridge(strength=1e9)
+    strong.adapt(model, SHAPE)
     strong.collect(model, features, labels)
     kept = copy.deepcopy(model)
     strong.finish(kept)
     assert (kept(features).argmax(1) == old).all()
     weak = Ridge(strength=1e-9)
+    weak.adapt(model, SHAPE)
     weak.collect(model, features, labels)
     weak.finish(model)
     inputs = torch.cat([features, torch.ones(60, 1)], 1)
@@ -387,7 +389,7 @@ def test_a_file_of_changes_is_small_and_goes_with_its_base_alone(option, source_
     with pytest.raises(InputError, match="changes of another network"):
         load_model(path, tmp_path / "other.ckpt")
     source_file.rename(tmp_path / "moved.ckpt")
-    with pytest.raises(InputError, match="give base="):
+    with pytest.raises(InputError, match=r"base=\.\.\."):
         load_model(path)
     assert torch.allclose(load_model(path, tmp_path / "moved.ckpt")(images), expected, atol=1e-5)
 

@@ -27,7 +27,8 @@ def to_mnist_form(images: Tensor, chunk_px: int = 1 << 21) -> Tensor:
     Raises InputError if the images are of another type or shape.
     """
     good = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 1 and 0 not in images.shape[2:]
-    require(good, f"images {images.dtype} {tuple(images.shape)}: uint8 (N, 1, H, W) is needed")
+    given = f"images {images.dtype} {tuple(images.shape)}"
+    require(good, f"{given}: uint8 (N, 1, H, W) is needed; data.ink=mnist wants data.channels=1")
     count = max(1, chunk_px // (images.shape[2] * images.shape[3]))
     done = [_centre(_fit(part[:, 0])).unsqueeze(1).to(torch.uint8) for part in images.split(count) if len(part)]
     return torch.cat(done) if done else images.new_empty(0, 1, FRAME, FRAME)

@@ -71,7 +71,7 @@ class ImageData(LightningDataModule):
         for key, value in (("seed", seed), ("split_seed", split_seed)):
             require(is_count(value) and value >= 0, f"data.{key}={value}: a whole number, 0 or more")
         require(shots is None or (is_count(shots) and shots >= 1), f"data.shots={shots}: at least 1, or null")
-        require(is_count(min_steps) and min_steps >= 0, f"data.min_steps={min_steps}: a whole number, 0 or more")
+        require(is_count(min_steps) and 0 <= min_steps <= 10_000, f"data.min_steps={min_steps}: 0 to 10,000 steps")
         require(is_number(fraction) and 0 < fraction <= 1, f"data.fraction={fraction}: above 0, at most 1")
         require(is_number(val) and val > 0, f"data.val={val}: a count, or a fraction above 0 and below 1")
         require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
@@ -218,7 +218,7 @@ class ImageData(LightningDataModule):
     def on_after_batch_transfer(self, batch: Sequence[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         if images.ndim == 2:  # features
-            return batch
+            return self.trainer.precision_plugin.convert_input(images), labels
         if self.trainer.training and not isinstance(self.augment, Identity):
             if self._generator is None or self._generator.device != images.device:
                 self._generator = torch.Generator(images.device)

@@ -87,6 +87,8 @@ def _groups(known: tuple[str, ...], classes: Sequence | Mapping | None) -> tuple
     if classes is None:
         return known, [[place] for place in range(len(known))]
     require(isinstance(classes, Mapping | list | tuple), f"data.classes={classes}: a list of names, or a map of lists")
+    distinct = isinstance(classes, Mapping) or len(set(map(str, classes))) == len(classes)
+    require(distinct, f"data.classes={classes}: a class is there twice")
     named = classes if isinstance(classes, Mapping) else {str(name): [name] for name in classes}
     groups, used = [], set()
     for name, members in named.items():

@@ -67,6 +67,12 @@ class LoRA(Method):
         require(is_number(alpha) and alpha > 0, f"finetune.alpha={alpha}: above 0")
         self.rank, self.alpha, self.train_head = rank, alpha, train_head
         self.targets = [targets] if isinstance(targets, str) else targets
+        named = isinstance(self.targets, list | tuple) and all(isinstance(name, str) for name in self.targets)
+        require(
+            targets is None or (named and len(self.targets) > 0),
+            f"finetune.targets={targets}: a list of names of layers, or null for all below the head",
+        )
+        require(isinstance(train_head, bool), f"finetune.train_head={train_head}: true or false")
 
     def layers(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         """The layers that get a change."""

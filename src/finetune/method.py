@@ -59,14 +59,14 @@ class Method:
         """The parameters that train in `epoch`, counted from 0, of `epochs`."""
         return model.parameters()
 
-    def ever(self, model: nn.Module, epochs: int) -> list[nn.Parameter]:
-        """The parameters that train in any epoch."""
-        ids = {id(p) for epoch in range(max(1, epochs)) for p in self.wanted(model, epoch, epochs)}
+    def ever(self, model: nn.Module) -> list[nn.Parameter]:
+        """The parameters that may train in some epoch, however many there are: a run can be made longer."""
+        ids = {id(p) for p in self.wanted(model, 0, 1)}
         return [p for p in model.parameters() if id(p) in ids]
 
-    def never(self, model: nn.Module, epochs: int) -> list[str]:
+    def never(self, model: nn.Module) -> list[str]:
         """The names of the parameters that train in no epoch."""
-        ids = {id(p) for p in self.ever(model, epochs)}
+        ids = {id(p) for p in self.ever(model)}
         return [name for name, p in model.named_parameters() if id(p) not in ids]
 
     def stage(self, model: nn.Module, epoch: int, epochs: int) -> None:
@@ -102,9 +102,9 @@ class Method:
         head = {id(p) for p in head_of(model)[1].parameters()}
         return not any(p.requires_grad for p in model.parameters() if id(p) not in head)
 
-    def groups(self, model: nn.Module, epochs: int, lr: float, weight_decay: float) -> list[dict]:
+    def groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
         """A parameter group per block and kind (decayed: matrices and kernels; not decayed: the others)."""
-        trained, parts = {id(p) for p in self.ever(model, epochs)}, blocks(model)
+        trained, parts = {id(p) for p in self.ever(model)}, blocks(model)
         head, made = {id(p) for p in head_of(model)[1].parameters()}, {}
         for depth, (_, parameters) in enumerate(reversed(parts)):
             for parameter in parameters:
@@ -150,6 +150,9 @@ class ProbeThenFull(Method):
         require(is_number(probe) and 0 < probe < 1, f"finetune.probe={probe}: above 0, below 1")
         self.probe = probe
 
+    def ever(self, model: nn.Module) -> list[nn.Parameter]:
+        return list(model.parameters())
+
     def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         probing = epoch < max(1, round(self.probe * epochs))
         return head_of(model)[1].parameters() if probing else model.parameters()
@@ -179,6 +182,9 @@ class Gradual(Method):
         super().__init__(**rates)
         require(is_count(every) and every >= 1, f"finetune.every={every}: a whole number of epochs of at least 1")
         self.every = every
+
+    def ever(self, model: nn.Module) -> list[nn.Parameter]:
+        return list(model.parameters())
 
     def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         return [p for _, parameters in blocks(model)[-(1 + epoch // self.every) :] for p in parameters]
