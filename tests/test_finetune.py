@@ -297,13 +297,13 @@ def test_kept_passes_take_turns(data):
 def test_l2sp_draws_to_the_start():
     model, method = MLP(SHAPE, 10), L2SP(alpha=2.0, beta=4.0)
     method.adapt(model, SHAPE)
-    assert float(method.penalty(model)) == 0
+    assert method.penalty(model).item() == 0
     model.head[0].weight.data += 1
-    assert float(method.penalty(model)) == pytest.approx(784 * 128, rel=1e-4)
+    assert method.penalty(model).item() == pytest.approx(784 * 128, rel=1e-4)
     fresh = L2SP(alpha=2.0, beta=4.0)
     fresh.adapt(model, SHAPE, fresh_head=True)
     squares = sum(float(p.square().sum()) for p in head_of(model)[1].parameters())
-    assert float(fresh.penalty(model)) == pytest.approx(2 * squares, rel=1e-4)
+    assert fresh.penalty(model).item() == pytest.approx(2 * squares, rel=1e-4)
 
 
 def features_of_two_classes() -> tuple[torch.Tensor, torch.Tensor]:
