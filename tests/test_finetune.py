@@ -302,7 +302,7 @@ def test_l2sp_draws_to_the_start():
     assert method.penalty(model).item() == pytest.approx(784 * 128, rel=1e-4)
     fresh = L2SP(alpha=2.0, beta=4.0)
     fresh.adapt(model, SHAPE, fresh_head=True)
-    squares = sum(float(p.square().sum()) for p in head_of(model)[1].parameters())
+    squares = sum(p.square().sum().item() for p in head_of(model)[1].parameters())
     assert fresh.penalty(model).item() == pytest.approx(2 * squares, rel=1e-4)
 
 
