@@ -88,7 +88,7 @@ def test_a_number_is_learnt_and_evaluated(trained, tmp_path):  # noqa: F811
     again = run("src.evaluate", f"ckpt={tmp_path}/run", f"hydra.run.dir={tmp_path}/e")
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "e/results.json").read_text())["mae"] == pytest.approx(test["mae"], rel=1e-5)
-    assert "leave data.target out" in one_line(
+    assert "give data.target=class" in one_line(
         run("src.evaluate", f"ckpt={trained}", "data.target=angle", f"hydra.run.dir={tmp_path}/e")
     )
 
