@@ -108,6 +108,9 @@ class Checkpoints(Checkpoint):
         self.folder, self.monitor, self.given_mode = Path(folder), monitor, mode
         self.mode = direction(monitor, mode)
         self.choose = choose
+        self.best_score: float | None = None
+        self.best_epoch = 0
+        self._saved_step = -1
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.monitor == "auto":
@@ -115,9 +118,6 @@ class Checkpoints(Checkpoint):
             self.mode = direction(self.monitor, self.given_mode)
         if self.choose == "auto":
             self.choose = "best" if getattr(trainer.datamodule, "shots", None) is None else "last"
-        self.best_score: float | None = None
-        self.best_epoch = 0
-        self._saved_step = -1
 
     @property
     def best(self) -> Path:

@@ -327,3 +327,13 @@ def test_measures_are_their_definitions():
     right = [1.0, 1.0, 0.0, 0.0]
     ece = sum(abs(sum(right[i] - float(confidence[i]) for i in range(4) if bins[i] == b)) for b in set(bins)) / 4
     assert results["ece"] == pytest.approx(ece, abs=1e-6)
+
+
+def test_the_best_score_survives_a_resume(tmp_path):
+    """A later, worse epoch must not become the best because the run was stopped in between."""
+    saved = Checkpoints(str(tmp_path))
+    saved.load_state_dict({"best_score": 0.9, "best_epoch": 3})
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    facts = Facts((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
+    saved.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), facts))
+    assert (saved.monitor, saved.best_score, saved.best_epoch) == ("val/acc", 0.9, 3)
