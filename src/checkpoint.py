@@ -113,12 +113,12 @@ def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
         key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")
     }
     try:
-        missing = model.load_state_dict(weights, strict="base" not in checkpoint)
+        unknown = model.load_state_dict(weights, strict="base" not in checkpoint).unexpected_keys
+        problem = f"unknown: {unknown[0]}" if unknown else ""
     except RuntimeError as error:
-        missing, text = None, str(error).splitlines()[-1].strip()
-    if missing is None or missing.unexpected_keys:
-        text = text if missing is None else f"unknown: {missing.unexpected_keys[0]}"
-        raise InputError(f"ckpt={path}: the weights do not fit the network ({text})")
+        problem = str(error).splitlines()[-1].strip()
+    if problem:
+        raise InputError(f"ckpt={path}: the weights do not fit the network ({problem})")
     for method in methods:
         method.merge(model)
     left = [options for options, method in zip(structure[inherited:], methods, strict=True) if not method.merges]

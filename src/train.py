@@ -77,7 +77,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     require(
         "checkpoints" in nodes, "nothing would be saved: give callbacks=[default,...], or callbacks.checkpoints=null"
     )
-    check_target(start.facts, task)
+    check_task(start.facts, task)
     callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
     unwanted = (() if cfg.trainer.enable_progress_bar else (Progress,)) + (
         () if cfg.trainer.enable_checkpointing else (Checkpoints,)
@@ -133,7 +133,7 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
     )
 
 
-def check_target(facts, task) -> None:
+def check_task(facts, task) -> None:
     """Raise InputError for a number that is to be estimated, or a head that is solved for, with what is not for it."""
     closed, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
     require(not (closed and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out")

@@ -16,16 +16,14 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
     after: what `measure` gave for the tuned network on the target. None stands for what has no meaning (a head that
     does not know the classes) or cannot be read. without_ink: the start on the target's pictures as they are.
     """
-    from src.checkpoint import Recogniser
-
-    start = Recogniser(start.model, start.facts, start.config, start.digest)
     known = not tuned.facts.target and start.facts.class_names == tuned.facts.class_names
     result = {"target": data.name, "after": after.get("acc"), "before": None, "source": None}
     if known:
         result["before"] = _accuracy(start, data, device)
-        plain = data.without_ink()
-        if data.ink == "mnist" and tuple(plain.test_set.images.shape[1:]) == start.facts.shape:
-            result["before_without_ink"] = _accuracy(start, plain, device)
+        if data.ink == "mnist":
+            plain = data.without_ink()
+            if tuple(plain.test_set.images.shape[1:]) == start.facts.shape:
+                result["before_without_ink"] = _accuracy(start, plain, device)
     options = {key: value for key, value in start.config["data"].items() if not key.startswith("_")}
     result["source"] = options["name"]
     if known:

@@ -46,6 +46,7 @@ class Adapter(Method):
         self.width = width
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
+        super().adapt(model, shape, fresh_head)
         head = head_of(model)[1]
         layers = [(n, m) for n, m in model.named_modules() if type(m) in (nn.Linear, nn.Conv2d) and m is not head]
         layers = [(name, m) for name, m in layers if ".self_attention." not in name]  # read by name, not called
@@ -91,7 +92,7 @@ class Prompt(Method):
         self.border_px = border_px
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
-        self.fresh_head = fresh_head
+        super().adapt(model, shape, fresh_head)
         side = min(shape[1:])
         require(2 * self.border_px <= side, f"finetune.border_px={self.border_px}: at most {side // 2} for this input")
         return Prompted(model, shape, self.border_px).to(next(model.parameters()).device)

@@ -88,7 +88,7 @@ class LoRA(Method):
         return [(name, m) for name, m in known if any(fnmatch(name, t) for t in self.targets)]
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
-        self.fresh_head = fresh_head
+        super().adapt(model, shape, fresh_head)
         chosen = self.layers(model)
         require(bool(chosen), f"finetune={self.wrapped}: this network has no layer below its head")
         # A layer of few outputs takes as much rank as it has; one asked for by name must be able to hold it.
