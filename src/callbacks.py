@@ -2,18 +2,19 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer, callbacks
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.errors import is_count, is_number, require
-from src.metrics import direction
+from src.metrics import default_monitor, direction
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +111,12 @@ class Checkpoints(Checkpoint):
         self.choose = choose
         self.best_score: float | None = None
         self.best_epoch = 0
+        self.best_metrics: dict[str, float] = {}  # of the best epoch's validation
         self._saved_step = -1
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.monitor == "auto":
-            self.monitor = "val/mae" if task.facts.target else "val/acc"
+            self.monitor = default_monitor(task.facts)
             self.mode = direction(self.monitor, self.given_mode)
         if self.choose == "auto":
             self.choose = "best" if getattr(trainer.datamodule, "shots", None) is None else "last"
@@ -137,10 +139,11 @@ class Checkpoints(Checkpoint):
         )
         score = round(float(metrics[self.monitor]), 7)
         if score == score and (self.best_score is None or self._beats(score)):
-            before = self.best_score, self.best_epoch
+            before = self.best_score, self.best_epoch, self.best_metrics
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
+            self.best_metrics = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
             if not self._save(trainer, task, self.best):
-                self.best_score, self.best_epoch = before
+                self.best_score, self.best_epoch, self.best_metrics = before
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if not trainer.fast_dev_run and self._save(trainer, task, self.last):
@@ -172,10 +175,23 @@ class Checkpoints(Checkpoint):
             self._save(trainer, task, self.last)
 
     def state_dict(self) -> dict:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        return {name: getattr(self, name) for name in ("best_score", "best_epoch", "best_metrics")}
 
     def load_state_dict(self, state: dict) -> None:
-        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Report(Callback):
+    """Tells `hopeless` (epoch, value of `metric`) of each validation, and ends training when that is true."""
+
+    def __init__(self, metric: str, hopeless: Callable[[int, float], bool]):
+        self.metric, self.hopeless, self.pruned = metric, hopeless, False
+
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self.pruned = self.hopeless(trainer.current_epoch + 1, float(trainer.callback_metrics[self.metric]))
+            trainer.should_stop = trainer.should_stop or self.pruned
 
 
 class EarlyStopping(callbacks.EarlyStopping):

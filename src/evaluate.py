@@ -15,7 +15,8 @@ SPLITS = ("train", "val", "test")
 def main(cfg: DictConfig) -> float:
     """Every figure and picture of one split. Returns the accuracy, or the mean absolute error."""
     from src.checkpoint import find_checkpoint, load_model
-    from src.evaluation import measure, predict, table, write_json
+    from src.data.fetch import write_json
+    from src.evaluation import measure, predict, table
 
     require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
     tune_process()

@@ -1,15 +1,14 @@
 """A trained network on a split: predictions, their measure, the table and the pictures."""
 
-import json
 import math
-from pathlib import Path
+import statistics
+import time
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from src.data.fetch import write_bytes
 from src.data.source import Facts
 from src.metrics import make_metrics, make_number_metrics
 
@@ -92,6 +91,17 @@ def table(results: dict) -> str:
     return "\n".join([*lines, "per class", *rows])
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Readable JSON, replaced whole."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+def latency_ms(net: nn.Module, runs: int = 200) -> float:
+    """Median time for one image on the CPU, one thread, in milliseconds."""
+    net, threads = net.to("cpu").eval(), torch.get_num_threads()
+    image, times = torch.zeros(1, *net.facts.shape, dtype=torch.uint8), []
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(runs + 20):
+                begun = time.perf_counter()
+                net(image)
+                times.append(time.perf_counter() - begun)
+    finally:
+        torch.set_num_threads(threads)
+    return 1000 * statistics.median(times[20:])

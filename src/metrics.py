@@ -86,8 +86,13 @@ def direction(name: str, given: str = "auto") -> str:
     Raises InputError for anything but auto, min and max.
     """
     require(given in ("auto", "min", "max"), f"mode={given}: auto, min or max")
-    falls = name.rpartition("/")[2] in ("loss", "ece", "mae", "rmse")
+    falls = name.rpartition("/")[2] in ("loss", "ece", "mae", "rmse", "parameters", "latency_ms", "seconds")
     return given if given != "auto" else "min" if falls else "max"
+
+
+def default_monitor(facts: Facts) -> str:
+    """What the best epoch is chosen by where nothing else is said."""
+    return "val/mae" if facts.target else "val/acc"
 
 
 def make_accuracy(num_classes: int) -> MulticlassAccuracy:

@@ -5,10 +5,12 @@ import functools
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.data.fetch import write_json
 from src.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +74,7 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
                 if "COMP_LINE" in os.environ:
                     _strip_interpreter()
                 sys.argv[1:] = flags_first(sys.argv[1:])
+                signal.signal(signal.SIGTERM, terminated)
                 prepare()
                 run()
             except Stop as stop:
@@ -89,6 +93,21 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
         return main
 
     return decorate
+
+
+def terminated(signum: int, frame: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does, with 143."""
+    raise Stop(143, "stopped")
+
+
+@contextmanager
+def signals_to_trainer() -> Iterator[None]:
+    """Leave SIGTERM to Lightning, which stops between two steps."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def flags_first(words: list[str]) -> list[str]:
@@ -116,13 +135,12 @@ def _fail(message: str, status: int) -> None:
 
 def _recorded(task: Callable, cfg: DictConfig) -> float | None:
     """Run one job; `status.json` in its folder says how it went, its log has the traceback of what failed."""
-    from src.evaluation import write_json  # torch: not before a job runs
-
     folder = output_folder()
     started = time.time()
 
     def status(state: str, **more) -> None:
-        write_json(folder / "status.json", {"state": state, "started": started, "pid": os.getpid(), **more})
+        about = {"state": state, "command": HydraConfig.get().job.config_name, "started": started, "pid": os.getpid()}
+        write_json(folder / "status.json", {**about, **more})
 
     status("running")
     try:

@@ -1,7 +1,6 @@
 """Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
 
 import logging
-import os
 import shlex
 import sys
 import time
@@ -13,14 +12,17 @@ from omegaconf import DictConfig
 from src.errors import InputError, require
 from src.machine import check_machine, quiet_libraries
 from src.resume import check_same_run, resume
-from src.run import Stop, build, command, output_folder, plain, shown, tune_process
-from src.start import Start, begin, choose_start
+from src.run import Stop, build, command, output_folder, plain, shown, signals_to_trainer, tune_process
+from src.start import begin, choose_start
+from src.sweep.plan import take_up
+from src.sweep.study import objectives, watcher
 
 log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    """Complete the command line: what resume_from and init_from stand for."""
+    """Complete the command line: what sweep.resume, resume_from and init_from stand for."""
+    take_up()
     resume()
     choose_start()
 
@@ -40,8 +42,10 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     import torch
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from src.callbacks import Checkpoints, Progress, Unprofiled
+    from src.callbacks import Checkpoints, Progress, Report, Unprofiled
     from src.checkpoint import CheckpointFiles, read_checkpoint
+    from src.metrics import default_monitor
+    from src.results import finish
     from src.task import Classifier
 
     started = time.perf_counter()
@@ -83,6 +87,8 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
         () if cfg.trainer.enable_checkpointing else (Checkpoints,)
     )
     callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
+    if (hopeless := watcher()) is not None:
+        callbacks.append(Report((objectives() or [default_monitor(start.facts)])[0], hopeless))
     bar = any(isinstance(callback, Progress) for callback in callbacks)
     saved = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers = [build(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node]
@@ -100,7 +106,8 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     log.info("%s", summary(cfg, data, start.model, trainer))
 
     try:
-        trainer.fit(task, data, ckpt_path=cfg.resume_from or None)
+        with signals_to_trainer():
+            trainer.fit(task, data, ckpt_path=cfg.resume_from or None)
     except (SystemExit, SIGTERMException) as stop:
         status = 143 if isinstance(stop, SIGTERMException) else 130
         kept = saved is not None and saved.last.is_file()
@@ -117,8 +124,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
         raise InputError("not one step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
     seconds = time.perf_counter() - started
     if trainer.is_global_zero:
-        if cfg.test:
-            finish(cfg, folder, trainer, task, data, saved, start, seconds)
+        finish(cfg, folder, trainer, saved, start, seconds, objectives())
         log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
     return saved.best_score
 
@@ -146,64 +152,6 @@ def check_task(facts, task) -> None:
     require(not closed, f"{facts.target} is a number: this method is for classes")
 
 
-def finish(cfg: DictConfig, folder: Path, trainer, task, data, saved, start: Start, seconds: float) -> None:
-    """Test the best epoch once; write results.json, the pictures and the dashboard's last entries."""
-    from src.checkpoint import load_model
-    from src.evaluation import measure, predict, table, write_json
-
-    path = saved.best if saved.best.is_file() else saved.last
-    net = load_model(path)
-    logits, labels = predict(net, data.test_dataloader(), str(trainer.strategy.root_device))
-    test = measure(logits, labels, net.facts)
-    count = sum(parameter.numel() for parameter in task.model.parameters())
-    results = {
-        "test": test,
-        "best_epoch": net.epoch,
-        "monitor": saved.monitor,
-        "best_score": saved.best_score,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "seconds": round(seconds, 2),
-        "parameters": count,
-        "seed": cfg.seed,
-        "checkpoint": {"file": os.path.relpath(path, folder), "sha256": net.digest},
-        "versions": versions(),
-    }
-    if start.net is not None:
-        from src.transfer import compare, rows
-
-        results["transfer"] = {
-            **compare(start.net, net, data, test, str(trainer.strategy.root_device)),
-            "trainable": sum(p.numel() for p in start.method.ever(task.model)) if start.method else count,
-            "parameters": count,
-            "seconds": seconds,
-            "bytes": path.stat().st_size,
-            "file": os.path.relpath(path, folder),
-        }
-    write_json(folder / "results.json", results)
-    scalars = {f"test/{name}": value for name, value in test.items() if isinstance(value, float)}
-    gained = results.get("transfer", {})
-    scalars |= {f"transfer/{name}": value for name, value in gained.items() if isinstance(value, float | int)}
-    for logger in trainer.loggers:
-        logger.log_metrics({**scalars, "epoch": net.epoch - 1}, step=max(0, trainer.global_step - 1))
-    if cfg.figures:
-        from src.insight.dashboard import write_run
-        from src.insight.figures import write_evaluation
-
-        figures = write_evaluation(folder / "figures", data.test_set, labels, logits, test, net.facts)
-        name = saved.monitor.rpartition("/")[2]
-        final = {f"val_{name}": saved.best_score, f"test_{name}": test.get(name)}
-        write_run(trainer.loggers, task, plain(cfg), figures, final)
-    for logger in trainer.loggers:
-        logger.finalize("success")
-    why = "the last; there was no validation"
-    if path == saved.best:
-        why = f"best {saved.monitor}" if saved.choose == "best" else "the last: few labels choose none"
-    log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, why, table(test))
-    if "transfer" in results:
-        log.info("\n%s", rows(results["transfer"]))
-
-
 def next_steps(folder: Path, loggers: list, seconds: float) -> str:
     """What is where, and what to type next."""
     run = shown(folder)
@@ -212,13 +160,6 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
         lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir {shown(folder.parent)}")
     lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
     return "\n".join(lines)
-
-
-def versions() -> dict[str, str]:
-    """The libraries that results depend on."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")}
 
 
 if __name__ == "__main__":

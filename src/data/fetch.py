@@ -1,6 +1,7 @@
 """Files from mirrors: downloaded once, checked against a digest, never left half-written."""
 
 import hashlib
+import json
 import os
 import time
 import urllib.error
@@ -34,6 +35,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Readable JSON, replaced whole."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def lock(path: Path) -> FileLock:

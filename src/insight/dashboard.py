@@ -13,7 +13,12 @@ MACHINE = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "
 
 
 def write_run(
-    loggers: list[Logger], task: LightningModule, config: dict, figures: dict[str, Figure], final: dict[str, float]
+    loggers: list[Logger],
+    task: LightningModule,
+    config: dict,
+    figures: dict[str, Figure],
+    final: dict[str, float],
+    graph: bool = True,
 ) -> None:
     """The network's graph, the config as text, the pictures, and the hyper-parameters with the final metrics.
 
@@ -26,7 +31,7 @@ def write_run(
         writer.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```")
         for name, figure in figures.items():
             writer.add_figure(f"test/{name}", figure, step, close=False)
-        if task.model._compiled_call_impl is None:  # the tracer cannot see through torch.compile
+        if graph and task.model._compiled_call_impl is None:  # the tracer cannot see through torch.compile
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")  # the tracer's notes on shapes that are constant here
                 example = torch.zeros(1, *task.facts.shape, device=task.device, dtype=next(task.parameters()).dtype)

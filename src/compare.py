@@ -1,0 +1,41 @@
+"""Runs side by side, whenever they were made: python -m src.compare outputs/<sweep> [more] [metric=val/loss]"""
+
+import sys
+
+from omegaconf import DictConfig
+
+from src.errors import require
+from src.run import command, output_folder, shown
+
+FLAGS = ("-", "hydra.", "hydra/")
+
+
+def name_runs() -> None:
+    """Make the folders that stand alone on the command line the key `runs`."""
+    words = sys.argv[1:]
+    places = [word for word in words if not word.startswith(FLAGS) and "=" not in word]
+    if places:
+        quoted = ",".join(f"'{place}'" for place in places)
+        sys.argv[1:] = [*(word for word in words if word not in places), f"runs=[{quoted}]"]
+
+
+@command("compare", prepare=name_runs)
+def main(cfg: DictConfig) -> None:
+    """A table per run and per configuration, pictures, and the best one's experiment file."""
+    from src.sweep.report import write_report
+    from src.sweep.runs import find_runs
+    from src.sweep.table import compare, summary, write_tables
+
+    given = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
+    require(bool(given), "which runs? give folders: python -m src.compare outputs/<sweep> [more]")
+    runs = find_runs(given)
+    comparison = compare(runs, cfg.metric)
+    folder = output_folder()
+    write_tables(comparison, folder)
+    lines = write_report(comparison, folder, {}, pictures=cfg.figures)
+    print(f"{len(runs)} runs\n\n{summary(comparison, cfg.rows)}\n")
+    print("\n".join([f"everything is in {shown(folder)}", *lines]))
+
+
+if __name__ == "__main__":
+    main()

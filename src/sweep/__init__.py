@@ -1,0 +1,1 @@
+"""Many runs of one command: planned, launched, resumed, searched and compared."""

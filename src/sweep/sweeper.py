@@ -1,0 +1,286 @@
+"""The jobs of one command line: planned, run, recorded, taken up again, and brought together in tables."""
+
+import logging
+import shutil
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from itertools import product
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from src.data.fetch import write_json
+from src.errors import InputError, require
+from src.run import Stop, explain, shown
+from src.sweep.launcher import JobLauncher
+from src.sweep.plan import Budget, Ledger, clock, key_of
+from src.sweep.report import write_report
+from src.sweep.runs import Run, columns_of, read_run
+from src.sweep.table import Comparison, compare, summary, write_tables
+from src.sweep.table import shown as as_text
+
+OVER = ("finished", "pruned", "failed")
+
+
+class JobSweeper(Sweeper):
+    """What sweeps have in common; `plan` and `extend` say which jobs there are."""
+
+    batch: int | None = None  # jobs at once for a launcher that takes them in batches; None for all
+    total = 0  # jobs there will be
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.task, self.config = hydra_context, task_function, config
+        with open_dict(config.hydra.sweep):  # one folder for all jobs, whenever and wherever they start
+            config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).resolve())
+        self.folder = Path(config.hydra.sweep.dir)
+        self.runs: dict[int, Run] = {}
+
+    def plan(self, overrides: list[Override]) -> None:
+        """Check what is to be swept, and list jobs in the ledger where they are known. Raises InputError."""
+        raise NotImplementedError
+
+    def extend(self) -> int | None:
+        """The number of one more job, put into the ledger; None when there are enough."""
+        return None
+
+    def told(self, number: int) -> None:
+        """A job is over; `runs` has it."""
+
+    def check(self, words: Sequence[str]) -> None:
+        """Compose a job without running it; Hydra's errors say what is wrong."""
+        self.context.config_loader.load_sweep_config(self.config, list(words))
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run what is left of the sweep. Raises Stop(1) if a job failed, Stop(130 or 143) if it was interrupted."""
+        options = self.config.sweep
+        self.budget = Budget(options.max_time, options.max_jobs)
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        hydra_words = [word for word in self.config.hydra.overrides.hydra if not _about_this_call(word)]
+        words = [*hydra_words, *(word for word in arguments if not _about_this_call(word))]
+        known = Ledger.read(self.folder)
+        self.ledger = known or Ledger(self.folder, words)
+        self.ledger.words = words
+        self.arguments = [word for word in arguments if not key_of(word).startswith("sweep.")]
+        self.plan(parser.parse_overrides(self.arguments))
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=self.task, config=self.config
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                self._all(bool(options.retry_failed))
+        except Timeout:
+            raise InputError(f"{shown(self.folder)} is being swept by another process: wait for it") from None
+
+    def _all(self, retry: bool) -> None:
+        self.ledger.save()
+        for number, words in enumerate(self.ledger.jobs):
+            self.runs[number] = read_run(self.folder / str(number), str(number), words)
+        done = [number for number, run in self.runs.items() if run.state in OVER]
+        waiting = deque(n for n, run in self.runs.items() if run.state not in OVER or (retry and run.state == "failed"))
+        print(f"sweep: {self.total} jobs, {len(done)} of them done; {shown(self.folder)}", flush=True)
+        self.started, self.seconds = time.monotonic(), []
+        try:
+            if isinstance(self.launcher, JobLauncher):
+                self._one_by_one(waiting)
+            else:
+                self._in_batches(waiting)
+        except (KeyboardInterrupt, Stop) as stop:
+            if isinstance(self.launcher, JobLauncher):
+                self.launcher.close()
+            for number in self.runs:
+                self._read(number)
+            write_tables(self._comparison(), self.folder)
+            status = stop.status if isinstance(stop, Stop) else 130
+            raise Stop(status, f"stopped; go on with: {self._again()}") from None
+        if isinstance(self.launcher, JobLauncher):
+            self.launcher.close()
+        self._end()
+
+    def _again(self) -> str:
+        return f"python -m src.train -m sweep.resume={shown(self.folder)}"
+
+    def _next(self, waiting: deque[int]) -> int | None:
+        if self.budget.spent():
+            return None
+        number = waiting.popleft() if waiting else self.extend()
+        if number is not None:
+            self.budget.begun += 1
+            self.ledger.save()
+        return number
+
+    def _one_by_one(self, waiting: deque[int]) -> None:
+        pending, self.began = {}, {}
+        while True:
+            while len(pending) < self.launcher.slots and (number := self._next(waiting)) is not None:
+                self.began[number] = time.monotonic()
+                try:
+                    pending[self.launcher.submit(self._words(number), number)] = number
+                except Exception as error:  # before the job had a folder and a log: it could not be composed
+                    self._record(number, error)
+            if not pending:
+                break
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                self._record(pending.pop(future), _error_of(future.result()))
+
+    def _in_batches(self, waiting: deque[int]) -> None:
+        self.began = {}
+        while True:
+            numbers = []
+            while (self.batch is None or len(numbers) < self.batch) and (number := self._next(waiting)) is not None:
+                numbers.append(number)
+                self.began[number] = time.monotonic()
+            if not numbers:
+                break
+            for part in _neighbours(numbers):  # such a launcher numbers jobs without gaps
+                results = self.launcher.launch([self._words(number) for number in part], initial_job_idx=part[0])
+                for number, result in zip(part, results, strict=True):
+                    self._record(number, _error_of(result))
+
+    def _words(self, number: int) -> list[str]:
+        """A job's overrides; of one that was interrupted, with what it had saved to go on from."""
+        folder, words = self.folder / str(number), list(self.ledger.jobs[number])
+        last = folder / "checkpoints" / "last.ckpt"
+        if last.is_file() and self.runs[number].state != "failed":
+            from src.checkpoint import read_checkpoint
+
+            try:
+                read_checkpoint(last)
+                return [*words, f"resume_from='{last}'"]
+            except InputError:
+                pass  # it was cut off while it was written on a disk that lost it: begin anew
+        if folder.exists():
+            shutil.rmtree(folder)
+        return words
+
+    def _read(self, number: int) -> None:
+        self.runs[number] = read_run(self.folder / str(number), str(number), self.ledger.jobs[number])
+
+    def _record(self, number: int, error: BaseException | None) -> None:
+        self._read(number)
+        run = self.runs[number]
+        if error is not None and run.state != "failed":  # it could not say so itself
+            run.state, run.error = "failed", explain(error)
+            run.seconds = time.monotonic() - self.began[number]
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_json(run.folder / "status.json", {"state": "failed", "seconds": run.seconds, "error": run.error})
+        self.seconds.append(run.seconds or time.monotonic() - self.began[number])
+        self.told(number)
+        comparison = self._comparison()
+        write_tables(comparison, self.folder)
+        print(self._line(run, comparison), flush=True)
+
+    def _comparison(self) -> Comparison:
+        return compare([self.runs[number] for number in sorted(self.runs)])
+
+    def _line(self, run: Run, comparison: Comparison) -> str:
+        """What a job came to, the best so far, and how long the rest will take."""
+        over = sum(each.state in OVER for each in self.runs.values())
+        varied = columns_of(list(self.runs.values())) or list(run.given)
+        choices = " ".join(f"{key}={run.given[key]}" for key in varied if key in run.given)
+        metric, best = comparison.metric, comparison.ranked()[0]
+        result = f"failed: {run.error}" if run.state == "failed" else f"{metric} {as_text(run.score(metric), metric)}"
+        result += " (pruned)" if run.state == "pruned" else ""
+        width = len(str(self.total))
+        line = f"[{over:>{width}}/{self.total}] #{run.name} {choices}  {result}  {clock(self.seconds[-1])}"
+        if best.score(metric) is not None:
+            line += f" | best {as_text(best.score(metric), metric)} #{best.name}"
+        left = self.total - over
+        if left > 0:
+            each = (time.monotonic() - self.started) / len(self.seconds)
+            line += f" | {clock(each * left)} left"
+        return line
+
+    def _end(self) -> None:
+        """Tables and pictures of everything, and an exit status that tells of failures."""
+        comparison = self._comparison()
+        write_tables(comparison, self.folder)
+        if any(run.results for run in self.runs.values()):
+            extra = write_report(comparison, self.folder, self.extras(), pictures=bool(self.config.figures))
+            print(f"\n{summary(comparison)}\n")
+            print("\n".join([f"everything is in {shown(self.folder)}", *extra]))
+        left = self.total - sum(run.state in OVER for run in self.runs.values())
+        if left > 0 and self.budget.spent():
+            print(f"{self.budget.spent()} is spent, {left} jobs are left; go on with: {self._again()}")
+        failed = [run for run in self.runs.values() if run.state == "failed"]
+        if failed:
+            named = ", ".join(f"#{run.name}" for run in failed[:12])
+            raise Stop(1, f"{len(failed)} of {self.total} jobs failed ({named}); the first: {failed[0].error}")
+
+    def extras(self) -> dict:
+        """More for the report, by name."""
+        return {}
+
+
+class GridSweeper(JobSweeper):
+    """Every combination of the values given, in the order they are typed; Hydra's choice, range and glob too.
+
+    params: values to sweep where the command line gives none for a key.
+    """
+
+    def __init__(self, params: dict[str, str] | None = None):
+        self.params = dict(params or {})
+
+    def plan(self, overrides: list[Override]) -> None:
+        """List the combinations; those that the ledger has keep their numbers."""
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        given = {override.get_key_element() for override in overrides}
+        more = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
+        values: dict[str, list[str]] = {}
+        for override in [*(each for each in more if each.get_key_element() not in given), *overrides]:
+            values[override.get_key_element()] = _listed(override)
+        first = [f"{key}={some[0]}" if "=" not in some[0] else some[0] for key, some in values.items()]
+        self.check(first)
+        for place, (key, some) in enumerate(values.items()):
+            for value in some[1:]:  # each value once, not each combination: hundreds of jobs are checked in seconds
+                self.check([*first[:place], f"{key}={value}", *first[place + 1 :]])
+        known = {frozenset(words) for words in self.ledger.jobs}
+        for combination in product(*values.values()):
+            words = [f"{key}={value}" for key, value in zip(values, combination, strict=True)]
+            if frozenset(words) not in known:
+                known.add(frozenset(words))
+                self.ledger.jobs.append(words)
+        self.total = len(self.ledger.jobs)
+
+
+def _listed(override: Override) -> list[str]:
+    """The values of an override as text."""
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    require(
+        override.is_discrete_sweep(),
+        f"{override.input_line}: an interval has no list of values; give hydra/sweeper=optuna to search it",
+    )
+    return list(override.sweep_string_iterator())
+
+
+def _about_this_call(word: str) -> bool:
+    return key_of(word) in ("sweep.resume", "hydra.sweep.dir", "sweep.max_jobs", "sweep.max_time", "sweep.retry_failed")
+
+
+def _error_of(result: JobReturn) -> BaseException | None:
+    return result._return_value if result.status == JobStatus.FAILED else None
+
+
+def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
+    """Runs of consecutive numbers."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return parts
+
+
+log = logging.getLogger(__name__)
