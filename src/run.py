@@ -140,7 +140,8 @@ def _recorded(task: Callable, cfg: DictConfig) -> float | None:
 
     def status(state: str, **more) -> None:
         about = {"state": state, "command": HydraConfig.get().job.config_name, "started": started, "pid": os.getpid()}
-        write_json(folder / "status.json", {**about, **more})
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # not by the processes that ddp starts beside the first
+            write_json(folder / "status.json", {**about, **more})
 
     status("running")
     try:

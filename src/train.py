@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from src.errors import InputError, require
 from src.machine import check_machine, quiet_libraries
+from src.parallel import processes_of, quiet_others
 from src.resume import check_same_run, resume
 from src.run import Stop, build, command, output_folder, plain, shown, signals_to_trainer, tune_process
 from src.start import begin, choose_start
@@ -50,6 +51,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
 
     started = time.perf_counter()
     quiet_libraries()
+    quiet_others()
     tune_process()
     check_machine(cfg)
     config = {key: value for key, value in plain(cfg).items() if key not in ("output_dir", "resume_from")}
@@ -106,7 +108,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     log.info("%s", summary(cfg, data, start.model, trainer))
 
     try:
-        with signals_to_trainer():
+        with processes_of(folder, overrides, trainer.world_size), signals_to_trainer():
             trainer.fit(task, data, ckpt_path=cfg.resume_from or None)
     except (SystemExit, SIGTERMException) as stop:
         status = 143 if isinstance(stop, SIGTERMException) else 130

@@ -1,5 +1,6 @@
 """Whole batches of raw grey levels for the Trainer; augmentation and normalisation on its device."""
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from src.data.augment import Identity
 from src.data.batches import Batches, BatchOrder, mix_seed
 from src.data.features import KeptFeatures
+from src.data.kept import read_once
 from src.data.normalize import Normalize, channel_statistics
 from src.data.recast import recast
 from src.data.source import Facts, Images
@@ -105,7 +107,7 @@ class ImageData(LightningDataModule):
         """Read the training images (downloading them if they are missing), split them and measure them; once."""
         if self.train_set is not None:
             return
-        images, labels = self.source.train()
+        images, labels = read_once(self.contents, "train", self.source.train)
         self._check_labels(labels)
         in_val = self._validation_mask(labels)
         train_rows = (~in_val).nonzero().flatten()
@@ -117,7 +119,7 @@ class ImageData(LightningDataModule):
             train_rows = train_rows[few_shot(labels[train_rows], self.shots, self.seed)]
         self.class_counts = labels[train_rows].bincount(minlength=len(self.source.class_names))
         images, labels = self._with_targets(images, labels, "train")
-        mean, std = channel_statistics(images, train_rows)
+        mean, std = self._statistics(images, train_rows)
         self.facts = Facts(tuple(images.shape[1:]), self.source.class_names, mean, std)
         if self.target == "angle":
             self.facts = replace(self.facts, class_names=(), target="angle_deg", scale=self.max_angle_deg)
@@ -125,6 +127,12 @@ class ImageData(LightningDataModule):
         self._generator: torch.Generator | None = None
         self.train_set = Batches(images, labels, train_rows)
         self.val_set = Batches(images, labels, in_val.nonzero().flatten())
+
+    def _statistics(self, images: Images, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if not isinstance(images, Tensor):
+            return channel_statistics(images, rows)
+        which = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+        return read_once(self.contents, f"statistics {which}", lambda: channel_statistics(images, rows))
 
     def _with_targets(self, images: Images, labels: Tensor, part: str) -> tuple[Images, Tensor]:
         if self.target == "class":
@@ -159,7 +167,7 @@ class ImageData(LightningDataModule):
     def test_set(self) -> Batches:
         """The official test split, read when it is first asked for."""
         if self._test_set is None:
-            images, labels = self.source.test()
+            images, labels = read_once(self.contents, "test", self.source.test)
             self._check_labels(labels)
             images, labels = self._with_targets(images, labels, "test")
             self._test_set = Batches(images, labels, torch.arange(len(labels)))

@@ -32,15 +32,19 @@ def run_one(
         job.hydra.job.id = job.hydra.job.num = number
         job.hydra.sweep.dir = str(config.hydra.sweep.dir)
         job.hydra.sweep.subdir = str(number)
+        job.hydra.run.dir = f"{config.hydra.sweep.dir}/{number}"  # where Lightning starts a job's other processes
         if "console" in (job.hydra.job_logging.get("handlers") or {}):
             job.hydra.job_logging.handlers.console.level = "WARNING"
-    return run_job(
-        hydra_context=context,
-        task_function=task,
-        config=job,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    from src.data.kept import kept_splits  # torch: not where Hydra looks for plugins
+
+    with kept_splits():
+        return run_job(
+            hydra_context=context,
+            task_function=task,
+            config=job,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
 
 
 class JobLauncher(Launcher):

@@ -14,6 +14,7 @@ from src.sweep.runs import REPEATS, Run
 from src.sweep.table import MISSING, RATES, Comparison
 
 MOST_CURVES = 60
+FEW = 6  # so many values of a number are drawn as choices
 COLOURS = matplotlib.colormaps["viridis"]
 
 
@@ -118,13 +119,13 @@ def parameters(scored: Sequence[Run], keys: Sequence[str], comparison: Compariso
         chosen = [run for run in scored if run.value(key) is not None]
         values = [run.value(key) for run in chosen]
         scores = [factor * run.score(comparison.metric) for run in chosen]
-        numbers = _numbers(values)
-        if numbers is not None:
+        numbers, distinct = _numbers(values), len(set(values))
+        if numbers is not None and (distinct > FEW or distinct == len(values)):
             axes.scatter(numbers, scores, c=[colours[run.name] for run in chosen], s=22, edgecolor="white", lw=0.4)
             if _is_logarithmic(numbers):
                 axes.set_xscale("log")
         else:
-            names = list(dict.fromkeys(values))
+            names = list(dict.fromkeys(values)) if numbers is None else sorted(set(values), key=float)
             for position, name in enumerate(names):
                 own = [score for score, value in zip(scores, values, strict=True) if value == name]
                 offsets = np.linspace(-0.15, 0.15, len(own)) if len(own) > 1 else [0.0]

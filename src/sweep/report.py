@@ -34,7 +34,7 @@ def write_report(comparison: Comparison, folder: Path, extras: dict, pictures: b
 
 
 def write_experiment(comparison: Comparison, folder: Path) -> Path | None:
-    """The best configuration as <folder>/experiment/best.yaml, which `--config-dir` makes an experiment.
+    """The best configuration as <folder>/best/experiment/best.yaml, which `--config-dir` makes an experiment.
 
     Its groups are chosen as they were, and every value that the groups alone would not give is written down.
     """
@@ -52,12 +52,12 @@ def write_experiment(comparison: Comparison, folder: Path) -> Path | None:
     body = OmegaConf.to_yaml(OmegaConf.create(_nested(different))) if different else ""
     overrides = "".join(f"  - override /{group}: {_yaml(choice)}\n" for group, choice in groups.items())
     text = (
-        f"# @package _global_\n# python -m src.train --config-dir {shown(folder)} experiment=best\n"
+        f"# @package _global_\n# python -m src.train --config-dir {shown(folder / 'best')} experiment=best\n"
         f"# The best of {len(comparison.configurations)} configurations by {comparison.metric}: {spread}, "
         f"{len(best.scores)} run{'s' if len(best.scores) > 1 else ''}.\n"
         f"defaults:\n{overrides}{chr(10) if body else ''}{body}"
     )
-    path = folder / "experiment" / "best.yaml"
+    path = folder / "best" / "experiment" / "best.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, text.encode())
     return path

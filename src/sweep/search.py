@@ -63,6 +63,7 @@ class OptunaSweeper(JobSweeper):
         from src.sweep.space import read_space
 
         self.space = read_space(self.params, overrides)
+        self.varied = [parameter.key for parameter in self.space]
         self.fixed = [word.input_line for word in overrides if not word.is_sweep_override()]
         self._check_objectives()
         self._check_corners()
@@ -96,14 +97,12 @@ class OptunaSweeper(JobSweeper):
             len(set(self.objectives)) == len(self.objectives), "hydra.sweeper.objectives: one of them is there twice"
         )
         if self.pruner != "none":
-            good = len(self.objectives) == 1 and self.objectives[0] in known
-            require(
-                good, f"hydra.sweeper.pruner={self.pruner} judges by one val/ objective: give hydra.sweeper.pruner=none"
-            )
-        several = len(self.objectives) > 1
-        require(
-            not (several and self.sampler == "cmaes"), "hydra.sweeper.sampler=cmaes has one objective: give tpe or gp"
-        )
+            judged, fix = len(self.objectives) == 1 and self.objectives[0] in known, "give hydra.sweeper.pruner=none"
+            require(judged, f"hydra.sweeper.pruner={self.pruner} judges by one val/ objective: {fix}")
+            strategy = str(self.config.trainer.strategy)
+            require(not strategy.startswith(("ddp", "fsdp")), f"trainer.strategy={strategy} cannot be pruned: {fix}")
+        alone = len(self.objectives) == 1 or self.sampler != "cmaes"
+        require(alone, "hydra.sweeper.sampler=cmaes has one objective: give tpe or gp")
 
     def _check_corners(self) -> None:
         """Compose every choice and both ends of every range once: an unknown key is told before the first job."""

@@ -1,6 +1,5 @@
 """The jobs of one command line: planned, run, recorded, taken up again, and brought together in tables."""
 
-import logging
 import shutil
 import time
 from collections import deque
@@ -25,7 +24,7 @@ from src.run import Stop, explain, shown
 from src.sweep.launcher import JobLauncher
 from src.sweep.plan import Budget, Ledger, clock, key_of
 from src.sweep.report import write_report
-from src.sweep.runs import Run, columns_of, read_run
+from src.sweep.runs import Run, read_run
 from src.sweep.table import Comparison, compare, summary, write_tables
 from src.sweep.table import shown as as_text
 
@@ -37,6 +36,7 @@ class JobSweeper(Sweeper):
 
     batch: int | None = None  # jobs at once for a launcher that takes them in batches; None for all
     total = 0  # jobs there will be
+    varied: Sequence[str] = ()  # the keys that are swept
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -186,8 +186,7 @@ class JobSweeper(Sweeper):
     def _line(self, run: Run, comparison: Comparison) -> str:
         """What a job came to, the best so far, and how long the rest will take."""
         over = sum(each.state in OVER for each in self.runs.values())
-        varied = columns_of(list(self.runs.values())) or list(run.given)
-        choices = " ".join(f"{key}={run.given[key]}" for key in varied if key in run.given)
+        choices = " ".join(f"{key}={run.given[key]}" for key in self.varied if key in run.given)
         metric, best = comparison.metric, comparison.ranked()[0]
         result = f"failed: {run.error}" if run.state == "failed" else f"{metric} {as_text(run.score(metric), metric)}"
         result += " (pruned)" if run.state == "pruned" else ""
@@ -244,6 +243,7 @@ class GridSweeper(JobSweeper):
         for place, (key, some) in enumerate(values.items()):
             for value in some[1:]:  # each value once, not each combination: hundreds of jobs are checked in seconds
                 self.check([*first[:place], f"{key}={value}", *first[place + 1 :]])
+        self.varied = [key for key, some in values.items() if len(some) > 1]
         known = {frozenset(words) for words in self.ledger.jobs}
         for combination in product(*values.values()):
             words = [f"{key}={value}" for key, value in zip(values, combination, strict=True)]
@@ -281,6 +281,3 @@ def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
         else:
             parts.append([number])
     return parts
-
-
-log = logging.getLogger(__name__)
