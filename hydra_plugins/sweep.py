@@ -1,9 +1,9 @@
 """Where Hydra looks for plugins: our sweepers and launchers, found without being installed."""
 
-from src.sweep import launcher, search, sweeper
+from src.sweep import grid, launcher, search
 
 
-class GridSweeper(sweeper.GridSweeper):
+class GridSweeper(grid.GridSweeper):
     """hydra/sweeper=grid"""
 
 

@@ -183,10 +183,17 @@ class Checkpoints(Checkpoint):
 
 
 class Report(Callback):
-    """Tells `hopeless` (epoch, value of `metric`) of each validation, and ends training when that is true."""
+    """Tells `hopeless` (epoch, value of `metric`) of each validation, and ends training when that is true.
 
-    def __init__(self, metric: str, hopeless: Callable[[int, float], bool]):
+    A run that is resumed asks first, with None for the value: it may have been interrupted between answer and end.
+    """
+
+    def __init__(self, metric: str, hopeless: Callable[[int, float | None], bool]):
         self.metric, self.hopeless, self.pruned = metric, hopeless, False
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.current_epoch > 0:
+            self.pruned = trainer.should_stop = self.hopeless(trainer.current_epoch, None)
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:

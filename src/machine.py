@@ -11,7 +11,8 @@ def quiet_libraries() -> None:
     """Keep Lightning's notes about itself out of the way; warnings stay."""
     import warnings
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Batches come from memory: workers would only copy them.
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # Resuming writes into the run's own folder on purpose.

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.insight.figures import QUIET, RIGHT, WRONG
-from src.sweep.runs import REPEATS, Run
-from src.sweep.table import MISSING, RATES, Comparison
+from src.insight.figures import QUIET, WRONG
+from src.sweep.axes import in_per_cent, is_logarithmic, label, tidy
+from src.sweep.runs import Run
+from src.sweep.search_pictures import search_pictures
+from src.sweep.table import MISSING, Comparison
 
 MOST_CURVES = 60
 FEW = 6  # so many values of a number are drawn as choices
@@ -31,14 +32,12 @@ def write_pictures(
     the names of the runs that none beats in all of them.
     """
     scored = [run for run in comparison.runs if run.score(comparison.metric) is not None]
-    keys = [key for key in comparison.columns if key not in REPEATS]
+    keys = comparison.keys
     figures = {
         "curves": curves(scored, comparison),
         "parameters": parameters(scored, keys, comparison),
         "parallel": parallel(scored, keys, comparison),
-        "importance": bars(importance) if importance else None,
-        "pareto": pareto(scored, objectives, front) if len(objectives) > 1 else None,
-        "history": history(scored, comparison) if importance is not None or objectives else None,
+        **(search_pictures(scored, comparison, importance, objectives, front) if importance is not None else {}),
     }
     made = {name: figure for name, figure in figures.items() if figure is not None}
     if made:
@@ -54,18 +53,6 @@ def _colours(scored: Sequence[Run], comparison: Comparison) -> dict[str, tuple]:
     return {run.name: COLOURS(1 - place / max(1, len(ranked) - 1)) for place, run in enumerate(ranked)}
 
 
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _in_per_cent(metric: str) -> float:
-    return 100.0 if metric.rpartition("/")[2] in RATES else 1.0
-
-
-def _label(metric: str) -> str:
-    return f"{metric}, %" if _in_per_cent(metric) == 100 else metric
-
-
 def curves(scored: Sequence[Run], comparison: Comparison) -> Figure | None:
     """The metric by epoch, a line per run."""
     chosen = [run for run in comparison.ranked() if run in scored and run.curve.get(comparison.metric)]
@@ -74,7 +61,7 @@ def curves(scored: Sequence[Run], comparison: Comparison) -> Figure | None:
     shown, colours = chosen[:MOST_CURVES], _colours(scored, comparison)
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    factor = _in_per_cent(comparison.metric)
+    factor = in_per_cent(comparison.metric)
     for run in reversed(shown):
         epochs, values = zip(*run.curve[comparison.metric], strict=True)
         style = {"marker": "o", "ms": 3} if len(epochs) < 3 else {}
@@ -85,10 +72,10 @@ def curves(scored: Sequence[Run], comparison: Comparison) -> Figure | None:
     axes.set_ylim(low - room, high + room)  # the first epochs of poor runs would press all others together
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(_label(comparison.metric))
+    axes.set_ylabel(label(comparison.metric))
     title = f"{len(shown)} runs" if len(shown) == len(chosen) else f"the best {len(shown)} of {len(chosen)} runs"
     axes.set_title(f"{title}; the lighter the better; best: {chosen[0].name}", fontsize=11)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -101,10 +88,6 @@ def _numbers(values: Sequence[str | None]) -> list[float] | None:
     return found if found and all(map(math.isfinite, found)) else None
 
 
-def _is_logarithmic(numbers: Sequence[float]) -> bool:
-    return min(numbers) > 0 and max(numbers) / min(numbers) >= 20
-
-
 def parameters(scored: Sequence[Run], keys: Sequence[str], comparison: Comparison) -> Figure | None:
     """The metric against each parameter: every run a point, means of choices as bars."""
     keys = [key for key in keys if len({run.value(key) for run in scored}) > 1]
@@ -113,7 +96,7 @@ def parameters(scored: Sequence[Run], keys: Sequence[str], comparison: Compariso
     wide = min(3, len(keys))
     high = -(-len(keys) // wide)
     figure = Figure(figsize=(3.6 * wide + 0.4, 3.1 * high), layout="constrained")
-    factor, colours = _in_per_cent(comparison.metric), _colours(scored, comparison)
+    factor, colours = in_per_cent(comparison.metric), _colours(scored, comparison)
     for place, key in enumerate(keys):
         axes = figure.add_subplot(high, wide, place + 1)
         chosen = [run for run in scored if run.value(key) is not None]
@@ -122,7 +105,7 @@ def parameters(scored: Sequence[Run], keys: Sequence[str], comparison: Compariso
         numbers, distinct = _numbers(values), len(set(values))
         if numbers is not None and (distinct > FEW or distinct == len(values)):
             axes.scatter(numbers, scores, c=[colours[run.name] for run in chosen], s=22, edgecolor="white", lw=0.4)
-            if _is_logarithmic(numbers):
+            if is_logarithmic(numbers):
                 axes.set_xscale("log")
         else:
             names = list(dict.fromkeys(values)) if numbers is None else sorted(set(values), key=float)
@@ -136,8 +119,8 @@ def parameters(scored: Sequence[Run], keys: Sequence[str], comparison: Compariso
             axes.set_xticks(range(len(names)), names, rotation=30 if long else 0, ha="right" if long else "center")
             axes.margins(x=0.15)
         axes.set_xlabel(key)
-        axes.set_ylabel(_label(comparison.metric) if place % wide == 0 else "")
-        _tidy(axes)
+        axes.set_ylabel(label(comparison.metric) if place % wide == 0 else "")
+        tidy(axes)
     return figure
 
 
@@ -146,7 +129,7 @@ def parallel(scored: Sequence[Run], keys: Sequence[str], comparison: Comparison)
     keys = [key for key in keys if len({run.value(key) for run in scored}) > 1]
     if len(keys) < 2 or len(scored) < 2:
         return None
-    factor, colours = _in_per_cent(comparison.metric), _colours(scored, comparison)
+    factor, colours = in_per_cent(comparison.metric), _colours(scored, comparison)
     figure = Figure(figsize=(1.7 * (len(keys) + 1) + 1, 4.2), layout="constrained")
     axes = figure.add_subplot()
     heights = []
@@ -156,7 +139,7 @@ def parallel(scored: Sequence[Run], keys: Sequence[str], comparison: Comparison)
         given = [value if value is not None else MISSING for value in values]
         numbers = _numbers(given)
         if numbers is not None and len(numbers) == len(given):
-            scale = np.log10 if _is_logarithmic(numbers) and not final else np.asarray
+            scale = np.log10 if is_logarithmic(numbers) and not final else np.asarray
             low, high = scale(min(numbers)), scale(max(numbers))
             heights.append((scale(np.array(numbers)) - low) / (high - low or 1))
             ticks = [(0.0, f"{min(numbers):.4g}"), (1.0, f"{max(numbers):.4g}")]
@@ -175,80 +158,9 @@ def parallel(scored: Sequence[Run], keys: Sequence[str], comparison: Comparison)
     for run in [run for run in reversed(comparison.ranked()) if run in scored]:
         best = run is comparison.ranked()[0]
         axes.plot(lines[scored.index(run)], color=colours[run.name], lw=2.5 if best else 1.1, alpha=1 if best else 0.7)
-    axes.set_xticks(range(len(keys) + 1), [*keys, _label(comparison.metric)], rotation=15, ha="center", fontsize=9)
+    axes.set_xticks(range(len(keys) + 1), [*keys, label(comparison.metric)], rotation=15, ha="center", fontsize=9)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(keys) + 0.4)
     axes.spines[:].set_visible(False)
     axes.set_title(f"{len(scored)} runs; the lighter the better", fontsize=11)
-    return figure
-
-
-def history(scored: Sequence[Run], comparison: Comparison) -> Figure | None:
-    """The metric of each trial in the order they were made, and the best so far."""
-    if len(scored) < 2:
-        return None
-    factor = _in_per_cent(comparison.metric)
-    values = np.array([factor * run.score(comparison.metric) for run in scored])
-    whole = np.array([run.state == "finished" for run in scored])
-    best = (np.maximum if comparison.mode == "max" else np.minimum).accumulate(values)
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    places = np.arange(1, len(values) + 1)
-    axes.plot(places[whole], values[whole], "o", ms=4, color=QUIET, label="a trial")
-    if not whole.all():
-        axes.plot(places[~whole], values[~whole], "x", ms=4, color=WRONG, label="pruned")
-    axes.step(places, best, where="post", color=RIGHT, label="best so far")
-    axes.set_ylim(*_focus(values, comparison.mode))
-    axes.set_xlabel("trial")
-    axes.set_ylabel(_label(comparison.metric))
-    axes.legend(frameon=False)
-    _tidy(axes)
-    return figure
-
-
-def _focus(values: np.ndarray, mode: str) -> tuple[float, float]:
-    """The range of the better three quarters, so that failures do not flatten the rest."""
-    low, high = np.quantile(values, [0.25, 1.0] if mode == "max" else [0.0, 0.75])
-    room = 0.15 * (high - low) or 1.0
-    return low - room, high + room
-
-
-def bars(importance: dict[str, float]) -> Figure:
-    """How much of the metric's variation each parameter explains."""
-    names = sorted(importance, key=importance.get)
-    figure = Figure(figsize=(6, 0.4 * len(names) + 1.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.barh(names, [100 * importance[name] for name in names], color=RIGHT)
-    for place, name in enumerate(names):
-        axes.annotate(
-            f"{100 * importance[name]:.0f} %", (100 * importance[name], place), (4, -3), textcoords="offset points"
-        )
-    axes.set_xlabel("share of the variation explained, %")
-    axes.set_xlim(0, 115 * max(importance.values()))
-    _tidy(axes)
-    return figure
-
-
-def pareto(scored: Sequence[Run], objectives: Sequence[str], front: Sequence[str]) -> Figure | None:
-    """Two figures that were searched together; the runs that none beats in both are joined."""
-    across, up = objectives[1], objectives[0]
-    chosen = [run for run in scored if run.score(across) is not None and run.score(up) is not None]
-    if not chosen:
-        return None
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    points = {run.name: (_in_per_cent(across) * run.score(across), _in_per_cent(up) * run.score(up)) for run in chosen}
-    axes.plot(*zip(*points.values(), strict=True), "o", ms=4, color=QUIET, label="a trial")
-    best = sorted(points[name] for name in front if name in points)
-    if best:
-        axes.step(*zip(*best, strict=True), "o-", where="post", ms=5, color=RIGHT, label="none is better in both")
-        for name in front:
-            if name in points:
-                axes.annotate(f"#{name}", points[name], (4, 4), textcoords="offset points", fontsize=8)
-    if _is_logarithmic([x for x, _ in points.values()]):
-        axes.set_xscale("log")
-    axes.set_xlabel(_label(across))
-    axes.set_ylabel(_label(up))
-    axes.legend(frameon=False, loc="lower right")
-    _tidy(axes)
     return figure

@@ -151,7 +151,7 @@ def find_runs(given: Sequence[str]) -> list[Run]:
     for place in given:
         top = Path(place).expanduser()
         require(top.is_dir(), f"{place} is no folder: give runs or sweeps, as python -m src.compare outputs/<sweep>")
-        folders = sorted({path.parent for path in top.rglob("status.json")}, key=_by_number)
+        folders = sorted({path.parent for path in top.rglob("status.json") if _is_training(path)}, key=_by_number)
         if not folders:
             raise InputError(f"{place}: there is no run in it; python -m src.train makes one")
         alone = len(given) == 1
@@ -160,6 +160,10 @@ def find_runs(given: Sequence[str]) -> list[Run]:
             runs.append(read_run(folder, name))
     unique = {run.folder.resolve(): run for run in runs}
     return list(unique.values())
+
+
+def _is_training(status: Path) -> bool:
+    return _read_json(status).get("command", "train") == "train"
 
 
 def _by_number(folder: Path) -> tuple:

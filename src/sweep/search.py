@@ -1,15 +1,13 @@
 """A search: Optuna says what the next job is given, from what the ones before came to. Hydra's sweeper `optuna`."""
 
 import json
-from collections.abc import Iterator
-from itertools import product
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 
 from src.errors import InputError, is_count, require
+from src.sweep.jobs import JobSweeper
 from src.sweep.study import STUDY, first_line, make_pruner, open_storage, quiet, study_extras
-from src.sweep.sweeper import JobSweeper
 
 if TYPE_CHECKING:
     import optuna
@@ -60,7 +58,7 @@ class OptunaSweeper(JobSweeper):
     def plan(self, overrides: list[Override]) -> None:
         """Read the space, compose its corners, and open the study."""
         quiet()
-        from src.sweep.space import read_space
+        from src.sweep.space import grid_points, read_space
 
         self.space = read_space(self.params, overrides)
         self.varied = [parameter.key for parameter in self.space]
@@ -69,7 +67,7 @@ class OptunaSweeper(JobSweeper):
         self._check_corners()
         require(not self.config.sweep.retry_failed, "sweep.retry_failed is for grids: a search goes on with new trials")
         if self.sampler == "grid":
-            self.points = list(self._grid())
+            self.points = grid_points(self.space)
             self.total = min(self.total, len(self.points))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = self._open()
@@ -89,6 +87,7 @@ class OptunaSweeper(JobSweeper):
         monitor = (self.config.callbacks.get("checkpoints") or {}).get("monitor", "auto")
         default = ("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor
         self.objectives = self.objectives or [default]
+        self.ordered_by, self.beside = self.objectives[0], self.objectives[1:]
         for name in self.objectives:
             require(not name.startswith("test/"), f"hydra.sweeper.objectives: {name}; the test split chooses nothing")
             listed = [*known, *OF_THE_RUN]
@@ -122,34 +121,6 @@ class OptunaSweeper(JobSweeper):
     def _of(self, key: str, values: dict[str, str]) -> bool:
         """Whether a parameter exists beside these values."""
         return next((parameter.applies(values) for parameter in self.space if parameter.key == key), False)
-
-    def _grid(self) -> Iterator[dict[str, object]]:
-        """Every point of a space that has finitely many."""
-        from optuna.distributions import CategoricalDistribution, IntDistribution
-
-        lists = []
-        for parameter in self.space:
-            kind = parameter.distribution
-            if isinstance(kind, CategoricalDistribution):
-                lists.append(kind.choices)
-            else:
-                step = kind.step or (1 if isinstance(kind, IntDistribution) else None)
-                require(
-                    step is not None and not kind.log,
-                    f"hydra.sweeper.sampler=grid: {parameter.key} has endless values; give choice() or range()",
-                )
-                count = round((kind.high - kind.low) / step) + 1
-                lists.append([type(kind.low)(kind.low + place * step) for place in range(count)])
-        seen = set()
-        for point in product(*lists):
-            values: dict[str, object] = {}
-            words: dict[str, str] = {}
-            for parameter, value in zip(self.space, point, strict=True):
-                if parameter.applies(words):
-                    values[parameter.key], words[parameter.key] = value, str(value)
-            if frozenset(values.items()) not in seen:
-                seen.add(frozenset(values.items()))
-                yield values
 
     def _open(self) -> "optuna.Study":
         import optuna

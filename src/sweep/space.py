@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -109,3 +110,27 @@ def distribution_of(override: Override) -> BaseDistribution:
     choices = tuple(dict.fromkeys(override.sweep_string_iterator()))
     require(len(choices) > 1, f"{line}: the same value twice")
     return CategoricalDistribution(choices)
+
+
+def grid_points(space: Sequence[Parameter]) -> list[dict[str, object]]:
+    """Every point of a space that has finitely many. Raises InputError for one that has not."""
+    points: dict[frozenset, dict[str, object]] = {}
+    for point in product(*map(_values, space)):
+        values: dict[str, object] = {}
+        words: dict[str, str] = {}
+        for parameter, value in zip(space, point, strict=True):
+            if parameter.applies(words):
+                values[parameter.key], words[parameter.key] = value, as_word(value)
+        points.setdefault(frozenset(words.items()), values)
+    return list(points.values())
+
+
+def _values(parameter: Parameter) -> Sequence[object]:
+    kind = parameter.distribution
+    if isinstance(kind, CategoricalDistribution):
+        return kind.choices
+    endless = kind.log or kind.step is None
+    require(
+        not endless, f"hydra.sweeper.sampler=grid: {parameter.key} has endless values; give choice(a, b) or range(a, b)"
+    )
+    return [kind.low + place * kind.step for place in range(round((kind.high - kind.low) / kind.step) + 1)]

@@ -35,11 +35,11 @@ def make_pruner(name: str, startup: int = 5, warmup: int = 1) -> "optuna.pruners
     from optuna import pruners
 
     if name == "median":
-        return pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        return pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup + 1)
     if name == "hyperband":
-        return pruners.HyperbandPruner(min_resource=max(1, warmup))
+        return pruners.HyperbandPruner(min_resource=warmup + 1)
     if name == "wilcoxon":
-        return pruners.WilcoxonPruner(n_startup_steps=max(2, warmup))
+        return pruners.WilcoxonPruner(n_startup_steps=max(2, warmup + 1))
     return pruners.NopPruner()
 
 
@@ -57,8 +57,11 @@ def study_extras(study: "optuna.Study", objectives: list[str]) -> dict:
     return {"importance": importance, "objectives": objectives if len(objectives) > 1 else (), "front": front}
 
 
-def watcher() -> Callable[[int, float], bool] | None:
-    """In a job of a search with a pruner: told epoch and value of each validation, says whether the job is hopeless."""
+def watcher() -> Callable[[int, float | None], bool] | None:
+    """In a job of a search with a pruner: told epoch and value of each validation, says whether the job is hopeless.
+
+    Without a value it says what it would have said after that epoch.
+    """
     if not HydraConfig.initialized():
         return None
     cfg = HydraConfig.get()
@@ -76,10 +79,13 @@ def watcher() -> Callable[[int, float], bool] | None:
     )
     trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[int(cfg.job.num)]._trial_id)
 
-    def hopeless(epoch: int, value: float) -> bool:
-        if epoch not in study.get_trials(deepcopy=False)[trial.number].intermediate_values:
+    def hopeless(epoch: int, value: float | None) -> bool:
+        told = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if value is None:
+            return max(told, default=0) == epoch and bool(trial.should_prune())
+        if epoch not in told:
             trial.report(value, epoch)
-        return trial.should_prune()
+        return bool(trial.should_prune())
 
     return hopeless
 

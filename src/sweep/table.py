@@ -39,7 +39,8 @@ class Configuration:
 class Comparison:
     """Runs side by side, the best first.
 
-    columns: keys by which they differ; metric: what they are ordered by; mode: max or min of it is best.
+    columns: keys by which they differ; metric: what they are ordered by; mode: max or min of it is best; beside:
+    further figures that are shown.
     """
 
     runs: list[Run]
@@ -47,6 +48,7 @@ class Comparison:
     metric: str
     mode: str
     configurations: list[Configuration]
+    beside: tuple[str, ...] = ()
 
     @property
     def best(self) -> Configuration | None:
@@ -62,21 +64,36 @@ class Comparison:
         return sorted(self.runs, key=lambda run: self.sort_key(run.score(self.metric)))
 
     @property
+    def keys(self) -> list[str]:
+        """The columns that make a configuration, without those of repetitions."""
+        return [key for key in self.columns if key not in REPEATS]
+
+    @property
+    def figures(self) -> list[str]:
+        """What is shown of every run: the metric, the same of the test split, and what else was asked for."""
+        return [self.metric, *([self.test_metric] if self.test_metric else []), *self.beside]
+
+    @property
     def test_metric(self) -> str | None:
         """The same metric of the test split, where a run has it."""
         name = f"test/{self.metric.rpartition('/')[2]}"
         return name if name != self.metric and any(run.score(name) is not None for run in self.runs) else None
 
 
-def compare(runs: Sequence[Run], metric: str | None = None) -> Comparison:
-    """Order runs, and group those that are repetitions of one another. Raises InputError as `metric_of` does."""
+def compare(runs: Sequence[Run], metric: str | None = None, beside: Sequence[str] = ()) -> Comparison:
+    """Order runs, and group those that are repetitions of one another. Raises InputError as `metric_of` does.
+
+    beside: further figures to show; their size comes by itself where runs differ in it.
+    """
     metric, mode = metric_of(runs, metric)
     columns = columns_of(runs)
     kept = [key for key in columns if key not in REPEATS]
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(run.value(key) for key in kept), []).append(run)
-    comparison = Comparison(list(runs), columns, metric, mode, [])
+    if len({run.score("parameters") for run in runs} - {None}) > 1:
+        beside = dict.fromkeys([*beside, "parameters"])
+    comparison = Comparison(list(runs), columns, metric, mode, [], tuple(name for name in beside if name != metric))
     for values, members in groups.items():
         finished = [run for run in members if run.state == "finished"]
         scores = [score for run in finished if (score := run.score(metric)) is not None]
@@ -87,42 +104,36 @@ def compare(runs: Sequence[Run], metric: str | None = None) -> Comparison:
 
 
 def run_rows(comparison: Comparison) -> list[list[str]]:
-    """A header and a row per run, for `write_csv` and for people."""
-    metric, test = comparison.metric, comparison.test_metric
-    rows = [["run", *comparison.columns, "state", metric, *([test] if test else []), "epoch", "seconds", "error"]]
+    """A header and a row per run, for files."""
+    figures = comparison.figures
+    rows = [["run", *comparison.columns, "state", *figures, "epoch", "seconds", "error"]]
     for run in comparison.ranked():
-        scores = [run.score(metric), *([run.score(test)] if test else [])]
         rows.append(
             [
                 run.name,
                 *(value if (value := run.value(key)) is not None else MISSING for key in comparison.columns),
                 run.state,
-                *("" if score is None else f"{score:.7g}" for score in scores),
+                *(_number(run.score(name)) for name in figures),
                 str(run.results.get("best_epoch") or ""),
                 "" if run.seconds is None else f"{run.seconds:.1f}",
                 run.error,
             ]
         )
-    if not any(row[-1] for row in rows[1:]):
-        rows = [row[:-1] for row in rows]
-    return rows
+    return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
 
 def configuration_rows(comparison: Comparison) -> list[list[str]]:
-    """A header and a row per configuration."""
-    metric, test = comparison.metric, comparison.test_metric
-    keys = [key for key in comparison.columns if key not in REPEATS]
-    rows = [[*keys, metric, "sd", "n", *([test, f"{test} sd"] if test else []), "runs", "seconds"]]
+    """A header and a row per configuration, for files."""
+    figures = comparison.figures
+    rows = [[*comparison.keys, *(part for name in figures for part in (name, f"{name} sd")), "n", "runs", "seconds"]]
     for each in comparison.configurations:
-        tested = [s for run in each.runs if test and run.state == "finished" and (s := run.score(test)) is not None]
+        spreads = [spread(each, name) for name in figures]
         seconds = [run.seconds for run in each.runs if run.seconds is not None]
         rows.append(
             [
                 *each.values.values(),
-                _number(each.mean),
-                _number(each.sd),
+                *(_number(value) for pair in spreads for value in pair),
                 str(len(each.scores)),
-                *((_number(_mean(tested)), _number(_sd(tested))) if test else ()),
                 " ".join(run.name for run in each.runs),
                 f"{statistics.fmean(seconds):.1f}" if seconds else "",
             ]
@@ -130,12 +141,11 @@ def configuration_rows(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None
-
-
-def _sd(values: list[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+def spread(configuration: Configuration, name: str) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of a figure over the runs that finished."""
+    finished = [run for run in configuration.runs if run.state == "finished"]
+    values = [value for run in finished if (value := run.score(name)) is not None]
+    return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
 def _number(value: float | None) -> str:
@@ -148,16 +158,15 @@ def shown(value: float | None, metric: str, sd: float | None = None) -> str:
         return MISSING
     if metric.rpartition("/")[2] in RATES:
         return f"{100 * value:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "") + " %"
+    if isinstance(value, int) or (value.is_integer() and abs(value) >= 1000):
+        return f"{value:,.0f}"
     return f"{value:.4g}" + (f" ± {sd:.2g}" if sd is not None else "")
 
 
 def summary(comparison: Comparison, most: int = 20) -> str:
     """The configurations, best first, for a terminal: at most `most` of them."""
-    keys = [key for key in comparison.columns if key not in REPEATS]
-    test = comparison.test_metric
-    rows = [[*keys, comparison.metric, *([test] if test else []), "n", "runs"]]
+    rows = [[*comparison.keys, *comparison.figures, "n", "runs"]]
     for each in comparison.configurations[:most]:
-        tested = [s for run in each.runs if test and run.state == "finished" and (s := run.score(test)) is not None]
         names = [run.name for run in each.runs]
         states = sorted({run.state for run in each.runs} - {"finished"})
         counts = [f"{sum(run.state == state for run in each.runs)} {state}" for state in states]
@@ -165,14 +174,13 @@ def summary(comparison: Comparison, most: int = 20) -> str:
         rows.append(
             [
                 *each.values.values(),
-                shown(each.mean, comparison.metric, each.sd),
-                *([shown(_mean(tested), test, _sd(tested))] if test else []),
+                *(shown(mean, name, sd) for name in comparison.figures for mean, sd in (spread(each, name),)),
                 str(len(each.scores)),
                 named + (f" ({', '.join(counts)})" if counts else ""),
             ]
         )
     left = len(comparison.configurations) - most
-    return aligned(rows) + (f"\n... and {left} more" if left > 0 else "")
+    return aligned(rows) + (f"\n... and {left} more; table.md has all" if left > 0 else "")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

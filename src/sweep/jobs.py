@@ -1,11 +1,10 @@
-"""The jobs of one command line: planned, run, recorded, taken up again, and brought together in tables."""
+"""The jobs of one command line: run, recorded, taken up again, and brought together in tables."""
 
 import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from itertools import product
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.data.fetch import write_json
-from src.errors import InputError, require
+from src.errors import InputError
 from src.run import Stop, explain, shown
 from src.sweep.launcher import JobLauncher
 from src.sweep.plan import Budget, Ledger, clock, key_of
@@ -37,6 +36,8 @@ class JobSweeper(Sweeper):
     batch: int | None = None  # jobs at once for a launcher that takes them in batches; None for all
     total = 0  # jobs there will be
     varied: Sequence[str] = ()  # the keys that are swept
+    ordered_by: str | None = None  # the metric; None for that by which the best epochs were chosen
+    beside: Sequence[str] = ()  # further figures of the tables
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -181,7 +182,9 @@ class JobSweeper(Sweeper):
         print(self._line(run, comparison), flush=True)
 
     def _comparison(self) -> Comparison:
-        return compare([self.runs[number] for number in sorted(self.runs)])
+        runs = [self.runs[number] for number in sorted(self.runs)]
+        known = self.ordered_by and any(run.score(self.ordered_by) is not None for run in runs)
+        return compare(runs, self.ordered_by if known else None, self.beside)
 
     def _line(self, run: Run, comparison: Comparison) -> str:
         """What a job came to, the best so far, and how long the rest will take."""
@@ -219,49 +222,6 @@ class JobSweeper(Sweeper):
     def extras(self) -> dict:
         """More for the report, by name."""
         return {}
-
-
-class GridSweeper(JobSweeper):
-    """Every combination of the values given, in the order they are typed; Hydra's choice, range and glob too.
-
-    params: values to sweep where the command line gives none for a key.
-    """
-
-    def __init__(self, params: dict[str, str] | None = None):
-        self.params = dict(params or {})
-
-    def plan(self, overrides: list[Override]) -> None:
-        """List the combinations; those that the ledger has keep their numbers."""
-        parser = OverridesParser.create(config_loader=self.context.config_loader)
-        given = {override.get_key_element() for override in overrides}
-        more = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
-        values: dict[str, list[str]] = {}
-        for override in [*(each for each in more if each.get_key_element() not in given), *overrides]:
-            values[override.get_key_element()] = _listed(override)
-        first = [f"{key}={some[0]}" if "=" not in some[0] else some[0] for key, some in values.items()]
-        self.check(first)
-        for place, (key, some) in enumerate(values.items()):
-            for value in some[1:]:  # each value once, not each combination: hundreds of jobs are checked in seconds
-                self.check([*first[:place], f"{key}={value}", *first[place + 1 :]])
-        self.varied = [key for key, some in values.items() if len(some) > 1]
-        known = {frozenset(words) for words in self.ledger.jobs}
-        for combination in product(*values.values()):
-            words = [f"{key}={value}" for key, value in zip(values, combination, strict=True)]
-            if frozenset(words) not in known:
-                known.add(frozenset(words))
-                self.ledger.jobs.append(words)
-        self.total = len(self.ledger.jobs)
-
-
-def _listed(override: Override) -> list[str]:
-    """The values of an override as text."""
-    if not override.is_sweep_override():
-        return [override.get_value_element_as_str()]
-    require(
-        override.is_discrete_sweep(),
-        f"{override.input_line}: an interval has no list of values; give hydra/sweeper=optuna to search it",
-    )
-    return list(override.sweep_string_iterator())
 
 
 def _about_this_call(word: str) -> bool:

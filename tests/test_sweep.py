@@ -1,0 +1,404 @@
+"""Many runs: what is planned, read, compared and taken up again."""
+
+import json
+import statistics
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from src.callbacks import Report
+from src.data import kept
+from src.data.batches import BatchOrder
+from src.data.source import Split
+from src.errors import InputError
+from src.sweep.plan import Budget, Ledger, find_sweep, merge, seconds_of
+from src.sweep.report import join_folds, write_experiment
+from src.sweep.runs import canonical, columns_of, find_runs, metric_of, read_run, split_words
+from src.sweep.table import compare, configuration_rows, markdown, run_rows, shown, summary, write_tables
+from tests.test_conf import composed
+
+
+def make_run(folder, number, words, best=None, state="finished", choices=None, config=None, **results):
+    """A run's folder as a job leaves it."""
+    path = folder / str(number)
+    (path / ".hydra").mkdir(parents=True)
+    (path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(words))
+    hydra = {"hydra": {"runtime": {"choices": choices or {"model": "lenet", "data": "digits"}}}}
+    (path / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra))
+    (path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config or {"seed": 0, "optimizer": {"lr": 0.003}}))
+    (path / "status.json").write_text(json.dumps({"state": state, "command": "train", "seconds": 2.0}))
+    if best is not None:
+        monitored = {"monitor": "val/acc", "best_score": best, "best_epoch": 2, "val": {"acc": best, "loss": 1 - best}}
+        (path / "results.json").write_text(json.dumps({**monitored, "parameters": 10, **results}))
+    return path
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two configurations with two seeds each, one failure, one pruned trial, one run that has not begun."""
+    for number, (lr, seed, best) in enumerate(
+        [("1e-3", 0, 0.90), ("1e-3", 1, 0.92), ("3e-3", 0, 0.97), ("3e-3", 1, 0.95)]
+    ):
+        make_run(tmp_path, number, [f"optimizer.lr={lr}", f"seed={seed}"], best, test={"acc": best - 0.01})
+    make_run(tmp_path, 4, ["optimizer.lr=1", "seed=0"], state="failed")
+    make_run(tmp_path, 5, ["optimizer.lr=0.01", "seed=0"], 0.99, pruned=True)
+    return tmp_path
+
+
+def test_configurations_are_ordered_by_their_mean_over_seeds(sweep):
+    comparison = compare(find_runs([str(sweep)]))
+    assert comparison.columns == ["optimizer.lr", "seed"]
+    assert [each.values["optimizer.lr"] for each in comparison.configurations][:2] == ["0.003", "0.001"]
+    best = comparison.best
+    assert best.scores == [0.97, 0.95]
+    assert best.mean == pytest.approx(0.96)
+    assert best.sd == pytest.approx(statistics.stdev([0.97, 0.95]))
+
+
+def test_pruned_and_failed_runs_are_shown_and_never_the_best(sweep):
+    comparison = compare(find_runs([str(sweep)]))
+    states = {row[0]: row[3] for row in run_rows(comparison)[1:]}
+    assert states == {"0": "finished", "1": "finished", "2": "finished", "3": "finished", "4": "failed", "5": "pruned"}
+    assert comparison.best.values == {"optimizer.lr": "0.003"}
+    assert "(1 failed)" in summary(comparison) and "(1 pruned)" in summary(comparison)
+
+
+def test_the_test_figure_stands_beside_the_metric_and_orders_nothing(sweep):
+    comparison = compare(find_runs([str(sweep)]))
+    assert comparison.figures == ["val/acc", "test/acc"]
+    header, first, *_ = configuration_rows(comparison)
+    assert header[:6] == ["optimizer.lr", "val/acc", "val/acc sd", "test/acc", "test/acc sd", "n"]
+    assert float(first[3]) == pytest.approx(0.95)
+
+
+def test_less_is_better_for_a_loss(sweep):
+    comparison = compare(find_runs([str(sweep)]), "val/loss")
+    assert comparison.mode == "min"
+    assert comparison.best.mean == pytest.approx(0.04)
+
+
+def test_a_metric_that_no_run_has_is_refused_with_those_there_are(sweep):
+    with pytest.raises(InputError, match="val/f1: no run has it; there are: test/acc, val/acc, val/loss"):
+        compare(find_runs([str(sweep)]), "val/f1")
+
+
+def test_runs_chosen_by_different_metrics_need_one(tmp_path):
+    make_run(tmp_path, 0, [], 0.9)
+    make_run(tmp_path, 1, [], 0.1, monitor="val/loss")
+    with pytest.raises(InputError, match="give metric="):
+        metric_of(find_runs([str(tmp_path)]))
+
+
+def test_what_was_not_typed_is_read_from_the_config(tmp_path):
+    make_run(tmp_path, 0, ["model=cnn"], 0.9, choices={"model": "cnn"})
+    make_run(tmp_path, 1, ["optimizer.lr=0.01"], 0.8)
+    runs = find_runs([str(tmp_path)])
+    assert columns_of(runs) == ["model", "optimizer.lr"]
+    assert [run.value("optimizer.lr") for run in runs] == ["0.003", "0.01"]
+    assert [run.value("model") for run in runs] == ["cnn", "lenet"]
+
+
+def test_one_spelling_of_a_value():
+    assert canonical("1e-3") == canonical("0.001") == canonical("'0.0010'")
+    assert canonical("lenet") == "lenet"
+    assert split_words(["+a=1", "hydra.run.dir=x", "sweep.max_jobs=2", "figures=false", "b=c=d"]) == {
+        "a": "1",
+        "b": "c=d",
+    }
+
+
+def test_a_folder_without_runs_says_so(tmp_path):
+    with pytest.raises(InputError, match="no run in it"):
+        find_runs([str(tmp_path)])
+    with pytest.raises(InputError, match="is no folder"):
+        find_runs([str(tmp_path / "missing")])
+
+
+def test_evaluations_are_no_runs(sweep):
+    path = make_run(sweep, "later", [], 0.99)
+    (path / "status.json").write_text(json.dumps({"state": "finished", "command": "evaluate"}))
+    assert "later" not in [run.name for run in find_runs([str(sweep)])]
+
+
+def test_half_written_files_are_no_results(tmp_path):
+    path = make_run(tmp_path, 0, ["seed=0"], 0.9)
+    (path / "results.json").write_text('{"monitor": "val')
+    (path / ".hydra" / "config.yaml").write_text("a: [")
+    run = read_run(path, "0")
+    assert run.score("val/acc") is None
+    assert run.value("optimizer.lr") is None
+
+
+def test_tables_are_files_too(sweep, tmp_path):
+    write_tables(compare(find_runs([str(sweep)])), tmp_path)
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 7
+    assert len((tmp_path / "configurations.csv").read_text().splitlines()) == 5
+    assert "| 0.003 |" in (tmp_path / "table.md").read_text()
+    assert markdown([["a"], ["x|y"]]) == "| a |\n| --- |\n| x\\|y |\n"
+
+
+def test_rates_are_shown_in_per_cent_and_counts_whole():
+    assert shown(0.98765, "val/acc", 0.001) == "98.77 ± 0.10 %"
+    assert shown(61706, "parameters") == "61,706"
+    assert shown(None, "val/acc") == "–"
+
+
+def test_pictures_of_runs(sweep, tmp_path):
+    from src.sweep.pictures import write_pictures
+
+    for number in range(6):
+        (sweep / str(number) / "metrics.csv").write_text("epoch,val/acc\n1,0.5\n2,0.9\n")
+    comparison = compare(find_runs([str(sweep)]))
+    made = write_pictures(
+        comparison, tmp_path / "p", {"optimizer.lr": 0.9, "seed": 0.1}, ["val/acc", "parameters"], ["2"]
+    )
+    assert set(made) == {"curves", "parameters", "importance", "pareto", "history"}
+    assert all((tmp_path / "p" / f"{name}.png").stat().st_size > 5000 for name in made)
+
+
+# The best one's experiment file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=cnn", "optimizer.lr=0.02", "augment=shift", "data=digits"],
+        ["experiment=lenet", "model.dropout=0.1", "data=kmnist"],
+        ["experiment=digits", "callbacks=[default,ema,early_stopping]", "callbacks.ema.decay=0.9"],
+        ["optimizer=muon", "optimizer.betas=[0.8,0.9]", "loss=focal", "data.classes=[3,5]"],
+    ],
+)
+def test_the_best_experiment_composes_to_the_same_config(words, tmp_path):
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from src.run import CONF
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", words, return_hydra_config=True)
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    whole = OmegaConf.to_container(cfg, resolve=False)
+    del whole["hydra"]
+    make_run(tmp_path, 0, words, 0.9, choices=choices, config=whole)
+    path = write_experiment(compare(find_runs([str(tmp_path)])), tmp_path)
+    assert path == tmp_path / "best" / "experiment" / "best.yaml"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        again = compose("train", ["experiment=best", f"hydra.searchpath=[{path.parents[1]}]"])
+    ours, theirs = whole, OmegaConf.to_container(again, resolve=False)
+    assert {key: theirs[key] for key in ours if key not in ("run_name", "output_dir")} == {
+        key: value for key, value in ours.items() if key not in ("run_name", "output_dir")
+    }
+
+
+def test_folds_are_joined_only_when_all_are_there(tmp_path):
+    config = {"seed": 0, "data": {"folds": 2, "fold": None}}
+    for fold in range(2):
+        path = make_run(tmp_path, fold, [f"data.fold={fold}", "data.folds=2"], 0.9, config=config)
+        index = np.array([3, 1]) if fold == 0 else np.array([0, 2])
+        np.savez(path / "predictions.npz", index=index, labels=index % 2, logits=np.eye(2)[index % 2])
+    runs = find_runs([str(tmp_path)])
+    assert join_folds(runs[:1], tmp_path) is None
+    with np.load(join_folds(runs, tmp_path)) as joined:
+        assert joined["index"].tolist() == [0, 1, 2, 3]
+        assert joined["fold"].tolist() == [1, 0, 1, 0]
+        assert joined["logits"].argmax(1).tolist() == joined["labels"].tolist()
+
+
+# Taking a sweep up again
+
+
+def test_a_sweep_is_found_and_its_command_completed(tmp_path):
+    Ledger(tmp_path, ["model=a,b", "trainer.max_epochs=2"], [["model=a"], ["model=b"]]).save()
+    assert Ledger.read(tmp_path).jobs == [["model=a"], ["model=b"]]
+    assert find_sweep(str(tmp_path)) == tmp_path
+    with pytest.raises(InputError, match="there is no sweep"):
+        find_sweep(str(tmp_path.parent))
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Ledger.read(tmp_path)
+
+
+def test_swept_values_may_grow_and_nothing_else_may_change():
+    before = ["model=a,b", "trainer.max_epochs=2"]
+    assert merge(before, ["model=a,b,c"]) == ["model=a,b,c", "trainer.max_epochs=2"]
+    assert merge(before, ["hydra/launcher=joblib"])[-1] == "hydra/launcher=joblib"
+    assert merge(before, before) == before
+    for word in ("trainer.max_epochs=3", "optimizer.lr=1", "model=a"):
+        with pytest.raises(InputError, match=word.partition("=")[0]):
+            merge(before, [word])
+
+
+def test_budgets():
+    assert [seconds_of(given) for given in (None, 90, "90", "1:30", "0:01:30", "00:00:01:30")] == [None, *[90.0] * 5]
+    for given in ("soon", -1, 0, "1:2:3:4:5", True):
+        with pytest.raises(InputError, match=r"sweep\.max_time"):
+            Budget(given)
+    budget = Budget(max_jobs=1)
+    assert budget.spent() == ""
+    budget.begun += 1
+    assert budget.spent() == "sweep.max_jobs"
+    for given in (0, 1.5, "many", True):
+        with pytest.raises(InputError, match=r"sweep\.max_jobs"):
+            Budget(max_jobs=given)
+
+
+def test_a_process_reads_a_split_once(monkeypatch):
+    calls = []
+
+    def read():
+        calls.append(1)
+        return Split(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+
+    kept.read_once("some data", "train", read)
+    assert len(calls) == 1
+    with kept.kept_splits():
+        first = kept.read_once("some data", "train", read)
+    kept.read_once("some data", "train", read)  # outside, nothing is remembered
+    with kept.kept_splits():
+        assert kept.read_once("some data", "train", read) is first
+        kept.read_once("other data", "train", read)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("size", [20, 21, 23])
+def test_processes_share_an_epoch(size):
+    """Together they see what one process sees in a step, and each image once; the beginning fills up the end."""
+    alone = torch.cat(list(BatchOrder(size, 8, seed=3)))
+    parts = [list(BatchOrder(size, 4, seed=3, rank=rank, world=2)) for rank in range(2)]
+    assert [len(part) for part in parts] == [len(parts[0])] * 2
+    steps = [set(torch.cat(step).tolist()) for step in zip(*parts, strict=True)]
+    assert steps[0] == set(alone[:8].tolist()) and steps[1] == set(alone[8:16].tolist())
+    seen = torch.cat([torch.cat(part) for part in parts])
+    assert set(seen.tolist()) == set(range(size))
+    assert len(seen) == size + size % 2
+
+
+# Searching
+
+
+def space(params, *words):
+    from src.sweep.space import read_space
+
+    return read_space(params, OverridesParser.create().parse_overrides(list(words)))
+
+
+def test_hydra_syntax_becomes_distributions():
+    pytest.importorskip("optuna")
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    given = {
+        "a": "interval(0, 1)", "b": "tag(log, interval(1e-4, 0.1))", "c": "int(interval(2, 8))", "d": "range(1, 10, 3)",
+        "e": "choice(x, y)", "f": "range(0.0, 1.0, 0.25)", "g": "int(tag(log, interval(1, 64)))", "h": "true,false",
+    }  # fmt: skip
+    found = {parameter.key: parameter.distribution for parameter in space(given)}
+    assert found == {
+        "a": FloatDistribution(0, 1), "b": FloatDistribution(1e-4, 0.1, log=True), "c": IntDistribution(2, 8),
+        "d": IntDistribution(1, 7, step=3), "e": CategoricalDistribution(("x", "y")),
+        "f": FloatDistribution(0, 0.75, step=0.25), "g": IntDistribution(1, 64, log=True),
+        "h": CategoricalDistribution(("True", "False")),
+    }  # fmt: skip
+
+
+def test_the_command_line_goes_before_the_space_of_a_file():
+    pytest.importorskip("optuna")
+    found = space({"a": "interval(0, 1)", "b": "interval(0, 1)", "c": "1,2"}, "a=interval(2, 3)", "b=0.5")
+    assert {parameter.key for parameter in found} == {"a", "c"}
+    assert next(parameter for parameter in found if parameter.key == "a").distribution.low == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"a": "interval(1, 0)"}, "first end must be below"),
+        ({"a": "range(5, 1)"}, "from below to above"),
+        ({"a": "tag(log, interval(0, 1))"}, "both ends are above 0"),
+        ({"a": "interval(1"}, "cannot be read"),
+        ({"a": "0.5"}, "one value only"),
+        ({"a": "choice(x, x)"}, "the same value twice"),
+        ({"a": {"space": "choice(x, y)", "when": {"b": "z"}}}, "hangs on b, which is not searched before it"),
+        ({}, "nothing is searched"),
+    ],
+)
+def test_spaces_that_cannot_be_searched(given, message):
+    pytest.importorskip("optuna")
+    with pytest.raises(InputError, match=message):
+        space(given)
+
+
+def test_a_grid_leaves_out_what_does_not_apply():
+    pytest.importorskip("optuna")
+    from src.sweep.space import grid_points
+
+    given = {"o": "choice(a, b)", "m": {"space": "range(0, 3)", "when": {"o": "b"}}}
+    assert grid_points(space(given)) == [{"o": "a"}, *({"o": "b", "m": place} for place in range(3))]
+    with pytest.raises(InputError, match="endless values"):
+        grid_points(space({"x": "interval(0, 1)"}))
+
+
+def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatch):
+    optuna = pytest.importorskip("optuna")
+    from src.sweep import study as room
+
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(
+        study_name=room.STUDY,
+        storage=room.open_storage("sqlite", tmp_path),
+        direction="maximize",
+        pruner=room.make_pruner("median", 1, 1),
+    )
+    for values in ([0.5, 0.9, 0.95], [0.5, 0.9, 0.95]):
+        trial = study.ask()
+        for epoch, value in enumerate(values, 1):
+            trial.report(value, epoch)
+        study.tell(trial, values[-1])
+    study.ask()
+    sweeper = {"pruner": "median", "storage": "sqlite", "startup": 1, "warmup": 1}
+    cfg = OmegaConf.create({"sweeper": sweeper, "sweep": {"dir": str(tmp_path)}, "job": {"num": 2}, "mode": None})
+    monkeypatch.setattr(room.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(room.HydraConfig, "get", lambda: cfg)
+    assert [room.watcher()(1, 0.1), room.watcher()(2, 0.2), room.watcher()(2, 0.2)] == [False, True, True]
+    assert room.watcher()(2, None) is True
+    assert room.watcher()(1, None) is False
+
+
+def test_a_resumed_run_asks_before_it_trains():
+    asked = []
+
+    def hopeless(epoch, value):
+        asked.append((epoch, value))
+        return True
+
+    class Fake:
+        current_epoch, should_stop = 3, False
+
+    report, trainer = Report("val/acc", hopeless), Fake()
+    report.on_train_start(trainer, None)
+    assert asked == [(3, None)] and trainer.should_stop and report.pruned
+
+
+def test_a_search_refuses_before_its_first_job(tmp_path):
+    pytest.importorskip("optuna")
+    from src.sweep.search import OptunaSweeper
+
+    for options, message in (
+        ({"sampler": "best"}, "sampler=best: one of tpe"),
+        ({"pruner": "axe"}, "pruner=axe: one of none"),
+        ({"n_trials": 0}, "n_trials=0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            OptunaSweeper(**options)
+    for objectives, pruner, message in (
+        (["val/beauty"], "none", "no job reports val/beauty"),
+        (["test/acc"], "none", "the test split chooses nothing"),
+        (["val/acc", "parameters"], "median", "judges by one val/ objective"),
+        (["val/acc", "val/acc"], "none", "there twice"),
+    ):
+        sweeper = OptunaSweeper(objectives=objectives, pruner=pruner)
+        sweeper.config = composed("data=digits")
+        with pytest.raises(InputError, match=message):
+            sweeper._check_objectives()
