@@ -1,0 +1,234 @@
+"""Sweeps as a user types them."""
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kill import measure
+from tests.test_commands import output_of, run, start
+
+pytestmark = pytest.mark.slow
+QUICK = ["data=digits", "trainer.max_epochs=1", "trainer.accelerator=cpu", "figures=false"]
+
+
+def sweep(folder: Path, *words: str):
+    return run("src.train", "-m", *QUICK, f"hydra.sweep.dir={folder}", *words)
+
+
+def rows(folder: Path, name: str = "runs") -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep") / "s"
+    done = sweep(folder, "model=lenet,mlp", "optimizer.lr=1e-3,abc,1e-2", "seed=0,1", "figures=true", "test=false")
+    assert done.returncode == 1
+    assert "4 of 12 jobs failed" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert "[12/12]" in done.stdout and "left" in done.stdout
+    return folder
+
+
+def test_a_sweep_ends_in_tables_pictures_and_the_best_experiment(swept, tmp_path):
+    assert len(rows(swept)) == 12
+    assert sum(row["state"] == "failed" for row in rows(swept)) == 4
+    assert {row["n"] for row in rows(swept, "configurations")} == {"2", "0"}
+    assert (swept / "table.md").is_file()
+    assert {path.name for path in (swept / "figures").iterdir()} == {"curves.png", "parameters.png", "parallel.png"}
+    again = run(
+        "src.train", "--config-dir", str(swept / "best"), "experiment=best", f"hydra.run.dir={tmp_path / 'run'}"
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_failed_job_has_its_traceback_and_its_row(swept):
+    failed = next(row for row in rows(swept) if row["state"] == "failed")
+    assert "optimizer.lr=abc" in failed["error"]
+    assert "Traceback" in (swept / failed["run"] / "train.log").read_text()
+
+
+def test_every_job_is_in_the_hparams_of_tensorboard(swept):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(swept / "0"))
+    events.Reload()
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert "final/val_acc" in events.Tags()["scalars"]
+
+
+def test_compare_makes_the_same_table_again_and_joins_sweeps(swept, tmp_path):
+    done = run("src.compare", str(swept), f"hydra.run.dir={tmp_path / 'c'}")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = rows(swept), rows(tmp_path / "c")
+    assert ours == theirs
+    done = run("src.compare", str(swept / "0"), str(swept / "8"), "metric=val/loss", f"hydra.run.dir={tmp_path / 'd'}")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "d")) == 2
+
+
+def test_a_finished_sweep_does_nothing_and_failed_jobs_run_again_when_asked(swept):
+    before = {path: path.stat().st_mtime for path in swept.glob("*/results.json")}
+    done = run("src.train", "-m", f"sweep.resume={swept}")
+    assert done.returncode == 1 and "12 of them done" in done.stdout and "[" not in done.stdout
+    done = run("src.train", "-m", f"sweep.resume={swept}", "sweep.retry_failed=true")
+    assert done.returncode == 1 and done.stdout.count("failed: optimizer.lr=abc") == 4
+    assert {path: path.stat().st_mtime for path in swept.glob("*/results.json")} == before
+
+
+def test_a_budget_ends_a_sweep_and_values_can_be_added(tmp_path):
+    done = sweep(tmp_path / "s", "seed=0,1,2", "sweep.max_jobs=1")
+    assert done.returncode == 0 and "sweep.max_jobs is spent, 2 jobs are left" in done.stdout
+    done = run("src.train", "-m", "seed=0,1,2,3", f"sweep.resume={tmp_path / 's'}")
+    assert done.returncode == 0, done.stderr
+    assert [row["run"] for row in sorted(rows(tmp_path / "s"), key=lambda row: int(row["run"]))] == ["0", "1", "2", "3"]
+    done = run("src.train", "-m", "trainer.max_epochs=2", f"sweep.resume={tmp_path / 's'}")
+    assert done.returncode == 1 and "trainer.max_epochs was 1" in done.stderr
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("launcher", ["serial", "joblib"])
+def test_an_interrupt_leaves_a_complete_table_and_the_command_that_goes_on(tmp_path, sent, status, launcher):
+    words = [f"hydra/launcher={launcher}", "seed=0,1,2,3", "trainer.max_epochs=60", "test=false", "data=digits"]
+    process = start("src.train", "-m", *words, "figures=false", f"hydra.sweep.dir={tmp_path / 's'}")
+    end = time.monotonic() + 120
+    while not list((tmp_path / "s").glob("*/checkpoints/last.ckpt")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(sent)
+    out, err = output_of(process, 60)
+    assert process.returncode == status, err
+    assert "sweep.resume=" in err and "Traceback" not in err
+    states = [row["state"] for row in rows(tmp_path / "s")]
+    assert len(states) == 4 and states.count("interrupted") >= 1
+    done = run("src.train", "-m", f"sweep.resume={tmp_path / 's'}", "hydra/launcher=joblib")
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in rows(tmp_path / "s")] == ["finished"] * 4
+
+
+def test_a_killed_worker_loses_its_own_job_only(tmp_path):
+    words = ["hydra/launcher=joblib", "seed=0,1,2,3", "trainer.max_epochs=40", "test=false", "data=digits"]
+    process = start("src.train", "-m", *words, "figures=false", f"hydra.sweep.dir={tmp_path / 's'}")
+    status = tmp_path / "s" / "1" / "status.json"
+    end = time.monotonic() + 120
+    while not (tmp_path / "s" / "1" / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    import json
+
+    os.kill(json.loads(status.read_text())["pid"], signal.SIGKILL)
+    _, err = output_of(process, 300)
+    assert process.returncode == 1 and "1 of 4 jobs failed (#1)" in err and "was killed" in err
+    assert sorted(row["state"] for row in rows(tmp_path / "s")) == ["failed", "finished", "finished", "finished"]
+
+
+def test_cross_validation_ends_in_one_row_and_one_file_of_predictions(tmp_path):
+    import numpy as np
+
+    done = sweep(tmp_path / "s", "data.folds=3", "data.fold=0,1,2", "test=false")
+    assert done.returncode == 0, done.stderr
+    (only,) = rows(tmp_path / "s", "configurations")
+    assert only["n"] == "3"
+    with np.load(tmp_path / "s" / "out_of_fold.npz") as joined:
+        assert joined["index"].tolist() == list(range(1437))
+        right = joined["logits"].argmax(1) == joined["labels"]
+    shares = [float(row["val/acc"]) for row in rows(tmp_path / "s")]
+    assert right.mean() == pytest.approx(sum(shares) / 3, abs=2e-3)
+
+
+def test_a_search_prunes_and_goes_on(tmp_path):
+    pytest.importorskip("optuna")
+    words = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=6",
+        "hydra.sweeper.startup=2",
+        "hydra.sweeper.pruner=median",
+    ]
+    space = ["optimizer.lr=tag(log, interval(1e-4, 1e-1))", "model=lenet,mlp"]
+    done = run("src.train", "-m", "data=digits", "trainer.max_epochs=4", "test=false", "figures=true", *words, *space,
+               f"hydra.sweep.dir={tmp_path / 's'}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    states = [row["state"] for row in rows(tmp_path / "s")]
+    assert "pruned" in states and "finished" in states
+    assert (tmp_path / "s" / "study.db").is_file()
+    assert (tmp_path / "s" / "figures" / "importance.png").is_file()
+    more = run("src.train", "-m", f"sweep.resume={tmp_path / 's'}", "hydra.sweeper.n_trials=7")
+    assert more.returncode == 0 and "6 of them done" in more.stdout and len(rows(tmp_path / "s")) == 7
+    other = run("src.train", "-m", f"sweep.resume={tmp_path / 's'}", "model=lenet,cnn")
+    assert other.returncode == 1 and "another search space" in other.stderr
+
+
+def test_several_objectives_and_a_journal(tmp_path):
+    pytest.importorskip("optuna")
+    words = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.storage=journal",
+        "model=lenet,mlp,convnet",
+    ]
+    done = sweep(tmp_path / "s", *words, "hydra.sweeper.objectives=[val/acc,latency_ms]", "test=false", "figures=true",
+                 "hydra/launcher=joblib")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert all(float(row["latency_ms"]) > 0 for row in rows(tmp_path / "s"))
+    assert (tmp_path / "s" / "study.journal").is_file()
+    assert (tmp_path / "s" / "figures" / "pareto.png").is_file()
+
+
+@pytest.mark.parametrize("kind", ["grid", "optuna"])
+def test_a_killed_sweep_ends_like_one_that_was_not(tmp_path, kind):
+    equal, moments = measure(tmp_path, kind, kills=2, seed=1)
+    assert equal, moments
+
+
+def test_two_processes_measure_what_one_does(tmp_path):
+    common = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu", "figures=false", "optimizer.lr=1e-3"]
+    two = run("src.train", "-m", "seed=0,1", *common, "data.batch_size=16", "trainer.devices=2", "trainer.strategy=ddp",
+              f"hydra.sweep.dir={tmp_path / 'two'}")  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    one = run("src.train", "-m", "seed=0,1", *common, "data.batch_size=32", f"hydra.sweep.dir={tmp_path / 'one'}")
+    assert one.returncode == 0, one.stderr
+    for ours, theirs in zip(*(sorted(rows(tmp_path / name), key=lambda row: row["run"]) for name in ("one", "two")),
+                            strict=True):  # fmt: skip
+        assert float(ours["val/acc"]) == pytest.approx(float(theirs["val/acc"]), abs=0.02)
+
+
+def test_a_rank_that_dies_ends_the_run(tmp_path):
+    process = start("src.train", "data=digits", "trainer.max_epochs=500", "trainer.accelerator=cpu", "trainer.devices=2",
+                    "trainer.strategy=ddp", f"hydra.run.dir={tmp_path / 'r'}")  # fmt: skip
+    end = time.monotonic() + 120
+    while not (tmp_path / "r" / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    second = next(pid for pid in children if "process_1" in Path(f"/proc/{pid}/cmdline").read_text())
+    os.kill(int(second), signal.SIGKILL)
+    _, err = output_of(process, 60)
+    assert process.returncode not in (0, None)
+    assert "resume_from=" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimizer.lrr=1,2"], "optimizer.lrr is no key here; did you mean lr?"),
+        (["model=lenet,nonet"], "nonet"),
+        (["optimizer.lr=interval(0,1)"], "give hydra/sweeper=optuna"),
+        (["hydra/sweeper=optuna", "optimizer.lr=interval(1,0)"], "first end must be below"),
+        (["hydra/sweeper=optuna", "optimizer.lrr=interval(0,1)"], "optimizer.lrr is no key here"),
+        (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.objectives=[val/beauty]"], "no job reports val/beauty"),
+        (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.storage=nowhere"], "sqlite, journal or a URL"),
+        (["sweep.max_time=soon", "seed=0,1"], "sweep.max_time=soon"),
+        (["sweep.resume=nowhere"], "there is no sweep"),
+        (["seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
+        (["seed=0,1", "hydra/launcher=joblib", "trainer.strategy=ddp"], "give hydra/launcher=serial"),
+    ],
+)
+def test_bad_input_is_one_line_before_the_first_job(tmp_path, words, message):
+    done = run("src.train", "-m", "data=digits", f"hydra.sweep.dir={tmp_path / 's'}", *words)
+    assert done.returncode == 1
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list((tmp_path / "s").glob("*/status.json"))
