@@ -39,7 +39,7 @@ def processes_of(folder: Path, overrides: Sequence[str], world: int) -> Iterator
     try:
         yield
     except RuntimeError as error:
-        if "closed by peer" in str(error) or "NCCL" in str(error):
+        if any(word in str(error) for word in ("gloo", "NCCL", "closed by peer")):
             raise InputError(
                 f"another of the {world} processes died; its log is beside train.log; go on with: "
                 f"python -m src.train resume_from={shown(folder)}"

@@ -90,28 +90,29 @@ def test_a_budget_ends_a_sweep_and_values_can_be_added(tmp_path):
     assert done.returncode == 1 and "trainer.max_epochs was 1" in done.stderr
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("launcher", ["serial", "joblib"])
+@pytest.mark.parametrize(
+    ("sent", "status", "launcher"), [(signal.SIGTERM, 143, "joblib"), (signal.SIGINT, 130, "serial")]
+)
 def test_an_interrupt_leaves_a_complete_table_and_the_command_that_goes_on(tmp_path, sent, status, launcher):
-    words = [f"hydra/launcher={launcher}", "seed=0,1,2,3", "trainer.max_epochs=60", "test=false", "data=digits"]
+    words = [f"hydra/launcher={launcher}", "seed=0,1,2", "trainer.max_epochs=12", "test=false", "data=digits"]
     process = start("src.train", "-m", *words, "figures=false", f"hydra.sweep.dir={tmp_path / 's'}")
     end = time.monotonic() + 120
     while not list((tmp_path / "s").glob("*/checkpoints/last.ckpt")):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     process.send_signal(sent)
-    out, err = output_of(process, 60)
+    _, err = output_of(process, 60)
     assert process.returncode == status, err
     assert "sweep.resume=" in err and "Traceback" not in err
     states = [row["state"] for row in rows(tmp_path / "s")]
-    assert len(states) == 4 and states.count("interrupted") >= 1
+    assert len(states) == 3 and states.count("interrupted") >= 1
     done = run("src.train", "-m", f"sweep.resume={tmp_path / 's'}", "hydra/launcher=joblib")
     assert done.returncode == 0, done.stderr
-    assert [row["state"] for row in rows(tmp_path / "s")] == ["finished"] * 4
+    assert [row["state"] for row in rows(tmp_path / "s")] == ["finished"] * 3
 
 
 def test_a_killed_worker_loses_its_own_job_only(tmp_path):
-    words = ["hydra/launcher=joblib", "seed=0,1,2,3", "trainer.max_epochs=40", "test=false", "data=digits"]
+    words = ["hydra/launcher=joblib", "seed=0,1,2,3", "trainer.max_epochs=12", "test=false", "data=digits"]
     process = start("src.train", "-m", *words, "figures=false", f"hydra.sweep.dir={tmp_path / 's'}")
     status = tmp_path / "s" / "1" / "status.json"
     end = time.monotonic() + 120
@@ -197,8 +198,8 @@ def test_two_processes_measure_what_one_does(tmp_path):
 
 
 def test_a_rank_that_dies_ends_the_run(tmp_path):
-    process = start("src.train", "data=digits", "trainer.max_epochs=500", "trainer.accelerator=cpu", "trainer.devices=2",
-                    "trainer.strategy=ddp", f"hydra.run.dir={tmp_path / 'r'}")  # fmt: skip
+    words = ["data=digits", "trainer.max_epochs=500", "trainer.accelerator=cpu", "trainer.devices=2"]
+    process = start("src.train", *words, "trainer.strategy=ddp", f"hydra.run.dir={tmp_path / 'r'}")
     end = time.monotonic() + 120
     while not (tmp_path / "r" / "checkpoints" / "last.ckpt").is_file():
         assert process.poll() is None and time.monotonic() < end
