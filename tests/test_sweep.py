@@ -357,7 +357,7 @@ def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatc
             trial.report(value, epoch)
         study.tell(trial, values[-1])
     study.ask()
-    sweeper = {"pruner": "median", "storage": "sqlite", "startup": 1, "warmup": 1}
+    sweeper = {"pruner": "median", "storage": "sqlite", "pruner_startup": 1, "warmup": 1}
     cfg = OmegaConf.create({"sweeper": sweeper, "sweep": {"dir": str(tmp_path)}, "job": {"num": 2}, "mode": None})
     monkeypatch.setattr(room.HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(room.HydraConfig, "get", lambda: cfg)

@@ -27,8 +27,8 @@ class OptunaSweeper(JobSweeper):
     that are searched; None for the metric that its best epoch is chosen by. storage: sqlite or journal, a file in the
     sweep's folder, or a URL of SQLAlchemy's. seed: with a trial's number and the results before it, determines what it
     is given. n_jobs: trials at once where the launcher takes jobs in batches. params: the space, see `read_space`.
-    startup: random trials before a sampler learns from results, and trials before a pruner judges. warmup: epochs of
-    each trial before a pruner judges it.
+    startup: random trials before a sampler learns from results; pruner_startup: finished trials before the median
+    judges. warmup: epochs of each trial before a pruner judges it.
     """
 
     def __init__(
@@ -42,9 +42,15 @@ class OptunaSweeper(JobSweeper):
         n_jobs: int = 1,
         params: dict[str, object] | None = None,
         startup: int = 10,
+        pruner_startup: int = 5,
         warmup: int = 1,
     ):
-        for key, value in (("n_trials", n_trials), ("n_jobs", n_jobs), ("startup", startup)):
+        for key, value in (
+            ("n_trials", n_trials),
+            ("n_jobs", n_jobs),
+            ("startup", startup),
+            ("pruner_startup", pruner_startup),
+        ):
             require(is_count(value) and value >= 1, f"hydra.sweeper.{key}={value}: at least 1")
         for key, value in (("seed", seed), ("warmup", warmup)):
             require(is_count(value) and value >= 0, f"hydra.sweeper.{key}={value}: a whole number, 0 or more")
@@ -53,7 +59,7 @@ class OptunaSweeper(JobSweeper):
         self.total, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed
         self.objectives = [objectives] if isinstance(objectives, str) else list(objectives or [])
         self.storage, self.batch, self.params = storage, n_jobs, dict(params or {})
-        self.startup, self.warmup = startup, warmup
+        self.startup, self.pruner_startup, self.warmup = startup, pruner_startup, warmup
 
     def plan(self, overrides: list[Override]) -> None:
         """Read the space, compose its corners, and open the study."""
@@ -135,7 +141,7 @@ class OptunaSweeper(JobSweeper):
                 study_name=STUDY,
                 storage=open_storage(self.storage, self.folder),
                 directions=directions,
-                pruner=make_pruner(self.pruner, self.startup, self.warmup),
+                pruner=make_pruner(self.pruner, self.pruner_startup, self.warmup),
                 load_if_exists=True,
             )
         except InputError:

@@ -75,7 +75,7 @@ def watcher() -> Callable[[int, float | None], bool] | None:
         study_name=STUDY,
         storage=open_storage(cfg.sweeper.storage, Path(cfg.sweep.dir)),
         sampler=optuna.samplers.RandomSampler(0),
-        pruner=make_pruner(pruner, cfg.sweeper.startup, cfg.sweeper.warmup),
+        pruner=make_pruner(pruner, cfg.sweeper.pruner_startup, cfg.sweeper.warmup),
     )
     trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[int(cfg.job.num)]._trial_id)
 
