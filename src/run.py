@@ -215,7 +215,8 @@ def explain(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, HydraException):
         unknown = _unknown_key(cause) if isinstance(cause, OmegaConfBaseException) else None
-        return unknown or _line(error)
+        slurm = "; pip install -e '.[slurm]' brings it" if "submitit" in str(error) else ""
+        return unknown or _line(error) + slurm
     if isinstance(error, OmegaConfBaseException):
         return _line(error)
     file = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), None)

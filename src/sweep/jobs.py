@@ -97,16 +97,19 @@ class JobSweeper(Sweeper):
             else:
                 self._in_batches(waiting)
         except (KeyboardInterrupt, Stop) as stop:
-            if isinstance(self.launcher, JobLauncher):
-                self.launcher.close()
+            self._close()
             for number in self.runs:
                 self._read(number)
             write_tables(self._comparison(), self.folder)
             status = stop.status if isinstance(stop, Stop) else 130
             raise Stop(status, f"stopped; go on with: {self._again()}") from None
+        finally:
+            self._close()
+        self._end()
+
+    def _close(self) -> None:
         if isinstance(self.launcher, JobLauncher):
             self.launcher.close()
-        self._end()
 
     def _again(self) -> str:
         return f"python -m src.train -m sweep.resume={shown(self.folder)}"
@@ -144,7 +147,12 @@ class JobSweeper(Sweeper):
             if not numbers:
                 break
             for part in _neighbours(numbers):  # such a launcher numbers jobs without gaps
-                results = self.launcher.launch([self._words(number) for number in part], initial_job_idx=part[0])
+                words = [self._words(number) for number in part]
+                try:
+                    results = self.launcher.launch(words, initial_job_idx=part[0])
+                except RuntimeError as error:  # no srun, no partition: not the jobs' fault
+                    name = self.config.hydra.runtime.choices["hydra/launcher"]
+                    raise InputError(f"hydra/launcher={name} cannot start jobs: {error}") from None
                 for number, result in zip(part, results, strict=True):
                     self._record(number, _error_of(result))
 
