@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from src.models.deslant import Deslant
 from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
 
 
@@ -9,7 +10,7 @@ class LeNet(SmallNet):
     """Two 5x5 convolutions of 6 and 16 channels, each pooled, then 120-84-K.
 
     padded: keep 28x28 in the first convolution, as the original's 32x32 input does, and feed 16x5x5 to the first
-    linear layer; without it, 16x4x4.
+    linear layer; without it, 16x4x4. deslant: set digits upright first.
     Raises InputError for an unknown activation or pooling, a dropout outside 0..1, or images that are too small.
     """
 
@@ -22,6 +23,7 @@ class LeNet(SmallNet):
         padded: bool = True,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        deslant: bool = False,
     ):
         def block(inputs: int, outputs: int, padding: int) -> list[nn.Module]:
             # Pooling before a monotone activation gives the same values from a quarter of the work; averages do not.
@@ -32,7 +34,8 @@ class LeNet(SmallNet):
                 *([pool, act] if pooling == "max" and activation in MONOTONE else [act, pool]),
             ]
 
-        features = nn.Sequential(*block(shape[0], 6, 2 if padded else 0), *block(6, 16, 0))
+        upright = [Deslant()] if deslant else []
+        features = nn.Sequential(*upright, *block(shape[0], 6, 2 if padded else 0), *block(6, 16, 0))
         super().__init__(
             features, make_head(flat_features(features, shape), (120, 84), num_classes, activation, dropout)
         )

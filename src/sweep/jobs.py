@@ -21,7 +21,7 @@ from src.data.fetch import write_json
 from src.errors import InputError
 from src.run import Stop, explain, shown
 from src.sweep.launcher import JobLauncher
-from src.sweep.plan import Budget, Ledger, clock, key_of
+from src.sweep.plan import Budget, Ledger, clock, key_of, neighbours
 from src.sweep.report import write_report
 from src.sweep.runs import Run, read_run
 from src.sweep.table import Comparison, compare, summary, write_tables
@@ -81,7 +81,7 @@ class JobSweeper(Sweeper):
             with FileLock(self.folder / ".lock", timeout=0):
                 self._all(bool(options.retry_failed))
         except Timeout:
-            raise InputError(f"{shown(self.folder)} is being swept by another process: wait for it") from None
+            raise InputError(f"{shown(self.folder)} is being swept by another process") from None
 
     def _all(self, retry: bool) -> None:
         self.ledger.save()
@@ -146,7 +146,7 @@ class JobSweeper(Sweeper):
                 self.began[number] = time.monotonic()
             if not numbers:
                 break
-            for part in _neighbours(numbers):  # such a launcher numbers jobs without gaps
+            for part in neighbours(numbers):  # such a launcher numbers jobs without gaps
                 words = [self._words(number) for number in part]
                 try:
                     results = self.launcher.launch(words, initial_job_idx=part[0])
@@ -238,14 +238,3 @@ def _about_this_call(word: str) -> bool:
 
 def _error_of(result: JobReturn) -> BaseException | None:
     return result._return_value if result.status == JobStatus.FAILED else None
-
-
-def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
-    """Runs of consecutive numbers."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return parts

@@ -151,3 +151,14 @@ def is_sweep(word: str) -> bool:
         return OverridesParser.create().parse_override(word).is_sweep_override()
     except Exception:  # Hydra will say what is wrong with it
         return False
+
+
+def neighbours(numbers: Sequence[int]) -> list[list[int]]:
+    """Runs of consecutive numbers."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return parts
