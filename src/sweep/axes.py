@@ -1,5 +1,6 @@
 """What the pictures of many runs have in common."""
 
+import statistics
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -23,5 +24,5 @@ def label(metric: str) -> str:
 
 
 def is_logarithmic(numbers: Sequence[float]) -> bool:
-    """Whether numbers span so much that a logarithmic axis shows them better."""
-    return min(numbers) > 0 and max(numbers) / min(numbers) >= 20
+    """Whether a logarithmic axis shows numbers better: they span much, and most are near the low end."""
+    return min(numbers) > 0 and max(numbers) / min(numbers) >= 20 and statistics.median(numbers) < 0.3 * max(numbers)
