@@ -23,30 +23,29 @@ class GridSweeper(JobSweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         given = {override.get_key_element() for override in overrides}
         more = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
-        values: dict[str, list[str]] = {}
+        words: dict[str, list[str]] = {}
         for override in [*(each for each in more if each.get_key_element() not in given), *overrides]:
-            values[override.get_key_element()] = _listed(override)
-        first = [f"{key}={some[0]}" if "=" not in some[0] else some[0] for key, some in values.items()]
+            words[override.get_key_element()] = _words(override)
+        first = [some[0] for some in words.values()]
         self.check(first)
-        for place, (key, some) in enumerate(values.items()):
-            for value in some[1:]:  # each value once, not each combination: hundreds of jobs are checked in seconds
-                self.check([*first[:place], f"{key}={value}", *first[place + 1 :]])
-        self.varied = [key for key, some in values.items() if len(some) > 1]
-        known = {frozenset(words) for words in self.ledger.jobs}
-        for combination in product(*values.values()):
-            words = [f"{key}={value}" for key, value in zip(values, combination, strict=True)]
-            if frozenset(words) not in known:
-                known.add(frozenset(words))
-                self.ledger.jobs.append(words)
+        for place, some in enumerate(words.values()):
+            for word in some[1:]:  # each value once, not each combination: hundreds of jobs are checked in seconds
+                self.check([*first[:place], word, *first[place + 1 :]])
+        self.varied = [key.lstrip("+") for key, some in words.items() if len(some) > 1]
+        known = {frozenset(job) for job in self.ledger.jobs}
+        for job in product(*words.values()):
+            if frozenset(job) not in known:
+                known.add(frozenset(job))
+                self.ledger.jobs.append(list(job))
         self.total = len(self.ledger.jobs)
 
 
-def _listed(override: Override) -> list[str]:
-    """The values of an override as text."""
+def _words(override: Override) -> list[str]:
+    """An override as it was typed, or one for each of its values."""
     if not override.is_sweep_override():
-        return [override.get_value_element_as_str()]
+        return [override.input_line]
     require(
         override.is_discrete_sweep(),
         f"{override.input_line}: an interval has no list of values; give hydra/sweeper=optuna to search it",
     )
-    return list(override.sweep_string_iterator())
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
