@@ -1,6 +1,7 @@
 """Runs side by side, whenever they were made: python -m src.compare outputs/<sweep> [more] [metric=val/loss]"""
 
 import sys
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -13,9 +14,9 @@ FLAGS = ("-", "hydra.", "hydra/")
 def name_runs() -> None:
     """Make the folders that stand alone on the command line the key `runs`."""
     words = sys.argv[1:]
-    places = [word for word in words if not word.startswith(FLAGS) and "=" not in word]
+    places = [word for word in words if not word.startswith(FLAGS) and ("=" not in word or Path(word).exists())]
     if places:
-        quoted = ",".join(f"'{place}'" for place in places)
+        quoted = ",".join("'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'" for place in places)
         sys.argv[1:] = [*(word for word in words if word not in places), f"runs=[{quoted}]"]
 
 

@@ -402,3 +402,65 @@ def test_a_search_refuses_before_its_first_job(tmp_path):
         sweeper.config = composed("data=digits")
         with pytest.raises(InputError, match=message):
             sweeper._check_objectives()
+
+
+# What fresh eyes found
+
+
+def test_the_same_run_twice_is_no_repetition(tmp_path):
+    for number in range(2):
+        make_run(tmp_path, number, ["model=lenet", "seed=0"], 0.9)
+    make_run(tmp_path, 2, ["model=cnn", "seed=0"], 0.8)
+    best = compare(find_runs([str(tmp_path)])).best
+    assert best.scores == [0.9] and best.sd is None and len(best.runs) == 2
+
+
+def test_long_numbers_stay_apart():
+    from src.sweep.runs import brief
+
+    assert canonical("20240101") != canonical("20240102")
+    assert canonical("0.1234567") != canonical("0.1234568")
+    assert (brief("20240101"), brief("0.0121827123"), brief("lenet")) == ("20240101", "0.0121827", "lenet")
+
+
+def test_what_may_change_makes_no_other_job():
+    from src.sweep.plan import identity
+
+    assert identity(["seed=0", "figures=false"]) == identity(["figures=true", "seed=0"]) != identity(["seed=1"])
+
+
+def test_a_folder_with_something_where_jobs_would_be_is_refused(tmp_path):
+    from src.sweep.plan import open_ledger
+
+    (tmp_path / "0").mkdir()
+    with pytest.raises(InputError, match="is no sweep, and has 0 in it"):
+        open_ledger(tmp_path, ["seed=0,1"], [])
+    (tmp_path / "0").rmdir()
+    open_ledger(tmp_path, ["seed=0,1"], []).save()
+    with pytest.raises(InputError, match="model was not given"):
+        open_ledger(tmp_path, ["seed=0,1", "model=cnn"], [])
+
+
+def test_more_config_files_are_remembered(tmp_path):
+    from src.sweep.plan import config_flags, flat
+
+    assert config_flags(["-m", "--config-dir", str(tmp_path), "a=1"]) == ["--config-dir", str(tmp_path)]
+    Ledger(tmp_path, [], [], ["--config-dir", "x"]).save()
+    assert Ledger.read(tmp_path).flags == ["--config-dir", "x"]
+    assert flat({"a": {"b": "x", "c": {"space": "y"}}}) == {"a.b": "x", "a.c": {"space": "y"}}
+
+
+def test_a_grid_knows_what_is_fixed():
+    pytest.importorskip("optuna")
+    from src.sweep.space import grid_points
+
+    given = {"m": {"space": "range(0, 3)", "when": {"o": "b"}}}
+    found = space(given, "o=b")
+    assert grid_points(found, {"o": "b"}) == [{"m": place} for place in range(3)]
+
+
+@pytest.mark.parametrize("text", ["tag(lgo, interval(1, 2))", "tag(log, choice(a, b))", "tag(log, range(1, 5))"])
+def test_tags_that_mean_nothing_are_refused(text):
+    pytest.importorskip("optuna")
+    with pytest.raises(InputError, match="tag"):
+        space({"a": text})

@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Override
 
 from src.errors import require
 from src.sweep.jobs import JobSweeper
+from src.sweep.plan import flat, identity
 
 
 class GridSweeper(JobSweeper):
@@ -16,7 +17,7 @@ class GridSweeper(JobSweeper):
     """
 
     def __init__(self, params: dict[str, str] | None = None):
-        self.params = dict(params or {})
+        self.params = flat(params or {})
 
     def plan(self, overrides: list[Override]) -> None:
         """List the combinations; those that the ledger has keep their numbers."""
@@ -28,15 +29,15 @@ class GridSweeper(JobSweeper):
             words[override.get_key_element()] = _words(override)
         first = [some[0] for some in words.values()]
         self.check(first)
-        for place, some in enumerate(words.values()):
-            for word in some[1:]:  # each value once, not each combination: hundreds of jobs are checked in seconds
+        groups = self.config.hydra.runtime.choices
+        for place, (key, some) in enumerate(words.items()):
+            for word in some[1:] if key in groups else ():  # an option that does not exist; each once
                 self.check([*first[:place], word, *first[place + 1 :]])
         self.varied = [key.lstrip("+") for key, some in words.items() if len(some) > 1]
-        known = {frozenset(job) for job in self.ledger.jobs}
+        known = {identity(job): number for number, job in enumerate(self.ledger.jobs)}
         for job in product(*words.values()):
-            if frozenset(job) not in known:
-                known.add(frozenset(job))
-                self.ledger.jobs.append(list(job))
+            number = known.setdefault(identity(job), len(self.ledger.jobs))
+            self.ledger.jobs[number : number + 1] = [list(job)]
         self.total = len(self.ledger.jobs)
 
 

@@ -1,6 +1,8 @@
 """The jobs of one command line: run, recorded, taken up again, and brought together in tables."""
 
+import shlex
 import shutil
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -18,16 +20,20 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.data.fetch import write_json
-from src.errors import InputError
+from src.errors import InputError, require
 from src.run import Stop, explain, shown
 from src.sweep.launcher import JobLauncher
-from src.sweep.plan import Budget, Ledger, clock, key_of, neighbours
+from src.sweep.plan import Budget, clock, config_flags, is_sweep, key_of, neighbours, open_ledger
 from src.sweep.report import write_report
-from src.sweep.runs import Run, read_run
+from src.sweep.runs import Run, brief, read_run
 from src.sweep.table import Comparison, compare, summary, write_tables
 from src.sweep.table import shown as as_text
 
 OVER = ("finished", "pruned", "failed")
+# Of one call, and no part of the sweep.
+CALL = (
+    "sweep.resume", "sweep.max_jobs", "sweep.max_time", "sweep.retry_failed", "hydra.sweep.dir", "hydra.mode",
+)  # fmt: skip
 
 
 class JobSweeper(Sweeper):
@@ -68,9 +74,9 @@ class JobSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         hydra_words = [word for word in self.config.hydra.overrides.hydra if not _about_this_call(word)]
         words = [*hydra_words, *(word for word in arguments if not _about_this_call(word))]
-        known = Ledger.read(self.folder)
-        self.ledger = known or Ledger(self.folder, words)
-        self.ledger.words = words
+        several = [word for word in arguments if key_of(word).startswith("sweep.") and is_sweep(word)]
+        require(not several, f"{' '.join(several)}: one value for the whole sweep")
+        self.ledger = open_ledger(self.folder, words, config_flags(sys.argv[1:]))
         self.arguments = [word for word in arguments if not key_of(word).startswith("sweep.")]
         self.plan(parser.parse_overrides(self.arguments))
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -112,7 +118,7 @@ class JobSweeper(Sweeper):
             self.launcher.close()
 
     def _again(self) -> str:
-        return f"python -m src.train -m sweep.resume={shown(self.folder)}"
+        return f"python -m src.train -m sweep.resume={shlex.quote(shown(self.folder))}"
 
     def _next(self, waiting: deque[int]) -> int | None:
         if self.budget.spent():
@@ -197,7 +203,7 @@ class JobSweeper(Sweeper):
     def _line(self, run: Run, comparison: Comparison) -> str:
         """What a job came to, the best so far, and how long the rest will take."""
         over = sum(each.state in OVER for each in self.runs.values())
-        choices = " ".join(f"{key}={run.given[key]}" for key in self.varied if key in run.given)
+        choices = " ".join(f"{key}={brief(run.given[key])}" for key in self.varied if key in run.given)
         metric, best = comparison.metric, comparison.ranked()[0]
         result = f"failed: {run.error}" if run.state == "failed" else f"{metric} {as_text(run.score(metric), metric)}"
         result += " (pruned)" if run.state == "pruned" else ""
@@ -233,7 +239,7 @@ class JobSweeper(Sweeper):
 
 
 def _about_this_call(word: str) -> bool:
-    return key_of(word) in ("sweep.resume", "hydra.sweep.dir", "sweep.max_jobs", "sweep.max_time", "sweep.retry_failed")
+    return key_of(word) in CALL
 
 
 def _error_of(result: JobReturn) -> BaseException | None:

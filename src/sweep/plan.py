@@ -4,8 +4,9 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,6 +30,7 @@ class Ledger:
     folder: Path
     words: list[str]
     jobs: list[list[str]] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)  # where more config files are
 
     @classmethod
     def read(cls, folder: Path) -> "Ledger | None":
@@ -38,14 +40,31 @@ class Ledger:
             return None
         try:
             content = json.loads(path.read_text())
-            return cls(folder, list(content["words"]), [list(words) for words in content["jobs"]])
+            jobs = [list(words) for words in content["jobs"]]
+            return cls(folder, list(content["words"]), jobs, list(content.get("flags", [])))
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{shown(path)} is damaged: start a new sweep; its runs are still there") from None
 
     def save(self) -> None:
         """Write it; what was there is replaced whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / FILE, {"words": self.words, "jobs": self.jobs})
+        write_json(self.folder / FILE, {"words": self.words, "jobs": self.jobs, "flags": self.flags})
+
+
+def open_ledger(folder: Path, words: list[str], flags: list[str]) -> Ledger:
+    """The ledger of a folder, new or taken up again with these words.
+
+    Raises InputError where the folder is another sweep's, or has something in it where the jobs would be.
+    """
+    known = Ledger.read(folder)
+    if known is None:
+        taken = sorted(path.name for path in folder.glob("*") if path.name.isdigit())
+        none = f"{shown(folder)} is no sweep, and has {', '.join(taken[:3])} in it"
+        require(not taken, f"{none}: give another hydra.sweep.dir")
+        return Ledger(folder, words, [], flags)
+    merge(known.words, words)
+    known.words, known.flags = words, flags or known.flags
+    return known
 
 
 class Budget:
@@ -110,9 +129,31 @@ def take_up() -> None:
     folder = find_sweep(given[-1])
     ledger = Ledger.read(folder)
     now = [word for word in words if key_of(word) not in ("sweep.resume", "hydra.sweep.dir")]
-    flags = [word for word in now if word.startswith("-") and word not in ("-m", "--multirun")]
-    merged = merge(ledger.words, [word for word in now if not word.startswith("-")])
+    given_flags = [word for word in flags_first(now) if word not in ("-m", "--multirun")]
+    split = next((place for place, word in enumerate(given_flags) if "=" in word and word[0] != "-"), len(given_flags))
+    flags, overrides = given_flags[:split], given_flags[split:]
+    merged = merge(ledger.words, overrides)
+    flags += [] if config_flags(flags) else ledger.flags
     sys.argv[1:] = flags_first(["-m", *flags, *merged, f"sweep.resume='{folder}'", f"hydra.sweep.dir='{folder}'"])
+
+
+def config_flags(words: Sequence[str]) -> list[str]:
+    """--config-dir and its folder, where they are given, from the root of the file system."""
+    for flag, folder in pairwise(words):
+        if flag in ("--config-dir", "-cd"):
+            return ["--config-dir", str(Path(folder).resolve())]
+    return []
+
+
+def flat(params: Mapping) -> dict[str, object]:
+    """A search space typed key by key on the command line, {optimizer: {lr: text}}, under its full keys."""
+    found: dict[str, object] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping) and "space" not in value:
+            found |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()}
+        else:
+            found[str(key)] = value
+    return found
 
 
 def find_sweep(given: str) -> Path:
@@ -143,6 +184,11 @@ def merge(before: Sequence[str], now: Sequence[str]) -> list[str]:
             "add values to what was swept, or start a new sweep"
         )
     return [*(new.pop(key, word) for key, word in old.items()), *new.values()]
+
+
+def identity(words: Sequence[str]) -> frozenset[str]:
+    """What makes a job the one it is: its overrides but for those that may change."""
+    return frozenset(word for word in words if not key_of(word).startswith(FREE))
 
 
 def is_sweep(word: str) -> bool:

@@ -1,5 +1,6 @@
 """What many runs leave beside their table: pictures, the best one's experiment file, predictions of all folds."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def write_report(comparison: Comparison, folder: Path, extras: dict, pictures: b
             lines.append(f"  pictures  {shown(folder)}/figures")
     best = comparison.best
     if best is not None and (path := write_experiment(comparison, folder)) is not None:
-        lines.append(f"  best      python -m src.train --config-dir {shown(path.parents[1])} experiment={path.stem}")
+        lines.append(
+            f"  best      python -m src.train --config-dir {shlex.quote(shown(path.parents[1]))} experiment={path.stem}"
+        )
     if (joined := join_folds(comparison.runs, folder)) is not None:
         lines.append(f"  folds     {shown(joined)}: every image's prediction by a network that had not seen it")
     return lines

@@ -106,7 +106,17 @@ def canonical(text: str) -> str:
         number = float(text)
     except ValueError:
         return text
-    return f"{number:.6g}" if math.isfinite(number) else text
+    if not math.isfinite(number):
+        return text
+    return str(int(text)) if text.lstrip("+-").isdigit() else f"{number:.15g}"
+
+
+def brief(value: str) -> str:
+    """A value for the terminal: six digits of a real number."""
+    try:
+        return value if value.lstrip("+-").isdigit() else f"{float(value):.6g}"
+    except ValueError:
+        return value
 
 
 def split_words(words: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Override
 
 from src.errors import InputError, is_count, require
 from src.sweep.jobs import JobSweeper
+from src.sweep.plan import flat
 from src.sweep.study import STUDY, first_line, make_pruner, open_storage, quiet, study_extras
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class OptunaSweeper(JobSweeper):
         require(pruner in PRUNERS, f"hydra.sweeper.pruner={pruner}: one of {', '.join(PRUNERS)}")
         self.total, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed
         self.objectives = [objectives] if isinstance(objectives, str) else list(objectives or [])
-        self.storage, self.batch, self.params = storage, n_jobs, dict(params or {})
+        self.storage, self.batch, self.params = storage, n_jobs, flat(params or {})
         self.startup, self.pruner_startup, self.warmup = startup, pruner_startup, warmup
 
     def plan(self, overrides: list[Override]) -> None:
@@ -73,7 +74,7 @@ class OptunaSweeper(JobSweeper):
         self._check_corners()
         require(not self.config.sweep.retry_failed, "sweep.retry_failed is for grids: a search goes on with new trials")
         if self.sampler == "grid":
-            self.points = grid_points(self.space)
+            self.points = grid_points(self.space, self._fixed_values())
             self.total = min(self.total, len(self.points))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = self._open()
@@ -88,6 +89,9 @@ class OptunaSweeper(JobSweeper):
     def _check_objectives(self) -> None:
         from src.metrics import make_metrics, make_number_metrics
 
+        checkpoints = (self.config.get("callbacks") or {}).get("checkpoints")
+        saved = self.config.trainer.enable_checkpointing is not False and checkpoints
+        require(bool(saved), "without checkpoints no job reports a result: leave them on for a search")
         numbers = self.config.data.get("target") not in (None, "class")
         known = [f"val/{name}" for name in (*(make_number_metrics() if numbers else make_metrics(10)), "loss")]
         monitor = (self.config.callbacks.get("checkpoints") or {}).get("monitor", "auto")
@@ -112,8 +116,9 @@ class OptunaSweeper(JobSweeper):
     def _check_corners(self) -> None:
         """Compose every choice and both ends of every range once: an unknown key is told before the first job."""
         first: dict[str, str] = {}
+        fixed = self._fixed_values()
         for parameter in self.space:
-            if parameter.applies(first):
+            if parameter.applies({**fixed, **first}):
                 first[parameter.key] = parameter.corners()[0]
         self.check([*self.fixed, *(f"{key}={value}" for key, value in first.items())])
         for parameter in self.space:
@@ -126,7 +131,10 @@ class OptunaSweeper(JobSweeper):
 
     def _of(self, key: str, values: dict[str, str]) -> bool:
         """Whether a parameter exists beside these values."""
-        return next((parameter.applies(values) for parameter in self.space if parameter.key == key), False)
+        return next(
+            (parameter.applies({**self._fixed_values(), **values}) for parameter in self.space if parameter.key == key),
+            False,
+        )
 
     def _open(self) -> "optuna.Study":
         import optuna
@@ -156,8 +164,11 @@ class OptunaSweeper(JobSweeper):
                 f"the storage in {self.folder} was made by another search space or other objectives: "
                 "give the space it was made with, or leave sweep.resume and hydra.sweeper.storage out"
             )
+        trials, jobs = len(study.get_trials(deepcopy=False)), len(self.ledger.jobs)
+        lost = f"the study in {self.folder} has {trials} trials, the sweep {jobs} jobs"
+        require(trials >= jobs, f"{lost}: put its file back, or start a new sweep; the runs are still there")
         require(
-            len(study.get_trials(deepcopy=False)) <= len(self.ledger.jobs) + 1,
+            trials <= jobs + 1,
             f"hydra.sweeper.storage={self.storage} has trials of another sweep: give another one, or sweep.resume",
         )
         return study

@@ -36,7 +36,7 @@ def history(scored: Sequence[Run], comparison: Comparison) -> Figure | None:
     best = (np.maximum if comparison.mode == "max" else np.minimum).accumulate(values)
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    places = np.arange(1, len(values) + 1)
+    places = np.array([int(run.name) if run.name.isdigit() else place for place, run in enumerate(scored)])
     axes.plot(places[whole], values[whole], "o", ms=4, color=QUIET, label="a trial")
     if not whole.all():
         axes.plot(places[~whole], values[~whole], "x", ms=4, color=WRONG, label="pruned")
@@ -83,8 +83,11 @@ def pareto(scored: Sequence[Run], objectives: Sequence[str], front: Sequence[str
     points = {run.name: (in_per_cent(across) * run.score(across), in_per_cent(up) * run.score(up)) for run in chosen}
     axes.plot(*zip(*points.values(), strict=True), "o", ms=4, color=QUIET, label="a trial")
     best = sorted(points[name] for name in front if name in points)
-    if best:
+    if best and len(objectives) == 2:
         axes.step(*zip(*best, strict=True), "o-", where="post", ms=5, color=RIGHT, label="none is better in both")
+    elif best:
+        axes.plot(*zip(*best, strict=True), "o", ms=5, color=RIGHT, label=f"none is better in all {len(objectives)}")
+    if best:
         for name in front:
             if name in points:
                 axes.annotate(f"#{name}", points[name], (4, 4), textcoords="offset points", fontsize=8)

@@ -89,7 +89,10 @@ def distribution_of(override: Override) -> BaseDistribution:
     """
     line = override.input_line or override.get_key_element()
     value = override.value()
-    logarithmic = "log" in getattr(value, "tags", ())
+    tags = set(getattr(value, "tags", ()))
+    require(tags <= {"log"}, f"{line}: the only tag is log, for tag(log, interval(a, b))")
+    logarithmic = "log" in tags
+    require(not logarithmic or isinstance(value, IntervalSweep), f"{line}: tag(log, ...) is for an interval")
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         whole = isinstance(low, int)
@@ -112,14 +115,14 @@ def distribution_of(override: Override) -> BaseDistribution:
     return CategoricalDistribution(choices)
 
 
-def grid_points(space: Sequence[Parameter]) -> list[dict[str, object]]:
-    """Every point of a space that has finitely many. Raises InputError for one that has not."""
+def grid_points(space: Sequence[Parameter], fixed: Mapping[str, str] | None = None) -> list[dict[str, object]]:
+    """Every point of a space that has finitely many, beside what is fixed. Raises InputError for one that has not."""
     points: dict[frozenset, dict[str, object]] = {}
     for point in product(*map(_values, space)):
         values: dict[str, object] = {}
         words: dict[str, str] = {}
         for parameter, value in zip(space, point, strict=True):
-            if parameter.applies(words):
+            if parameter.applies({**(fixed or {}), **words}):
                 values[parameter.key], words[parameter.key] = value, as_word(value)
         points.setdefault(frozenset(words.items()), values)
     return list(points.values())

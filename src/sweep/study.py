@@ -110,5 +110,6 @@ def quiet() -> None:
     except ImportError:
         raise InputError("hydra/sweeper=optuna needs Optuna: pip install -e '.[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", module="optuna")  # experimental features, spaces too small for an importance
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     logging.getLogger("sqlalchemy").setLevel(logging.ERROR)

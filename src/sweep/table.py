@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.data.fetch import write_bytes
-from src.sweep.runs import REPEATS, Run, columns_of, metric_of
+from src.sweep.runs import REPEATS, Run, brief, columns_of, metric_of
 
 MISSING = "–"
 RATES = ("acc", "f1", "precision", "recall", "top2", "ece")
@@ -18,12 +18,13 @@ RATES = ("acc", "f1", "precision", "recall", "top2", "ece")
 class Configuration:
     """Runs that differ only by seed or fold.
 
-    values: of the compared keys. scores: of those that finished; mean and sd (over n - 1) of them, None where there
-    are none, or only one.
+    values: of the compared keys. counted: its finished runs, one per seed and fold. scores: theirs; mean and sd (over
+    n - 1) of them, None where there are none, or only one.
     """
 
     values: dict[str, str]
     runs: list[Run]
+    counted: list[Run]
     scores: list[float]
 
     @property
@@ -95,17 +96,21 @@ def compare(runs: Sequence[Run], metric: str | None = None, beside: Sequence[str
         beside = dict.fromkeys([*beside, "parameters"])
     comparison = Comparison(list(runs), columns, metric, mode, [], tuple(name for name in beside if name != metric))
     for values, members in groups.items():
-        finished = [run for run in members if run.state == "finished"]
-        scores = [score for run in finished if (score := run.score(metric)) is not None]
+        by_draw: dict[tuple, Run] = {}  # a run that was made twice is no repetition
+        for run in members:
+            if run.state == "finished" and run.score(metric) is not None:
+                by_draw.setdefault(tuple(run.value(key) for key in REPEATS), run)
+        counted = list(by_draw.values())
+        scores = [run.score(metric) for run in counted]
         given = {key: value if value is not None else MISSING for key, value in zip(kept, values, strict=True)}
-        comparison.configurations.append(Configuration(given, members, scores))
+        comparison.configurations.append(Configuration(given, members, counted, scores))
     comparison.configurations.sort(key=lambda configuration: comparison.sort_key(configuration.mean))
     return comparison
 
 
 def run_rows(comparison: Comparison) -> list[list[str]]:
     """A header and a row per run, for files."""
-    figures = comparison.figures
+    figures = [name for name in comparison.figures if name != "seconds"]  # a column of its own
     rows = [["run", *comparison.columns, "state", *figures, "epoch", "seconds", "error"]]
     for run in comparison.ranked():
         rows.append(
@@ -124,7 +129,7 @@ def run_rows(comparison: Comparison) -> list[list[str]]:
 
 def configuration_rows(comparison: Comparison) -> list[list[str]]:
     """A header and a row per configuration, for files."""
-    figures = comparison.figures
+    figures = [name for name in comparison.figures if name != "seconds"]
     rows = [[*comparison.keys, *(part for name in figures for part in (name, f"{name} sd")), "n", "runs", "seconds"]]
     for each in comparison.configurations:
         spreads = [spread(each, name) for name in figures]
@@ -142,9 +147,8 @@ def configuration_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def spread(configuration: Configuration, name: str) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of a figure over the runs that finished."""
-    finished = [run for run in configuration.runs if run.state == "finished"]
-    values = [value for run in finished if (value := run.score(name)) is not None]
+    """Mean and standard deviation of a figure over the runs that count."""
+    values = [value for run in configuration.counted if (value := run.score(name)) is not None]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -173,7 +177,7 @@ def summary(comparison: Comparison, most: int = 20) -> str:
         named = " ".join(names[:6]) + (" ..." if len(names) > 6 else "")
         rows.append(
             [
-                *each.values.values(),
+                *map(brief, each.values.values()),
                 *(shown(mean, name, sd) for name in comparison.figures for mean, sd in (spread(each, name),)),
                 str(len(each.scores)),
                 named + (f" ({', '.join(counts)})" if counts else ""),
