@@ -10,7 +10,7 @@ from src.run import ROOT
 
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
-COMMANDS = ("train", "evaluate", "compare")
+COMMANDS = ("train", "evaluate", "compare", "explain")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
@@ -24,12 +24,12 @@ ROOMS = [
     ("checkpoint",),
     ("evaluation", "loggers", "callbacks"),
     ("run",),
-    ("resume", "start", "transfer", "machine", "parallel"),
+    ("resume", "start", "transfer", "machine", "parallel", "subject"),
     ("results",),
     ("sweep",),
     COMMANDS,
 ]
-HYDRA = {"run", "start", "machine", "parallel", "results", *COMMANDS}
+HYDRA = {"run", "start", "machine", "parallel", "results", "subject", *COMMANDS}
 LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "results", "train"}
 
 
