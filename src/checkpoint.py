@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from src.data.fetch import write_bytes
 from src.data.normalize import Normalize
 from src.data.source import Facts
+from src.data.views import look, settle
 from src.errors import InputError
 from src.finetune.method import Method
 from src.finetune.parts import reset_head
@@ -82,6 +83,7 @@ class Recogniser(nn.Module):
 
     facts: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
     file, digest: it came from; own: whether that file holds all of it, and not only changes.
+    views: looks at each image whose mean is the answer, 1 or 5 (`src.data.views`).
     """
 
     def __init__(self, model: nn.Module, facts: Facts, config: dict, digest: str = "", epoch: int = 0):
@@ -89,9 +91,12 @@ class Recogniser(nn.Module):
         self.normalize, self.model = Normalize(facts.mean, facts.std), model
         self.facts, self.config, self.digest, self.epoch = facts, config, digest, epoch
         self.file, self.own = "", True
+        self.views = config.get("views", 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(self.normalize(images))
+        if self.views == 1:
+            return self.model(self.normalize(images))
+        return settle(self.model(self.normalize(look(images))))
 
 
 def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:

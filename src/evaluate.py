@@ -16,6 +16,7 @@ def main(cfg: DictConfig) -> float:
     """Every figure and picture of one split. Returns the accuracy, or the mean absolute error."""
     from src.checkpoint import find_checkpoint, load_model
     from src.data.fetch import write_json
+    from src.data.views import COUNTS
     from src.evaluation import measure, predict, table
 
     require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
@@ -23,6 +24,9 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
     net = load_model(path, find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None)
+    require(cfg.views in (None, *COUNTS), f"views={cfg.views}: 1, 5 or null")
+    require(cfg.views != 5 or not net.facts.target, f"{net.facts.target} is a number: leave views out")
+    net.views = cfg.views or net.views
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     logits, labels = predict(net, data.loader(batches), pick_device(cfg.device))

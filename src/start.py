@@ -83,6 +83,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
         net = load_model(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
         facts, fresh = fit(net, facts, cfg.head)
         _refuse_another_model(net.config["model"], config["model"])
+        net.views = cfg.views  # measured as what comes of it will be
         model = copy.deepcopy(net.model)  # the start is still to be measured
         if fresh:
             reset_head(model, facts.num_classes)

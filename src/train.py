@@ -83,7 +83,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     require(
         "checkpoints" in nodes, "nothing would be saved: give callbacks=[default,...], or callbacks.checkpoints=null"
     )
-    check_task(start.facts, task)
+    check_task(start.facts, task, cfg.views)
     callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
     unwanted = (() if cfg.trainer.enable_progress_bar else (Progress,)) + (
         () if cfg.trainer.enable_checkpointing else (Checkpoints,)
@@ -141,8 +141,11 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
     )
 
 
-def check_task(facts, task) -> None:
+def check_task(facts, task, views: int) -> None:
     """Raise InputError for a number that is to be estimated, or a head that is solved for, with what is not for it."""
+    from src.data.views import COUNTS
+
+    require(views in COUNTS, f"views={views}: 1, or 5 for the mean over turned and scaled copies")
     closed, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
     require(not (closed and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out")
     if not facts.target:
@@ -152,6 +155,7 @@ def check_task(facts, task) -> None:
     require(isinstance(task.loss, MeanSquaredError), f"{facts.target} is a number, not a class: give loss=mse")
     require(not mixed, f"{facts.target} is a number: leave task.mixup and task.cutmix out")
     require(not closed, f"{facts.target} is a number: this method is for classes")
+    require(views == 1, f"{facts.target} is a number: leave views out")
 
 
 def next_steps(folder: Path, loggers: list, seconds: float) -> str:
