@@ -12,14 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from src.errors import InputError
-from src.run import shown
+from src.run import is_first, shown
 
 LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-def is_first() -> bool:
-    """Whether this is the process that a run was started as, not one that Lightning has started beside it."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def _recorded(task: Callable, cfg: DictConfig) -> float | None:
 
     def status(state: str, **more) -> None:
         about = {"state": state, "command": HydraConfig.get().job.config_name, "started": started, "pid": os.getpid()}
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # not by the processes that ddp starts beside the first
+        if is_first():
             write_json(folder / "status.json", {**about, **more})
 
     status("running")
@@ -159,6 +159,11 @@ def _recorded(task: Callable, cfg: DictConfig) -> float | None:
         raise
     status("finished", seconds=time.time() - started, objective=result)
     return result
+
+
+def is_first() -> bool:
+    """Whether this is the process that a run was started as, not one that Lightning has started beside it (ddp)."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def output_folder() -> Path:

@@ -77,8 +77,7 @@ class JobSweeper(Sweeper):
         several = [word for word in arguments if key_of(word).startswith("sweep.") and is_sweep(word)]
         require(not several, f"{' '.join(several)}: one value for the whole sweep")
         self.ledger = open_ledger(self.folder, words, config_flags(sys.argv[1:]))
-        self.arguments = [word for word in arguments if not key_of(word).startswith("sweep.")]
-        self.plan(parser.parse_overrides(self.arguments))
+        self.plan(parser.parse_overrides([word for word in arguments if not key_of(word).startswith("sweep.")]))
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=self.config
         )

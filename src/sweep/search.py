@@ -13,8 +13,6 @@ from src.sweep.study import STUDY, first_line, make_pruner, open_storage, quiet,
 if TYPE_CHECKING:
     import optuna
 
-    from src.sweep.space import Parameter
-
 SAMPLERS = ("tpe", "cmaes", "gp", "random", "grid")
 PRUNERS = ("none", "median", "hyperband", "wilcoxon")
 OF_THE_RUN = ("parameters", "latency_ms", "seconds")
@@ -94,7 +92,7 @@ class OptunaSweeper(JobSweeper):
         require(bool(saved), "without checkpoints no job reports a result: leave them on for a search")
         numbers = self.config.data.get("target") not in (None, "class")
         known = [f"val/{name}" for name in (*(make_number_metrics() if numbers else make_metrics(10)), "loss")]
-        monitor = (self.config.callbacks.get("checkpoints") or {}).get("monitor", "auto")
+        monitor = checkpoints.get("monitor", "auto")
         default = ("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor
         self.objectives = self.objectives or [default]
         self.ordered_by, self.beside = self.objectives[0], self.objectives[1:]
@@ -191,7 +189,7 @@ class OptunaSweeper(JobSweeper):
         values: dict[str, str] = {}
         for parameter in self.space:
             if parameter.applies({**self._fixed_values(), **values}):
-                values[parameter.key] = as_word_of(parameter, trial)
+                values[parameter.key] = parameter.ask(trial)
         self.ledger.jobs.append([*self.fixed, *(f"{key}={value}" for key, value in values.items())])
         return number
 
@@ -229,10 +227,3 @@ class OptunaSweeper(JobSweeper):
     def extras(self) -> dict:
         """Importance of each parameter, and the Pareto front."""
         return study_extras(self.study, self.objectives)
-
-
-def as_word_of(parameter: "Parameter", trial: "optuna.Trial") -> str:
-    """A parameter's value in a trial, as an override has it."""
-    from src.sweep.space import as_word
-
-    return as_word(parameter.ask(trial))

@@ -22,13 +22,13 @@ class Parameter:
     distribution: BaseDistribution
     when: dict[str, tuple[str, ...]]
 
-    def ask(self, trial: Trial) -> object:
-        """Its value in a trial."""
+    def ask(self, trial: Trial) -> str:
+        """Its value in a trial, as an override has it."""
         kind = self.distribution
         if isinstance(kind, CategoricalDistribution):
-            return trial.suggest_categorical(self.key, kind.choices)
+            return as_word(trial.suggest_categorical(self.key, kind.choices))
         suggest = trial.suggest_int if isinstance(kind, IntDistribution) else trial.suggest_float
-        return suggest(self.key, kind.low, kind.high, step=kind.step, log=kind.log)
+        return as_word(suggest(self.key, kind.low, kind.high, step=kind.step, log=kind.log))
 
     def applies(self, values: Mapping[str, str]) -> bool:
         """Whether it exists beside these values, as text, of the parameters before it."""
