@@ -239,6 +239,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
         (["trainer.precison=16-mixed"], ["trainer.precison", "did you mean precision"]),
         (["optimizer.learning_rate=1"], ["optimizer.learning_rate", "lr"]),
         (["data.batch_size=0"], ["data.batch_size=0"]),
+        (["views=3"], ["views=3", "5"]),
         (["optimizer.lr=-1"], ["optimizer.lr=-1"]),
         (["optimizer.lr=fast"], ["optimizer.lr=fast"]),
         (["data.shots=1000"], ["data.shots=1000", "class"]),

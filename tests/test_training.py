@@ -23,6 +23,7 @@ from src.checkpoint import (
 from src.data.augment import Affine
 from src.data.module import ImageData
 from src.data.source import Facts
+from src.data.views import look, settle
 from src.errors import InputError
 from src.evaluation import measure, predict, wilson
 from src.loggers import EpochTable
@@ -180,6 +181,37 @@ def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
     assert measure(logits, labels, net.facts)["acc"] == pytest.approx(saved, abs=1e-6)
     assert not net.training
     assert net.epoch == read_checkpoint(whole / "checkpoints/best.ckpt")["epoch"] + 1
+
+
+def test_the_mean_of_five_looks_is_the_answer_of_a_loaded_model(whole, data_root, tmp_path):
+    checkpoint = read_checkpoint(whole / "checkpoints/best.ckpt")
+    checkpoint["config"]["views"] = 5
+    write_checkpoint({key: value for key, value in checkpoint.items() if key != "digest"}, tmp_path / "five.ckpt")
+    plain, five = load_model(whole / "checkpoints/best.ckpt"), load_model(tmp_path / "five.ckpt")
+    images = make_data(data_root).val_set[torch.arange(20)][0]
+    with torch.inference_mode():
+        each = plain(look(images)).softmax(1).view(5, 20, 10)
+        answers = five(images)
+        assert torch.allclose(each[0], plain(images).softmax(1), atol=1e-6)
+        geometric = each.log().mean(0).exp()
+        assert torch.allclose(answers.softmax(1), geometric / geometric.sum(1, keepdim=True), atol=1e-5)
+        assert torch.allclose(answers, torch.cat([five(image.unsqueeze(0)) for image in images]), atol=1e-4)
+
+
+def test_looks_turn_and_scale_about_the_middle():
+    dot, bar = torch.zeros(2, 1, 29, 29)
+    dot[0, 14, 14] = 200
+    bar[0, 14, 8:21] = 200
+    looks = look(torch.stack([dot, bar]).to(torch.uint8)).view(5, 2, 29, 29)
+    assert torch.equal(looks[0], torch.cat([dot, bar]))
+    assert all(some[0].argmax() == 14 * 29 + 14 for some in looks), "the middle stays"
+    ends = [some[1, :, 20].clamp(min=1).log().argmax().item() for some in looks]
+    assert ends[1] == ends[2] != 14 != ends[3] == ends[4], "two turned one way, two the other"
+    assert {ends[1] - 14, ends[3] - 14} == {-1, 1}
+    ink = [some[1].sum().item() / looks[0][1].sum().item() for some in looks]
+    assert ink == pytest.approx([1, 0.94**2, 1.06**2, 0.94**2, 1.06**2], abs=0.03)
+    alike = torch.randn(4, 3).log_softmax(1)
+    assert torch.allclose(settle(alike.repeat(5, 1)), alike, atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_weights(data_root, tmp_path):
