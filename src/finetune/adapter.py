@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from src.errors import is_count, require
 from src.finetune.method import Method
 from src.finetune.parts import head_of
+from src.models.convolution import Conv2d
+
+LAYERS = (nn.Linear, nn.Conv2d, Conv2d)  # these and no other subclass, which may do more than its weights say
 
 
 class Bottleneck(nn.Module):
@@ -48,7 +51,7 @@ class Adapter(Method):
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         super().adapt(model, shape, fresh_head)
         head = head_of(model)[1]
-        layers = [(n, m) for n, m in model.named_modules() if type(m) in (nn.Linear, nn.Conv2d) and m is not head]
+        layers = [(n, m) for n, m in model.named_modules() if type(m) in LAYERS and m is not head]
         layers = [(name, m) for name, m in layers if ".self_attention." not in name]  # read by name, not called
         require(bool(layers), "finetune=adapter: this network has no layer below its head")
         for name, layer in layers:

@@ -48,7 +48,7 @@ def flat_features(layers: nn.Module, shape: tuple[int, int, int]) -> int:
     try:
         with torch.no_grad():
             return layers.eval()(torch.zeros(1, *shape)).flatten(1).shape[1]
-    except RuntimeError:
+    except (RuntimeError, InputError):  # torch's convolution, ours
         raise InputError(
             f"images of {shape[1]}x{shape[2]} are too small for this model: give a larger data.size"
         ) from None

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from src.models.convolution import make_conv2d
 from src.models.deslant import Deslant
 from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
 
@@ -10,8 +11,10 @@ class LeNet(SmallNet):
     """Two 5x5 convolutions of 6 and 16 channels, each pooled, then 120-84-K.
 
     padded: keep 28x28 in the first convolution, as the original's 32x32 input does, and feed 16x5x5 to the first
-    linear layer; without it, 16x4x4. deslant: set digits upright first.
-    Raises InputError for an unknown activation or pooling, a dropout outside 0..1, or images that are too small.
+    linear layer; without it, 16x4x4. deslant: set digits upright first. convolution: by which form of
+    src.models.convolution, with the same weights.
+    Raises InputError for an unknown activation, pooling or convolution, a dropout outside 0..1, or images that are too
+    small.
     """
 
     def __init__(
@@ -24,12 +27,13 @@ class LeNet(SmallNet):
         batch_norm: bool = False,
         dropout: float = 0.0,
         deslant: bool = False,
+        convolution: str = "native",
     ):
         def block(inputs: int, outputs: int, padding: int) -> list[nn.Module]:
             # Pooling before a monotone activation gives the same values from a quarter of the work; averages do not.
             act, pool = make_activation(activation), make_pooling(pooling)
             return [
-                nn.Conv2d(inputs, outputs, 5, padding=padding, bias=not batch_norm),
+                make_conv2d(inputs, outputs, 5, padding=padding, bias=not batch_norm, form=convolution),
                 *([nn.BatchNorm2d(outputs)] if batch_norm else []),
                 *([pool, act] if pooling == "max" and activation in MONOTONE else [act, pool]),
             ]
