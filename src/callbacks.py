@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.errors import is_count, is_number, require
-from src.metrics import default_monitor, direction
+from src.monitor import default_monitor, direction
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.monitor == "auto":
-            self.monitor = default_monitor(task.facts)
+            self.monitor = default_monitor(task.facts.target)
             self.mode = direction(self.monitor, self.given_mode)
         if self.choose == "auto":
             self.choose = "best" if getattr(trainer.datamodule, "shots", None) is None else "last"

@@ -13,7 +13,6 @@ from torchmetrics.classification import (
 )
 
 from src.data.source import Facts
-from src.errors import require
 
 CALIBRATION_BINS = 15
 
@@ -78,21 +77,6 @@ class Scores(nn.Module):
         value = float(self.acc.compute())
         self.acc.reset()
         return {"train/acc": value}
-
-
-def direction(name: str, given: str = "auto") -> str:
-    """max for a metric that should rise, min for one that should fall, by its name; `given` where it is not auto.
-
-    Raises InputError for anything but auto, min and max.
-    """
-    require(given in ("auto", "min", "max"), f"mode={given}: auto, min or max")
-    falls = name.rpartition("/")[2] in ("loss", "ece", "mae", "rmse", "parameters", "latency_ms", "seconds")
-    return given if given != "auto" else "min" if falls else "max"
-
-
-def default_monitor(facts: Facts) -> str:
-    """What the best epoch is chosen by where nothing else is said."""
-    return "val/mae" if facts.target else "val/acc"
 
 
 def make_accuracy(num_classes: int) -> MulticlassAccuracy:

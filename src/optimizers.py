@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
 from src.errors import InputError, is_count, is_number, require
-from src.metrics import direction
+from src.monitor import direction
 
 
 def rate_and_decay(make_optimizer: Callable) -> tuple[float, float]:

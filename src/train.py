@@ -45,7 +45,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
 
     from src.callbacks import Checkpoints, Progress, Report, Unprofiled
     from src.checkpoint import CheckpointFiles, read_checkpoint
-    from src.metrics import default_monitor
+    from src.monitor import default_monitor
     from src.results import finish
     from src.task import Classifier
 
@@ -90,7 +90,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     )
     callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
     if (hopeless := watcher()) is not None:
-        callbacks.append(Report((objectives() or [default_monitor(start.facts)])[0], hopeless))
+        callbacks.append(Report((objectives() or [default_monitor(start.facts.target)])[0], hopeless))
     bar = any(isinstance(callback, Progress) for callback in callbacks)
     saved = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers = [build(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node]

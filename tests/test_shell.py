@@ -6,7 +6,7 @@ import pytest
 
 from src.callbacks import Checkpoints, EarlyStopping
 from src.errors import InputError
-from src.metrics import direction
+from src.monitor import direction
 from src.resume import check_same_run
 from src.run import explain, flags_first
 from tests.test_conf import composed

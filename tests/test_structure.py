@@ -14,6 +14,7 @@ COMMANDS = ("train", "evaluate", "compare", "explain")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
+    ("monitor",),
     ("data",),
     ("models",),
     ("finetune",),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Override
 
 from src.errors import InputError, is_count, require
+from src.monitor import direction
 from src.sweep.jobs import JobSweeper
 from src.sweep.plan import flat
 from src.sweep.study import STUDY, first_line, make_pruner, open_storage, quiet, study_extras
@@ -136,8 +137,6 @@ class OptunaSweeper(JobSweeper):
 
     def _open(self) -> "optuna.Study":
         import optuna
-
-        from src.metrics import direction
 
         space = {p.key: [repr(p.distribution), {k: list(v) for k, v in p.when.items()}] for p in self.space}
         about = json.dumps({"space": space, "objectives": self.objectives}, sort_keys=True)
