@@ -1,0 +1,85 @@
+"""Class activation maps: which places of a convolution's maps speak for an answer."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import InputError, require
+from src.insight.rest import BATCH, at_rest, chosen, listed
+from src.models.deslant import Deslant
+
+
+def conv_layers(model: nn.Module) -> list[str]:
+    """Names of the two-dimensional convolutions, in the order in which they were made."""
+
+    def is_conv(module: nn.Module) -> bool:
+        weight = getattr(module, "weight", None)
+        return isinstance(weight, Tensor) and weight.ndim == 4 and hasattr(module, "kernel_size")
+
+    return [name for name, module in model.named_modules() if is_conv(module)]
+
+
+BESIDE = ("shortcut", "downsample", "up", "down")  # leaf names in paths beside the main one, of residuals and adapters
+
+
+def last_conv(model: nn.Module) -> str | None:
+    """The last convolution of the main path; None where there is none."""
+    names = conv_layers(model)
+    main = [name for name in names if not set(name.split(".")) & set(BESIDE)]
+    return (main or names or [None])[-1]
+
+
+def grad_cam(
+    model: nn.Module, images: Tensor, targets: Tensor | None = None, layer: str | None = None, batch: int = BATCH
+) -> Tensor:
+    """Where a layer's maps speak for the answer: (B, 1, H, W), 0 or more (Selvaraju et al. 2017, arXiv:1610.02391).
+
+    Maps weighted by the mean of their gradients, what is negative cut off, enlarged bilinearly to the image: no finer
+    than the layer is. layer: any module whose output is (B, D, h, w), by name; the last convolution by default.
+    A network that sets digits upright first sees another image: the map is sheared back onto the given one.
+    Raises InputError where there is no convolution, no such layer, or one without maps.
+    """
+    name = layer or last_conv(model)
+    if name is None:
+        raise InputError("grad_cam needs a convolution, and this network has none")
+    modules = dict(model.named_modules())
+    require(bool(name) and name in modules, f"layer={name} does not exist; convolutions: {listed(conv_layers(model))}")
+    targets = chosen(model, images, targets, batch)
+    seen, shears = [], []
+
+    def keep(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        seen.append(output)
+        return output.clone()  # what comes after may work in place
+
+    def note(module: Deslant, args: tuple, output: Tensor) -> None:
+        ink = args[0].detach() - args[0].detach().amin((2, 3), keepdim=True)
+        shears.append(module.shears(ink.float().sum(1)))
+
+    handles = [modules[name].register_forward_hook(keep)]
+    handles += [m.register_forward_hook(note) for m in modules.values() if isinstance(m, Deslant)]
+    maps = []
+    try:
+        with at_rest(model):
+            for some, columns in zip(images.split(batch), targets.split(batch), strict=True):
+                seen.clear(), shears.clear()
+                score = model(some.detach().float().requires_grad_()).gather(1, columns.unsqueeze(1)).sum()
+                features = seen[-1] if seen else None
+                if not isinstance(features, Tensor) or features.ndim != 4 or not features.requires_grad:
+                    raise InputError(f"layer={name} gives no maps; convolutions: {listed(conv_layers(model))}")
+                (slopes,) = torch.autograd.grad(score, features, allow_unused=True)
+                slopes = torch.zeros_like(features) if slopes is None else slopes
+                cam = (features * slopes.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
+                cam = F.interpolate(cam, some.shape[2:], mode="bilinear", align_corners=False)
+                maps.append(_sheared_back(cam, shears[-1]) if shears else cam)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.cat(maps)
+
+
+def _sheared_back(maps: Tensor, shears: Tensor) -> Tensor:
+    """Undo a shear along rows, whose matrices (B, 2, 3) are 1, s, t over 0, 1, 0."""
+    back = shears.clone()
+    back[:, 0, 1:] *= -1
+    grid = F.affine_grid(back.to(maps.dtype), list(maps.shape), align_corners=False)
+    return F.grid_sample(maps, grid, align_corners=False)
