@@ -5,6 +5,7 @@ import hashlib
 import os
 import struct
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +15,12 @@ import pytest
 import torch
 
 from src.run import ROOT
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """SLOW_UNTIL, in seconds since 1970: no slow test begins after it."""
+    if item.get_closest_marker("slow") and time.time() > float(os.environ.get("SLOW_UNTIL", "inf")):
+        pytest.skip("the time for slow tests (SLOW_UNTIL) is over")
 
 
 def _mnist_root() -> Path | None:
