@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.checkpoint import load_model, write_checkpoint
 from src.errors import InputError
 from src.finetune.adapter import Adapter
 from src.finetune.lora import DoRA, LoRA
@@ -173,6 +174,23 @@ def test_one_file_of_weights_gives_the_same_logits_by_every_form(form, options):
     torch.testing.assert_close(own(images), other(images), rtol=1e-4, atol=1e-5)
 
 
+def test_a_checkpoint_tells_the_form_and_an_old_one_means_native(tmp_path):
+    facts = {"shape": list(SHAPE), "class_names": list("0123456789"), "mean": [0.13], "std": [0.31]}
+    weights = {f"model.{key}": value for key, value in LeNet(SHAPE, 10).state_dict().items()}
+    images, found = torch.randint(0, 256, (4, *SHAPE), dtype=torch.uint8), {}
+    for form in (None, *FORMS):
+        model = {"_target_": "src.models.lenet.LeNet", **({"convolution": form} if form else {})}
+        whole = {"state_dict": weights, "config": {"model": model, "data": {}}, "facts": facts, "epoch": 0}
+        write_checkpoint(whole, tmp_path / f"{form}.ckpt")
+        net = load_model(tmp_path / f"{form}.ckpt")
+        assert [getattr(m, "form", None) for m in net.modules() if isinstance(m, nn.Conv2d)] == [
+            None if form == "native" else form
+        ] * 2
+        found[form] = net(images).detach()
+    for form in FORMS:
+        torch.testing.assert_close(found[form], found[None], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("form", OURS)
 def test_one_seed_draws_the_same_network_and_training_goes_the_same_way(form):
     networks = []
@@ -284,6 +302,7 @@ def test_what_does_not_fit_is_refused_in_one_line(form, given, message):
             r"model\.convolution=winograd: one of native, loops, unfold",
         ),
         (lambda: LeNet(SHAPE, 10, convolution=None), r"model\.convolution=None"),
+        (lambda: LeNet(SHAPE, 10, convolution=["fft"]), r"model\.convolution=\['fft'\]"),
         (lambda: LeNet((1, 8, 8), 10, convolution="fft"), "8x8 are too small .* larger data.size"),
         (lambda: Conv2d(1, 1, 3, padding="same", form="fft"), "padding=same"),
         (lambda: Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "padding=.* of reflect"),

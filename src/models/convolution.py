@@ -56,7 +56,7 @@ def loops(
 ) -> Tensor:
     """The definition, letter for letter: a loop over the places of the output, in it one over those of the kernel.
 
-    Only images and channels are taken together. Takes and returns what `native` does; some hundred times slower.
+    Only images and channels are taken together. Takes and returns what `native` does; up to a hundred times slower.
     """
     fit = _fit(inputs, weight, bias, stride, padding, dilation, groups)
     padded = _pad(inputs, fit)
@@ -103,7 +103,7 @@ def fft(
 
     Conjugating is what makes it correlation and not convolution. The transform sees the image as endless tiles; at the
     places that are kept the kernel ends before the next tile begins. What stride leaves out is computed all the same,
-    but the size of the kernel costs nothing (Mathieu et al. 2014, arXiv:1312.5851). Takes and returns what `native`
+    but the size of the kernel hardly matters (Mathieu et al. 2014, arXiv:1312.5851). Takes and returns what `native`
     does; half precision is transformed in single.
     """
     fit = _fit(inputs, weight, bias, stride, padding, dilation, groups)
@@ -159,7 +159,7 @@ def make_conv2d(*args, form: str, **options) -> nn.Conv2d:
 
 def check_form(name: str) -> str:
     """The name of a form. Raises InputError listing those that exist."""
-    if name not in FORMS:
+    if name not in list(FORMS):  # a list, or a list that is given would be asked for its hash
         raise InputError(f"model.convolution={name}: one of {', '.join(FORMS)}")
     return name
 
