@@ -66,9 +66,9 @@ class Classifier(LightningModule):
         self.scores = Scores(facts)
         self.shown: dict[str, float] = {}  # what the progress bar prints
         self._head = [head_of(model)[1]] if method else []  # in a list, not to be saved twice
-        self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.unread: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits, labels of the steps since the last look
         self._answers, self._labels = [], []  # of tensors
-        self._predicted: list[tuple[Tensor, Tensor]] = []
+        self.predicted: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
         self._loss_sum, self._image_count, self._epoch_seed, self._started = 0.0, 0, 0, 0.0
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -94,7 +94,7 @@ class Classifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         self._epoch_seed = mix_seed(self.seed, self.current_epoch, self.global_rank)
         self._loss_sum, self._image_count = 0.0, 0
-        for parts in (self._unread, self._answers, self._labels):
+        for parts in (self.unread, self._answers, self._labels):
             parts.clear()
         if self.method:
             mixed = bool(self.mixup or self.cutmix)
@@ -123,7 +123,7 @@ class Classifier(LightningModule):
         loss = self.loss(logits, targets)
         if self.method:
             loss = loss + self.method.penalty(self.model)
-        self._unread.append((loss.detach(), logits.detach(), labels))
+        self.unread.append((loss.detach(), logits.detach(), labels))
         if self.method and self.method.closed_form:
             return self.method.collect(self.model, images, labels)
         return loss
@@ -142,7 +142,7 @@ class Classifier(LightningModule):
 
     def close_epoch(self) -> None:
         """Sum the epoch up in `shown` and in the log; does nothing a second time, or where no step was made."""
-        if self._unread:
+        if self.unread:
             self._read_losses()
         if not self._answers:
             return
@@ -162,8 +162,8 @@ class Classifier(LightningModule):
 
     def _read_losses(self) -> None:
         """Add up what the last steps left on the device; stop if it is not finite."""
-        losses, logits, labels = zip(*self._unread, strict=True)
-        self._unread.clear()
+        losses, logits, labels = zip(*self.unread, strict=True)
+        self.unread.clear()
         sizes = torch.tensor([len(some) for some in labels])
         total, count = float((torch.stack(losses).float().cpu() * sizes).sum()), int(sizes.sum())
         if not math.isfinite(total):
@@ -194,7 +194,7 @@ class Classifier(LightningModule):
 
     def _predict(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        self._predicted.append((self(images).float(), labels))
+        self.predicted.append((self(images).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
@@ -204,15 +204,15 @@ class Classifier(LightningModule):
 
     def _report(self, split: str) -> None:
         """Measure the whole split at once: five times cheaper than batch by batch."""
-        logits, labels = (torch.cat(parts) for parts in zip(*self._predicted, strict=True))
-        self._predicted.clear()
+        logits, labels = (torch.cat(parts) for parts in zip(*self.predicted, strict=True))
+        self.predicted.clear()
         values = {f"{split}/{name}": value for name, value in self.scores.of_split(logits, labels).items()}
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self.shown |= {name: float(value) for name, value in values.items()}
         self.shown[f"{split}/epoch"] = self.current_epoch
 
     def on_validation_start(self) -> None:
-        self._predicted.clear()
+        self.predicted.clear()
 
     on_test_start = on_validation_start
 

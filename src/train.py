@@ -85,6 +85,8 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     )
     check_task(start.facts, task, cfg.views)
     callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
+    if cfg.dashboard._target_:
+        callbacks.append(build(cfg.dashboard, "dashboard"))
     unwanted = (() if cfg.trainer.enable_progress_bar else (Progress,)) + (
         () if cfg.trainer.enable_checkpointing else (Checkpoints,)
     )

@@ -44,6 +44,8 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
         given += ["data.fraction=1"]
     if group == "experiment":
         given += [f"experiment={name}"]
+    if (group, name) == ("experiment", "lr_range"):
+        given += ["trainer.enable_checkpointing=true"]
     if (group, name) == ("model", "pretrained"):
         given += ["model.size=32"]
     if (group, name) == ("logger", "wandb"):
@@ -90,6 +92,7 @@ def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp
     )
     before = [p.clone() for p in model.parameters()]
     callbacks = [build(node, key) for key, node in cfg.callbacks.items() if key != "progress"]
+    callbacks += [build(cfg.dashboard, "dashboard")] if cfg.dashboard._target_ else []
     loggers = [build(node, key) for key, node in cfg.logger.items() if node]
     trainer: Trainer = build(
         cfg.trainer,

@@ -23,7 +23,8 @@ ROOMS = [
     ("insight",),
     ("task",),
     ("checkpoint",),
-    ("evaluation", "loggers", "callbacks"),
+    ("evaluation", "explanation", "loggers", "callbacks"),
+    ("exhibits",),
     ("run",),
     ("resume", "start", "transfer", "machine", "parallel", "subject"),
     ("results",),
@@ -32,6 +33,7 @@ ROOMS = [
 ]
 HYDRA = {"run", "start", "machine", "parallel", "results", "subject", *COMMANDS}
 LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "results", "train"}
+LIGHTNING |= {"insight/live", "insight/lr_range"}
 
 
 def room_of(name: str) -> int:
