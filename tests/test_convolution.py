@@ -56,7 +56,7 @@ def run(compute, inputs: Tensor, weight: Tensor, bias: Tensor | None, **rest) ->
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("number", range(60))
+@pytest.mark.parametrize("number", range(42))
 def test_values_and_gradients_are_torchs(number, form):
     *tensors, rest = draw(number)
     expected = run(TORCHS[tensors[0].ndim - 3], *tensors, **rest)
@@ -66,7 +66,7 @@ def test_values_and_gradients_are_torchs(number, form):
 
 
 def test_the_draws_cover_what_they_are_meant_to():
-    drawn = [draw(number) for number in range(60)]
+    drawn = [draw(number) for number in range(42)]
     for axes in (1, 2, 3):
         own = [(weight, rest) for inputs, weight, _, rest in drawn if inputs.ndim == axes + 2]
         assert {rest["groups"] for _, rest in own} == {1, 2, 3}
