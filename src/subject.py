@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from src.errors import InputError
-from src.run import build, plain
+from src.errors import InputError, is_count, require
+from src.run import build, plain, shown
 
 SPLITS = ("train", "val", "test")
 
@@ -12,9 +12,13 @@ def build_data(cfg: DictConfig, trained: dict):
     """The data set that is asked for, or the one that the network was trained on with what is given changed."""
     if cfg.data._target_ is not None:
         return build(cfg.data, "data")
+    return as_trained(trained, {key: value for key, value in plain(cfg.data).items() if value is not None})
+
+
+def as_trained(trained: dict, given: dict):
+    """The data set of a checkpoint's options, with what is given changed."""
     from src.data.module import ImageData  # never a class that the file names
 
-    given = {key: value for key, value in plain(cfg.data).items() if value is not None}
     options = {key: value for key, value in {**trained, **given}.items() if not key.startswith("_")}
     try:
         return ImageData(**options)
@@ -61,3 +65,54 @@ def pick_device(given: str) -> str:
     if given not in ("cpu", found):
         raise InputError(f"device={given} is not here: give device=auto or device=cpu")
     return given
+
+
+def pick_pictures(cfg: DictConfig, net):
+    """The user's pictures as `net` reads them, uint8 (N, C, H, W), the first cfg.n of them; their files' names; whether
+    they were brought to MNIST's form."""
+    from src.data.given import choose_ink, find_pictures, read_given
+
+    given = [cfg.images] if isinstance(cfg.images, str) else list(cfg.images)
+    trained = net.config["data"]
+    ink = choose_ink(cfg.ink, net.facts, trained.get("name"), trained.get("ink"))
+    paths = find_pictures(given)
+    images = read_given(paths[: cfg.n], net.facts, ink)
+    return images, [shown(path) for path in paths[: cfg.n]], len(paths), ink
+
+
+def pick_positions(index, count: int, split: str):
+    """Positions of a split by number, int64 (N,). Raises InputError for one that is not in 0..count-1."""
+    import torch
+
+    given = [index] if is_count(index) else list(index) if not isinstance(index, str) else [index]
+    for place in given:
+        good = is_count(place) and 0 <= place < count
+        require(good, f"index={place}: the {split} split has {count:,} images, 0 to {count - 1:,}")
+    require(bool(given), "index=[]: give at least one position")
+    return torch.tensor(given)
+
+
+def pick_target(target, answers, labels, facts):
+    """The columns that are explained, int64 (N,): the largest answer, the true class (label), or a class by name.
+
+    target: None, label, a class, or one of these per image. Raises InputError for a class that does not exist, or
+    where a number is estimated.
+    """
+    import torch
+
+    largest = answers.argmax(1)
+    if target is None:
+        return largest
+    require(not facts.target, f"target={target}: this network gives one number, {facts.target}: leave target out")
+    given = [target] * len(answers) if isinstance(target, str | int | float) else list(target)
+    require(len(given) == len(answers), f"target: {len(given)} classes for {len(answers)} images; give one, or as many")
+    columns = []
+    for row, name in enumerate(map(str, given)):
+        if name == "label" and name not in facts.class_names:
+            require(labels is not None, "target=label: pictures of files have no label")
+            columns.append(int(labels[row]))
+        else:
+            known = f"label, {', '.join(facts.class_names[:40])}"
+            require(name in facts.class_names, f"target={name} is no class of this network; there are: {known}")
+            columns.append(facts.class_names.index(name))
+    return torch.tensor(columns)

@@ -20,9 +20,10 @@ MAX_PIXELS = 64_000_000
 TEST_SHARE, TEST_SEED = 0.2, 0  # where there is no test folder: drawn once, by this seed
 
 
-def read_picture(path: Path, size: int, channels: int) -> Tensor:
+def read_picture(path: Path, size: int, channels: int, enlarge: bool = True) -> Tensor:
     """One picture as uint8 (channels, size, size): longest side scaled to `size`, the rest its border's median.
 
+    enlarge: without it, a picture with shorter sides than `size` stays as it is, in a square of its longer side.
     EXIF rotation is applied, transparency is composited on white, 16-bit greys are scaled to 8 bits.
     Raises InputError naming the file if it is no picture of a known format, damaged, or over 64 megapixels.
     """
@@ -38,6 +39,7 @@ def read_picture(path: Path, size: int, channels: int) -> Tensor:
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
             picture = picture.convert("L" if channels == 1 else "RGB")
+            size = size if enlarge else min(size, max(picture.size))
             picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
             pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
     except InputError:

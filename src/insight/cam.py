@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError, require
+from src.finetune.parts import is_norm
 from src.insight.rest import BATCH, at_rest, chosen, listed
 from src.models.deslant import Deslant
 
@@ -23,10 +24,13 @@ BESIDE = ("shortcut", "downsample", "up", "down")  # leaf names in paths beside 
 
 
 def last_conv(model: nn.Module) -> str | None:
-    """The last convolution of the main path; None where there is none."""
-    names = conv_layers(model)
-    main = [name for name in names if not set(name.split(".")) & set(BESIDE)]
-    return (main or names or [None])[-1]
+    """The last convolution of the main path, or the norm that stands right after it; None where there is none."""
+    names, order = conv_layers(model), list(model.named_modules())
+    main = [name for name in names if not set(name.split(".")) & set(BESIDE)] or names
+    if not main:
+        return None
+    after = [name for name, _ in order].index(main[-1]) + 1
+    return order[after][0] if after < len(order) and is_norm(order[after][1]) else main[-1]
 
 
 def grad_cam(
@@ -35,7 +39,8 @@ def grad_cam(
     """Where a layer's maps speak for the answer: (B, 1, H, W), 0 or more (Selvaraju et al. 2017, arXiv:1610.02391).
 
     Maps weighted by the mean of their gradients, what is negative cut off, enlarged bilinearly to the image: no finer
-    than the layer is. layer: any module whose output is (B, D, h, w), by name; the last convolution by default.
+    than the layer is. layer: any module whose output is (B, D, h, w), by name; `last_conv` by default. Maps are
+    rectified first, as in the paper: what a ReLU cuts off speaks for nothing.
     A network that sets digits upright first sees another image: the map is sheared back onto the given one.
     Raises InputError where there is no convolution, no such layer, or one without maps.
     """
@@ -68,7 +73,7 @@ def grad_cam(
                     raise InputError(f"layer={name} gives no maps; convolutions: {listed(conv_layers(model))}")
                 (slopes,) = torch.autograd.grad(score, features, allow_unused=True)
                 slopes = torch.zeros_like(features) if slopes is None else slopes
-                cam = (features * slopes.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
+                cam = (features.relu() * slopes.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
                 cam = F.interpolate(cam, some.shape[2:], mode="bilinear", align_corners=False)
                 maps.append(_sheared_back(cam, shears[-1]) if shears else cam)
     finally:

@@ -1,0 +1,100 @@
+"""What an explanation leaves in its folder: a picture per kind, and the arrays behind them."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from src.data.batches import Batches
+from src.data.source import Facts
+from src.explanation import Explanation, cases, worded
+from src.insight import decisions, inside
+from src.insight.architecture import architecture
+from src.insight.cam import conv_layers
+from src.insight.rest import answers
+from src.insight.summary import Summary
+
+
+def write_architecture(folder: Path, summary: Summary) -> None:
+    """The network as figures/architecture.png."""
+    _write(folder, {"architecture": architecture(summary)})
+
+
+def write_pictures(
+    folder: Path, found: Explanation, net: nn.Module, kinds: dict[str, str], layer: str | None, bank: Batches | None
+) -> None:
+    """Every kind that was found out, as PNG in figures/.
+
+    net: the `Recogniser` that was explained; kinds: of the layers, by name; layer: the one whose maps of all images are
+    wanted; bank: the training images among which neighbours were found.
+    """
+    facts, images, text, figures = net.facts, found.images.cpu(), cases(found, net.facts), {}
+    if found.maps:
+        maps = {name: values.cpu() for name, values in found.maps.items()}
+        figures["attributions"] = decisions.attributions(images, text, maps, _notes(found))
+    if found.features and layer:
+        figures["feature_maps"] = inside.one_layer(images, found.features[layer].cpu(), layer)
+    elif found.features:
+        maps = {name: values[0].cpu() for name, values in found.features.items() if values.ndim in (2, 4)}
+        title = f"feature maps of {found.names[0]}: {text[0].says}"
+        figures["feature_maps"] = inside.feature_maps(images[0], maps, kinds, title)
+    if found.filters:
+        figures["filters"] = inside.filters(found.filters, bool(conv_layers(net.model)))
+    if found.class_images:
+        figures["class_images"] = _class_images(found, net)
+    if found.near:
+        figures["neighbours"] = _neighbours(found, bank, facts)
+    _write(folder, figures)
+
+
+def _notes(found: Explanation) -> list[str]:
+    lines = ["each map on its own scale"]
+    if "grad_cam" in found.maps:
+        lines.append(f"Grad-CAM: layer {found.layer}, as coarse as that is, enlarged bilinearly")
+    if found.error is not None:
+        share = float(found.error.abs().max())
+        lines.append(f"integrated gradients sum to the answer minus that to black, within {share:.2g}")
+    return lines
+
+
+def _class_images(found: Explanation, net: nn.Module) -> Figure:
+    images, columns, signs = found.class_images
+    outputs = answers(net, images).cpu()
+    if net.facts.target:
+        names = ["smallest" if sign < 0 else "largest" for sign in signs.tolist()]
+        notes = [worded(float(value), 0, net.facts) for value in outputs[:, 0]]
+    else:
+        names = [net.facts.class_names[column] for column in columns.tolist()]
+        probs = outputs.softmax(1).gather(1, columns.unsqueeze(1)).squeeze(1)
+        notes = [f"{100 * prob:.1f} %" for prob in probs.tolist()]
+    return inside.class_images(images.cpu(), names, notes)
+
+
+def _neighbours(found: Explanation, bank: Batches, facts: Facts) -> Figure:
+    rows, distances = found.near["rows"], found.near["distances"]
+    near = bank[rows.flatten()][0].unflatten(0, rows.shape)
+    labels = [[worded(label, int(label), facts) for label in some] for some in found.near["labels"].tolist()]
+    note = f"nearest of {found.near['searched']:,} training images by what the head reads: label  ·  Euclidean distance"
+    return decisions.neighbours(found.images.cpu(), cases(found, facts), near, labels, distances, note)
+
+
+def _write(folder: Path, figures: dict[str, Figure]) -> None:
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=120)
+
+
+def write_arrays(path: Path, found: Explanation) -> None:
+    """Everything that was found out as arrays: images, outputs, and by kind with / in the name."""
+    arrays = {"images": found.images, "outputs": found.outputs, "explained": found.columns, "labels": found.labels}
+    arrays |= {f"maps/{name}": values for name, values in found.maps.items()}
+    arrays |= {f"feature_maps/{name}": values for name, values in found.features.items()}
+    arrays |= {f"filters/{name}": values for name, values in found.filters.items()}
+    arrays |= {f"neighbours/{name}": values for name, values in found.near.items() if isinstance(values, Tensor)}
+    arrays["completeness_error"] = found.error
+    if found.class_images:
+        arrays |= dict(
+            zip(("class_images", "class_images/explained", "class_images/sign"), found.class_images, strict=True)
+        )
+    np.savez_compressed(path, **{name: values.cpu().numpy() for name, values in arrays.items() if values is not None})

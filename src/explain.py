@@ -1,0 +1,179 @@
+"""Look inside a network: python -m src.explain ckpt=<run, file or newest> [images=...], or model=<name> alone"""
+
+import logging
+import time
+
+from omegaconf import DictConfig
+
+from src.errors import InputError, is_count, is_number, require
+from src.run import ROOT, build, command, output_folder, plain, shown, tune_process
+from src.subject import SPLITS, as_trained, build_data, pick, pick_device, pick_pictures, pick_positions, pick_target
+
+log = logging.getLogger(__name__)
+BUDGET = 1e11  # multiply-adds for reading training images: about 10 s on two cores
+LEAST = 200  # training images that are read at any cost
+
+
+@command("explain")
+def main(cfg: DictConfig) -> None:
+    """A summary of a network alone, or of a checkpoint's also what its answers hang on."""
+    check(cfg)
+    if cfg.ckpt is None:
+        summarise_alone(cfg)
+    else:
+        explain_answers(cfg)
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise InputError for values that make no sense, before anything is loaded."""
+    for key in ("channels", "size", "num_classes"):
+        value = cfg[key]
+        require(value is None or (is_count(value) and value >= 1), f"{key}={value}: at least 1, or null")
+        require(value is None or cfg.ckpt is None, f"{key} is for a summary without ckpt: leave it out")
+    require(is_count(cfg.n) and 1 <= cfg.n <= 64, f"n={cfg.n}: 1 to 64 images")
+    for key, least, most in (("steps", 1, 4096), ("samples", 1, 4096), ("neighbours", 0, 20), ("seed", 0, 2**32 - 1)):
+        require(is_count(cfg[key]) and least <= cfg[key] <= most, f"{key}={cfg[key]}: {least:,} to {most:,}")
+    for key in ("patch_px", "searched", "threads"):
+        value = cfg[key]
+        require(value is None or (is_count(value) and value >= 1), f"{key}={value}: at least 1, or null")
+    require(is_number(cfg.noise) and 0 <= cfg.noise <= 2, f"noise={cfg.noise}: 0 to 2")
+    for key in ("class_images", "figures"):
+        require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
+    require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
+    require(cfg.images is None or cfg.index is None, "index is about a split: give images or index, not both")
+    alone = cfg.ckpt is None
+    if alone and cfg.model._target_ is None:
+        raise InputError("what is to be explained? give ckpt=<run, file or newest>, or model=lenet for a summary alone")
+    for key in ("images", "index", "methods", "layer", "target", "base"):
+        require(cfg[key] is None or not alone, f"{key} is about a trained network: give ckpt=<run, file or newest>")
+    require(cfg.model._target_ is None or alone, "a checkpoint brings its own network: leave model out")
+    require(isinstance(cfg.base, str | None), f"base={cfg.base}: a file or a run's folder")
+    require(isinstance(cfg.layer, str | None), f"layer={cfg.layer}: the name of one layer")
+
+
+def summarise_alone(cfg: DictConfig) -> None:
+    """The layers of model=<name> as a table, in results.json, and as a picture."""
+    from src.data.fetch import write_json
+    from src.exhibits import write_architecture
+    from src.insight.summary import summarise, table
+
+    shape = (cfg.channels or 1, cfg.size or 28, cfg.size or 28)
+    model = build(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
+    summary, folder = summarise(model, shape), output_folder()
+    write_json(folder / "results.json", {"summary": summary.plain()})
+    if cfg.figures:
+        write_architecture(folder, summary)
+    log.info("%s\n\n%s in %s", table(summary), done(cfg, "figures/architecture.png"), shown(folder))
+
+
+def done(cfg: DictConfig, pictures: str) -> str:
+    """The files that were written."""
+    return "results.json" + (f" and {pictures}" if cfg.figures else "")
+
+
+def explain_answers(cfg: DictConfig) -> None:
+    """What the answers of a checkpoint's network to some images hang on."""
+    import torch
+
+    from src import explanation
+    from src.checkpoint import find_checkpoint, load_model
+    from src.data.fetch import write_json
+    from src.exhibits import write_architecture, write_arrays, write_pictures
+    from src.insight.rest import answers
+    from src.insight.summary import short, summarise
+
+    started = time.perf_counter()
+    tune_process()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    net = load_model(path, find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None)
+    net.views = 1  # a mean over several looks would be explained at several places at once
+    asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
+    explanation.check_layer(cfg.layer, net.model)
+    methods, layer = explanation.choose_methods(asked, net.model, cfg.layer)
+    net = net.to(pick_device(cfg.device))
+    summary = summarise(net.model, net.facts.shape)
+    images, labels, names, own, about = images_of(cfg, net)
+    images = images.to(next(net.parameters()).device)
+    outputs = answers(net, images).float().cpu()
+    columns = pick_target(plain(cfg)["target"], outputs, labels, net.facts)
+    found = explanation.Explanation(images, names, labels, outputs, columns)
+
+    options = {
+        "integrated_gradients": {"steps": cfg.steps},
+        "smooth_grad": {"samples": cfg.samples, "noise": cfg.noise, "seed": cfg.seed},
+        "occlusion": {"patch_px": cfg.patch_px},
+    }
+    explanation.attribute(found, net, methods, layer, options)
+    kinds = explanation.look_inside(found, net, summary, cfg.layer)
+    if cfg.class_images:
+        explanation.excite(found, net, cfg.seed)
+    bank = search(cfg, net, summary, found, own) if cfg.neighbours else None
+
+    folder, lines = output_folder(), explanation.records(found, net.facts)
+    about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, **about}
+    used = {name: options.get(name, {}) | ({"layer": layer} if name == "grad_cam" else {}) for name in methods}
+    write_json(folder / "results.json", {**about, "methods": used, "images": lines, "summary": summary.plain()})
+    write_arrays(folder / "arrays.npz", found)
+    if cfg.figures:
+        write_architecture(folder, summary)
+        write_pictures(folder, found, net, kinds, cfg.layer, bank)
+    totals = f"{summary.parameters:,} parameters, {short(summary.multiply_adds)} multiply-adds per image"
+    log.info("%s, weights of epoch %d: %s, %s\n", shown(path), net.epoch, summary.model, totals)
+    log.info("%s", explanation.table(lines))
+    log.info("\n%.1f s; %s and arrays.npz in %s", time.perf_counter() - started, done(cfg, "figures/"), shown(folder))
+
+
+def images_of(cfg: DictConfig, net):
+    """Images, labels (None for files) and names of what is explained; positions of the training images among them, or
+    None; and where they are from, for results.json."""
+    from src.evaluation import predict
+    from src.explanation import choose
+
+    if cfg.images is not None:
+        images, names, count, ink = pick_pictures(cfg, net)
+        if count > len(names):
+            log.info("the first %d of %d pictures; n=%d takes more", len(names), count, min(64, count))
+        if ink:
+            log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
+        return images, None, names, None, {"ink": "mnist" if ink else "none"}
+    data = build_data(cfg, net.config["data"])
+    batches = pick(data, cfg.split, net.facts)
+    if cfg.index is not None:
+        positions = pick_positions(plain(cfg)["index"], len(batches), cfg.split)
+    else:
+        outputs, labels = None, batches.labels[batches.indices]
+        if cfg.which != "random":
+            outputs, labels = predict(net, data.loader(batches), next(net.parameters()).device)
+        positions = choose(cfg.which, cfg.n, outputs, labels, net.facts, cfg.seed)
+    images, labels = batches[positions]
+    own = positions if cfg.split == "train" and cfg.data._target_ is None else None
+    how = {"index": positions.tolist()} if cfg.index is not None else {"which": cfg.which}
+    names = [f"{cfg.split} {place}" for place in positions.tolist()]
+    return images, labels, names, own, {"data": data.name, "split": cfg.split, **how}
+
+
+def search(cfg: DictConfig, net, summary, found, own):
+    """Find the nearest training images of the network's own data; returns them all, None where they cannot be read."""
+    import torch
+
+    from src.explanation import find_neighbours
+
+    given = {key: value for key, value in plain(cfg.data).items() if value is not None}
+    if cfg.data._target_ is not None or cfg.images is not None:  # nothing is fetched for them
+        given = {"download": False} | (given if cfg.data._target_ is None else {})
+    try:
+        bank = pick(as_trained(net.config["data"], given), "train", net.facts)
+        affordable = max(LEAST, int(BUDGET / max(1, summary.multiply_adds)))
+        count = min(len(bank), cfg.searched or affordable)
+        rows = torch.linspace(0, len(bank) - 1, count).round().long()
+        find_neighbours(found, net, cfg.neighbours, (bank[some] for some in rows.split(1000)), rows, own)
+    except InputError as error:
+        log.info("no nearest training images: %s", error)
+        return None
+    return bank
+
+
+if __name__ == "__main__":
+    main()
