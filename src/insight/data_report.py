@@ -1,0 +1,77 @@
+"""A report on a data set: its chapters one after another, and the files they become."""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from src.data.fetch import write_bytes, write_json
+from src.errors import require
+from src.insight import label_section, search_sections, survey_sections
+from src.insight.mosaic import DPI
+from src.insight.page import page
+from src.insight.section import Look, Section, Shown
+
+SECTIONS: dict[str, Callable[[Look], Section]] = {
+    "counts": survey_sections.counts,
+    "examples": survey_sections.examples,
+    "averages": survey_sections.averages,
+    "pixels": survey_sections.pixels,
+    "ink": survey_sections.ink,
+    "maps": survey_sections.maps_of,
+    "neighbours": search_sections.neighbours,
+    "outliers": search_sections.outliers,
+    "labels": label_section.labels,
+    "augment": survey_sections.augment,
+}
+HONEST = (
+    "Everything here is about the images to train and to validate on. The test split is counted and searched for "
+    "copies of training images, nothing else: nobody should choose anything by it. Rows (#) count from 0 within the "
+    "training or the test split as the data set has it."
+)
+
+
+def choose(given: str | Sequence[str] | None) -> list[str]:
+    """The chapters that are asked for, in the order of the page; None for all.
+
+    Raises InputError for a name that is none, or no name at all.
+    """
+    names = list(SECTIONS) if given is None else [given] if isinstance(given, str) else [str(name) for name in given]
+    strangers = [name for name in names if name not in SECTIONS]
+    require(not strangers and bool(names), f"sections={strangers}: some of {', '.join(SECTIONS)}; null for all")
+    return [name for name in SECTIONS if name in names]
+
+
+def write_report(look: Look, names: Sequence[str], folder: Path, about: str, begin: Callable[[str], None]) -> dict:
+    """report.html, report.json and figures/*.png in `folder`; returns what report.json holds.
+
+    about: one line on what was looked at and when. begin: called with each chapter's name before it is written.
+    """
+    sections, pictures, seconds = {}, {}, {}
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        begin(name)
+        started = time.perf_counter()
+        sections[name] = SECTIONS[name](look)
+        for shown in sections[name].shown:
+            pictures[shown.name] = _png(shown)
+            write_bytes(folder / "figures" / f"{shown.name}.png", pictures[shown.name][0])
+            shown.figure.clear()
+        seconds[name] = round(time.perf_counter() - started, 1)
+    notes = [HONEST, *look.collection.notes]
+    title = f"The data: {look.collection.name}"
+    numbers = {
+        "data": look.collection.name, "classes": list(look.names), "seed": look.seed, "notes": notes,
+        "looked_at": {"train": len(look.collection.train), "test": len(look.collection.test)},
+        **{name: section.numbers for name, section in sections.items()}, "seconds": seconds,
+    }  # fmt: skip
+    write_json(folder / "report.json", numbers)
+    write_bytes(folder / "report.html", page(title, about, sections, pictures, notes).encode())
+    return {**numbers, "brief": {k: v for section in sections.values() for k, v in section.brief.items()}}
+
+
+def _png(shown: Shown) -> tuple[bytes, int]:
+    """The picture as PNG, and its width on the page in CSS pixels."""
+    buffer = io.BytesIO()
+    shown.figure.savefig(buffer, dpi=DPI, facecolor="white")
+    return buffer.getvalue(), round(shown.figure.get_figwidth() * 100)
