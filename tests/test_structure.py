@@ -10,7 +10,7 @@ from src.run import ROOT
 
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
-COMMANDS = ("train", "evaluate", "compare", "explain")
+COMMANDS = ("train", "evaluate", "compare", "explain", "report")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),

@@ -11,8 +11,10 @@ from src.data.batches import Batches
 from src.data.module import ImageData
 from src.data.splits import stratified
 from src.errors import require
+from src.insight.axes import Axes, axes_of
 
 MOST_BYTES = 2_000_000_000  # of decoded pictures per split
+AXES = 128  # that neighbours are searched along; distances are then taken on all pixels
 MOST_SIDE = 32  # pixels; larger pictures are compared at this size
 
 
@@ -41,6 +43,11 @@ class Part:
         flat -= flat.mean(1, keepdim=True)
         length = flat.norm(dim=1, keepdim=True)
         return flat.div_(torch.where(length > 1e-3, length, torch.inf))
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The first 128 principal axes of `vectors`."""
+        return axes_of(self.vectors, AXES)
 
 
 @dataclass

@@ -20,7 +20,7 @@ def tsne(components: Tensor, seed: int, threads: int) -> np.ndarray:
     perplexity = min(30.0, (len(components) - 1) / 3)
     with threadpool_limits(threads):
         model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=threads, max_iter=750)
-        return model.fit_transform(components[:, :BEFORE].numpy())
+        return model.fit_transform(components.numpy())
 
 
 def to_square(points: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-AXES = 128  # principal axes that neighbours are searched in; distances are then taken on all pixels
+from src.insight.axes import Axes
+
 BLOCK = 1000
 NEAR = 0.1  # always a near-duplicate: a correlation above 0.995
 TYPICAL = 0.5  # ... or nearer than this share of the class' usual distance
@@ -20,30 +21,18 @@ def identical(images: Tensor) -> list[list[int]]:
     return [rows for rows in groups.values() if len(rows) > 1]
 
 
-def axes_of(vectors: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (D,), the first principal axes (D, k), and the variances along all of them (D,), falling.
-
-    vectors: float32 (N, D); k is `count`, at most D.
-    """
-    mean = vectors.mean(0)
-    covariance = (vectors.T @ vectors / len(vectors) - mean.outer(mean)).double()
-    variances, axes = torch.linalg.eigh(covariance)
-    return mean, axes.flip(1)[:, :count].float().contiguous(), variances.flip(0).clamp_min(0).float()
-
-
-def nearest(queries: Tensor, keys: Tensor, same: bool = False) -> tuple[Tensor, Tensor]:
+def nearest(queries: Tensor, keys: Tensor, axes: Axes | None = None, same: bool = False) -> tuple[Tensor, Tensor]:
     """For each query the nearest key, row (n,) and distance (n,); same: the two are one set, nobody is its own.
 
-    queries (n, D), keys (m, D): float32. Where D exceeds 128, looked for in the first 128 principal axes of the keys:
-    what is near in all pixels is nearer still there, so that copies are found; among distant keys it may be another
-    than the nearest, hardly farther. Raises ValueError for one image without another.
+    queries (n, D), keys (m, D): float32. With axes, neighbours are looked for among the components
+    along these: what is near in all pixels is nearer still there, so that copies are found; among distant keys it may
+    be another than the nearest, hardly farther. Raises ValueError for one image without another.
     """
     if len(keys) < 1 + same:
         raise ValueError("no other image")
     found, short, shorter = [], queries, keys
-    if keys.shape[1] > AXES:
-        mean, axes, _ = axes_of(keys, AXES)
-        short, shorter = (queries - mean) @ axes, (keys - mean) @ axes
+    if axes is not None:
+        short, shorter = axes.read(queries), axes.read(keys)
     squares, across = shorter.square().sum(1).unsqueeze(0), shorter.T.contiguous()
     buffer = queries.new_empty(min(BLOCK, len(queries)), len(keys))
     for start in range(0, len(queries), BLOCK):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 KTH = 5
 BLOCK = 1000
-STRANGE = 3.0  # robust standard deviations from which a measure is named as a reason
+STRANGE = 2.5  # robust standard deviations from which a measure is named as a reason
 
 
 def own_distances(vectors: Tensor, labels: Tensor, classes: int, kth: int = KTH) -> Tensor:
@@ -55,7 +55,7 @@ def robust_scores(values: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def reasons(measures: dict[str, Tensor], labels: Tensor, classes: int, rows: Tensor) -> list[str]:
-    """Why each of `rows` is unlike its class: its strangest measure from 3 robust deviations on, or its shape."""
+    """Why each of `rows` is unlike its class: its strangest measure from 2.5 robust deviations on, or its shape."""
     names = list(measures)
     scores = torch.stack([robust_scores(measures[name], labels, classes) for name in names], 1)[rows]
     found = []

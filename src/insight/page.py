@@ -101,7 +101,8 @@ def _section(key: str, section: Section, pictures: Mapping[str, tuple[bytes, int
         data = base64.b64encode(content).decode()
         wide = ' class="wide"' if width >= WIDE_PX else ""
         parts.append(
-            f'<figure id="{one.name}"><div class="paper" tabindex="0"><img{wide} src="data:image/png;base64,{data}" '
+            f'<figure id="figure-{one.name}"><div class="paper" tabindex="0">'
+            f'<img{wide} src="data:image/png;base64,{data}" '
             f'alt="{escape(one.alt)}" width="{width}"></div><figcaption>{escape(one.caption)}</figcaption></figure>'
         )
     parts += [_table(table) for table in section.tables]

@@ -32,7 +32,7 @@ def neighbours(look: Look) -> Section:
         })  # fmt: skip
     if count < 2:
         return Section("Duplicates and leaks", ["One training image: there is nothing to compare it with."])
-    own_rows, own = nearest(train.vectors, train.vectors, same=True)
+    own_rows, own = nearest(train.vectors, train.vectors, train.axes, same=True)
     look.tick()
     usual = usual_distance(own, train.labels, len(names))
     within = _pairs(train, train, too_near(own, train.labels, usual), own_rows, own, names)
@@ -44,7 +44,7 @@ def neighbours(look: Look) -> Section:
     shown = []
     across = []
     if len(test):
-        rows, distances = nearest(test.vectors, train.vectors)
+        rows, distances = nearest(test.vectors, train.vectors, train.axes)
         look.tick()
         across = _pairs(test, train, too_near(distances, train.labels[rows], usual), rows, distances, names)
         groups["test images to a training image"] = distances.numpy()
@@ -149,6 +149,6 @@ def outliers(look: Look) -> Section:
     caption = (
         f"The {most} strangest of each class: label and how many times the usual distance above; below the row and "
     )
-    caption += "the ink measure that is 3 or more robust deviations from its class, if any."
+    caption += "the ink measure that is 2.5 or more robust deviations from its class, if any."
     shown = Shown("outliers", figure, "The images farthest from their class.", caption)
     return Section("Outliers", [text], [shown], numbers=numbers)

@@ -5,7 +5,6 @@ import torch
 from src.data.augment import Identity
 from src.insight import maps, mosaic, survey, survey_figures
 from src.insight.map_figures import thumbnails
-from src.insight.neighbours import axes_of
 from src.insight.section import Look, Section, Shown, Table, listed, per_cent
 from src.insight.strokes import MEASURES, strokes
 
@@ -136,17 +135,17 @@ def ink(look: Look) -> Section:
 def maps_of(look: Look) -> Section:
     """PCA and t-SNE."""
     train, names = look.collection.train, look.names
-    flat = train.vectors
-    mean, axes, variances = axes_of(flat, maps.BEFORE)
-    shares = variances / variances.sum().clamp_min(1e-12)
-    order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(look.seed))[: look.tsne_images]
+    axes = train.axes
+    shares = axes.variances / axes.variances.sum().clamp_min(1e-12)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(look.seed))[: look.tsne_images]
     if len(order) < maps.LEAST:
         return Section("Maps", [f"{len(order)} images are too few for a map: {maps.LEAST} are needed."])
-    points, labels, images = (flat[order] - mean) @ axes, train.labels[order], train.images[order]
+    points, labels, images = axes.read(train.vectors[order]), train.labels[order], train.images[order]
+    points = points[:, : maps.BEFORE]
     need = [int((shares.cumsum(0) < level).sum()) + 1 for level in (0.9, 0.99)]
     shape = (train.images.shape[1], *(min(side, 32) for side in train.images.shape[2:]))
-    kept = min(12, axes.shape[1] // 2 * 2)
-    pictures = axes[:, :kept].T.reshape(kept, *shape).mean(1)
+    kept = min(12, axes.axes.shape[1] // 2 * 2)
+    pictures = axes.axes[:, :kept].T.reshape(kept, *shape).mean(1)
     text = "Every image as a direction: its mean grey level and its contrast taken out, so that what is compared "
     text += f"is shape. {len(order):,} training images are drawn by seed {look.seed}; those for whose thumbnail "
     text += "there was no room are dots."
