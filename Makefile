@@ -10,7 +10,7 @@ test: setup  ## set up, then run the tests
 	$(PY) -m pytest -m "not slow"
 
 slow: setup  ## whole commands, real MNIST where it is found
-	$(PY) -m pytest -m slow -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n 2 --dist loadfile
 
 lint: setup
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -155,7 +155,8 @@ def _refuse_another_model(started: dict, asked: dict) -> None:
     if not HydraConfig.initialized():
         return
     words = [word for word in HydraConfig.get().overrides.task if word.lstrip("+").startswith("model")]
-    differing = [key for key in asked if not key.startswith("_convert") and asked[key] != started.get(key)]
+    known = [key for key in asked if key in started]  # a start may be older than a knob
+    differing = [key for key in known if not key.startswith("_convert") and asked[key] != started[key]]
     if words and differing:
         raise InputError(
             f"init_from brings its own network ({started['_target_'].rpartition('.')[2]}): leave {' '.join(words)} out"
