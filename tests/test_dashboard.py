@@ -187,7 +187,7 @@ def test_every_tag_is_there_in_every_epoch(rich):
     names = rich[1].facts.class_names
     assert {tag for tag in tags["tensors"] if tag.startswith("pr/")} == {f"pr/{name}" for name in names}
     assert [event.step for event in found.Tensors(f"pr/{names[0]}")] == steps[1:]
-    assert "40 fixed" in found.Tensors("dashboard/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "40 fixed" in found.Tensors("about/text_summary")[0].tensor_proto.string_val[0].decode()
 
 
 def test_histograms_hold_every_value(rich):
@@ -228,15 +228,16 @@ def test_the_embedding_is_what_the_head_reads_with_labels_and_thumbnails(rich):
     assert config.count("tensor_path") == 2  # after the second epoch, and at the end
     place = folder / "00015" / "features"
     rows = [line.split("\t") for line in (place / "metadata.tsv").read_text().splitlines()]
-    assert rows[0] == ["label", "answer", "is"]
+    assert rows[0] == ["image", "label", "answer", "is"]
     assert len(rows) == 41
-    assert {row[2] for row in rows[1:]} <= {"right", "wrong"}
-    assert all((row[0] == row[1]) == (row[2] == "right") for row in rows[1:])
+    for name, label, answer, right in rows[1:]:
+        assert right == ("right" if label == answer else "wrong")
+        assert name == (f"is {label}" if label == answer else f"is {label}, answered {answer}")
     features = np.loadtxt(place / "tensors.tsv", delimiter="\t", ndmin=2)
     assert features.shape == (40, 84)
     logits = torch.tensor(features, dtype=torch.float32) @ task.model.head[-1].weight.T + task.model.head[-1].bias
     answers = [task.facts.class_names[place] for place in logits.argmax(1).tolist()]
-    assert answers == [row[1] for row in rows[1:]]
+    assert answers == [row[2] for row in rows[1:]]
     from PIL import Image
 
     with Image.open(place / "sprite.png") as sprite:

@@ -58,29 +58,30 @@ def tile_size(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
     return height * zoom, width * zoom
 
 
-def board(tiles: list[list[np.ndarray]], title: str, notes: list[str], tops: list[str]) -> np.ndarray:
+def board(tiles: list[list[np.ndarray]], title: str, notes: list[str], lefts: list[str] | None = None) -> np.ndarray:
     """Tiles (H, W, 3), all of one size, in rows, as one picture uint8 (H, W, 3).
 
-    title: above all; notes: lines below it; tops: a word above each column.
+    title: above all; notes: lines below it; lefts: a word before each row.
     """
     height, width = tiles[0][0].shape[:2]
     columns = max(map(len, tiles))
-    above = MARGIN + 20 + 16 * len(notes) + (18 if tops else 6)
+    indent = max((round(font(11).getlength(word)) + 6 for word in lefts or ()), default=0)
+    above = MARGIN + 20 + 16 * len(notes) + 6
     texts = [(title, 13), *((note, 11) for note in notes)]
-    wide = max(columns * (width + GAP), *(round(font(size).getlength(text)) for text, size in texts))
+    wide = max(indent + columns * (width + GAP), *(round(font(size).getlength(text)) for text, size in texts))
     canvas = np.full((above + len(tiles) * (height + GAP) + MARGIN, wide + 2 * MARGIN, 3), 255, np.uint8)
     for row, some in enumerate(tiles):
         for column, tile in enumerate(some):
-            top, left = above + row * (height + GAP), MARGIN + column * (width + GAP)
+            top, left = above + row * (height + GAP), MARGIN + indent + column * (width + GAP)
             canvas[top : top + height, left : left + width] = tile
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     draw.text((MARGIN, MARGIN), title, INK, font(13, bold=True))
     for line, note in enumerate(notes):
         draw.text((MARGIN, MARGIN + 20 + 16 * line), note, QUIET, font(11))
-    for column, word in enumerate(tops):
-        middle = MARGIN + column * (width + GAP) + width // 2
-        draw.text((middle, above - 3), word, QUIET, font(11), anchor="ms")
+    for row, word in enumerate(lefts or ()):
+        middle = above + row * (height + GAP) + height // 2
+        draw.text((MARGIN + indent - 5, middle), word, QUIET, font(11), anchor="rm")
     return np.asarray(picture)
 
 
@@ -97,7 +98,7 @@ def filters(weight: Tensor, shape: tuple[int, int, int], title: str) -> np.ndarr
         weight = weight.unflatten(1, shape)
     if weight.ndim != 4:
         return None
-    count, (height, width) = len(weight), tile_size(*weight.shape[2:], SIDE if len(weight) > 16 else 60)
+    count, (height, width) = len(weight), tile_size(*weight.shape[2:], SIDE if len(weight) > 16 else 48)
     weight, most = weight[:MOST], float(weight.abs().max())
     if weight.shape[1] == 3:
         values = (127.5 + weight.permute(0, 2, 3, 1).numpy() * (127.5 / max(most, 1e-12))).clip(0, 255)
@@ -108,14 +109,14 @@ def filters(weight: Tensor, shape: tuple[int, int, int], title: str) -> np.ndarr
         scale += f"; the first of {weight.shape[1]} input channels" if weight.shape[1] > 1 else ""
     frame = ((0, 0), (1, 1), (1, 1), (0, 0))  # a filter's edge may be as white as what is around it
     pictures = np.pad(sized(pictures, height, width), frame, constant_values=150)
-    columns = 8 if len(pictures) <= 16 else 16
+    columns = 6 if len(pictures) <= 16 else 8
     rows = [list(pictures[start : start + columns]) for start in range(0, len(pictures), columns)]
     shown = f"{len(pictures)} of {count} filters" if len(pictures) < count else f"{count} filters"
-    return board(rows, title, [f"{shown}, {weight.shape[2]}x{weight.shape[3]}", scale], [])
+    return board(rows, title, [f"{shown}, {weight.shape[2]}x{weight.shape[3]}", scale])
 
 
 def maps(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarray:
-    """A row per image: the raw image (N, C, H, W), and what each channel makes of it, (N, K, h, w); units: channels
+    """A column per image: the raw image (N, C, H, W), and what each channel makes of it, (N, K, h, w); units: channels
     that there are."""
     values = values[: len(images)].float().cpu().numpy()
     low, high = float(values.min()), float(values.max())
@@ -123,18 +124,18 @@ def maps(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarray:
     flat = coloured(values.reshape(-1, *values.shape[2:]), "viridis", low, high)
     tiles = sized(flat, height, width).reshape(*values.shape[:2], height, width, 3)
     inputs = sized(grey_levels(images), height, width)
-    rows = [[image, *row] for image, row in zip(inputs, tiles, strict=True)]
+    rows = [list(inputs), *(list(tiles[:, channel]) for channel in range(tiles.shape[1]))]
     shown = values.shape[1]
     of = f"channels 0 to {shown - 1} of {units}" if shown < units else f"{units} channels"
     scale = f"{of}, {values.shape[2]}x{values.shape[3]}; dark {low:.3g}, bright {high:.3g}"
-    return board(rows, title, [scale], ["image", *map(str, range(shown))])
+    return board(rows, title, [scale], ["image", *map(str, range(shown))])  # as wide as TensorBoard's cards
 
 
 def confusion(counts: Tensor, class_names: tuple[str, ...], title: str) -> np.ndarray:
     """Counts (K, K) with true classes as rows; colour shows the share of a row that was mistaken for each class."""
     counts = counts.cpu()
     classes, few = len(counts), len(counts) <= 12
-    side, small = (40, font(11)) if few else (22, font(8))
+    side, small = (30, font(11)) if few else (22, font(8))  # ten classes fill one of TensorBoard's cards
     shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).fill_diagonal_(0).numpy()
     top = max(float(shares.max()), 1e-9)
     cells = coloured(shares, "Reds", 0, 1.25 * top)
@@ -151,7 +152,7 @@ def confusion(counts: Tensor, class_names: tuple[str, ...], title: str) -> np.nd
     for row, column in counts.nonzero().tolist():
         on_diagonal = row == column
         ink = RIGHT if on_diagonal else INK if shares[row, column] < 0.8 * top else (255, 255, 255)
-        letters = font(11 if few else 8, bold=on_diagonal)
+        letters = font(10 if few else 8, bold=on_diagonal)
         middle = (left + column * side + side // 2, above + row * side + side // 2)
         draw.text(middle, f"{int(counts[row, column])}", ink, letters, anchor="mm")
     for place, name in enumerate(class_names):

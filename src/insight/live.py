@@ -18,7 +18,7 @@ GUIDE = """What is where, and what to look for (dashboard=rich, {images:,} fixed
 
 | tab | tags | what it says |
 |---|---|---|
-| Scalars | `dead/` | share of a layer's units that answer none of the images; a share that grows is capacity lost to a rate that is too high |
+| Scalars | `dead/` | share of a layer's units that answer none of the images; a share that grows is capacity lost, often to a rate that is too high |
 | Images | `filters/`, `maps/` | the first layer's weights, and what convolutions make of the same images, epoch by epoch |
 | Images | `confusion/` | true against predicted class on validation, epoch by epoch |
 | Histograms, Distributions | `weights/`, `gradients/`, `activations/` | each layer; gradients are of an epoch's last step, before clipping |
@@ -80,7 +80,7 @@ class Dashboard(Callback):
         rows = fixed_rows(labels, self.sample, bool(task.facts.target))
         self._images = split.images.index_select(0, split.indices[rows])
         self._labels = labels[rows]
-        self.writer.add_text("dashboard", GUIDE.format(images=len(rows)))
+        self.writer.add_text("about", GUIDE.format(images=len(rows)))
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.writer is not None and trainer.global_step == 0:
@@ -172,9 +172,9 @@ class Dashboard(Callback):
             numbers = ((self._labels * facts.scale).tolist(), (logits[:, 0] * facts.scale).tolist())
             rows = [[f"{truth:.1f}", f"{answer:.1f}"] for truth, answer in zip(*numbers, strict=True)]
         else:
-            header, names = ["label", "answer", "is"], facts.class_names
+            header = ["image", "label", "answer", "is"]
             pairs = zip(self._labels.tolist(), logits.argmax(1).tolist(), strict=True)
-            rows = [[names[truth], names[answer], "right" if truth == answer else "wrong"] for truth, answer in pairs]
+            rows = [_row(facts.class_names[truth], facts.class_names[answer]) for truth, answer in pairs]
         thumbnails = torch.from_numpy(grids.grey_levels(self._images).copy()).permute(0, 3, 1, 2).float() / 255
         self.writer.add_embedding(
             seen.features.cpu(), rows, thumbnails, trainer.global_step, tag="features", metadata_header=header
@@ -195,8 +195,15 @@ def fixed_rows(labels: Tensor, count: int, numbers: bool = False) -> Tensor:
 
 def _evenly(activities: dict[str, Activity]) -> list[tuple[str, Activity]]:
     drawn = [(name, activity) for name, activity in activities.items() if activity.maps is not None]
+    drawn = [pair for pair in drawn if pair[1].kind] or drawn  # not those of shortcuts
     count = min(MAPPED, len(drawn))
     return [drawn[place * (len(drawn) - 1) // max(1, count - 1)] for place in range(count)]
+
+
+def _row(truth: str, answer: str) -> list[str]:
+    # The page names points by the first column that holds more than numbers.
+    name, right = f"is {truth}", truth == answer
+    return [name if right else f"{name}, answered {answer}", truth, answer, "right" if right else "wrong"]
 
 
 def _when(trainer: Trainer) -> str:

@@ -1,0 +1,127 @@
+"""What dashboard=rich adds to an epoch: python -m benchmarks.dashboard [--root data] [--rounds 5]
+
+Runs with and without it take turns in one process, and what is printed are ratios of whole epochs (validation and
+checkpoints included) and the milliseconds of each part, medians of all rounds.
+"""
+
+import argparse
+import logging
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from src.run import CONF, build, plain, tune_process
+
+PARTS = {
+    "_look": "forward pass of the sample",
+    "_write_layers": "histograms, dead units, filters, maps",
+    "_write_answers": "PR curves, confusion",
+    "_write_embedding": "embedding, once at the end",
+    "on_before_optimizer_step": "gradients",
+    "on_train_epoch_end": "all of an epoch's end",
+}
+
+
+def timed(dashboard, spent: dict[str, list[float]]) -> None:
+    """Note the seconds of each part in `spent`."""
+    for name in PARTS:
+        inner = getattr(dashboard, name)
+
+        def outer(*args, inner=inner, name=name):
+            begun = time.perf_counter()
+            result = inner(*args)
+            spent[name].append(time.perf_counter() - begun)
+            return result
+
+        setattr(dashboard, name, outer)
+
+
+def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tuple[list[float], float]:
+    """Seconds of each epoch but the first, which imports, and of the whole fit."""
+    from lightning.pytorch.callbacks import Callback
+
+    from src.callbacks import Unprofiled
+    from src.checkpoint import CheckpointFiles
+    from src.task import Classifier
+
+    class Clock(Callback):
+        """Notes when epochs begin, and when the last one has ended."""
+
+        def __init__(self):
+            self.times = []
+
+        def on_train_epoch_start(self, *args):
+            self.times.append(time.perf_counter())
+
+        def on_train_end(self, *args):
+            self.times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*words, f"dashboard={option}", f"output_dir={folder}", "run_name=bench"])
+        torch.manual_seed(cfg.seed)
+        data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
+        data.setup()
+        model = build(cfg.model, "model", shape=data.facts.shape, num_classes=data.facts.num_classes)
+        parts = {name: build(cfg[name], name) for name in ("optimizer", "scheduler")}
+        task = Classifier(model, data.facts, **parts, config=plain(cfg))
+        clock = Clock()
+        callbacks = [clock, build(cfg.callbacks.checkpoints, "checkpoints")]
+        if cfg.dashboard._target_:
+            callbacks.append(build(cfg.dashboard, "dashboard"))
+            timed(callbacks[-1], spent)
+        trainer = build(
+            cfg.trainer,
+            "trainer",
+            callbacks=callbacks,
+            logger=[build(node, name) for name, node in cfg.logger.items()],
+            plugins=[CheckpointFiles()],
+            default_root_dir=folder,
+            profiler=Unprofiled(),
+        )
+        begun = time.perf_counter()
+        trainer.fit(task, data)
+        whole = time.perf_counter() - begun
+    return [after - before for before, after in pairwise(clock.times[1:])], whole
+
+
+def main() -> None:
+    """Print the ratio of an epoch with to one without, and the parts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("words", nargs="*", help="overrides, such as model=resnet")
+    args = parser.parse_args()
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore")
+    tune_process()
+    words = [f"data.root={Path(args.root).resolve()}", f"trainer.max_epochs={args.epochs}", "trainer.accelerator=cpu"]
+    words += ["trainer.enable_progress_bar=false", *args.words]
+    spent: dict[str, list[float]] = defaultdict(list)
+    ratios, wholes, seconds = [], [], []
+    for number in range(args.rounds):
+        order = ("none", "rich") if number % 2 == 0 else ("rich", "none")
+        made = {option: epochs(words, option, spent) for option in order}
+        plain_s, rich_s = (statistics.median(made[option][0]) for option in ("none", "rich"))
+        ratios.append(rich_s / plain_s)
+        wholes.append(made["rich"][1] / made["none"][1])
+        seconds.append(plain_s)
+        print(f"round {number + 1}: {plain_s:.2f} s without, {rich_s:.2f} s with: {rich_s / plain_s:.3f}", flush=True)
+    ratio, epoch_s = statistics.median(ratios), statistics.median(seconds)
+    print(f"an epoch takes {100 * (ratio - 1):+.1f} % ({min(ratios):.3f} to {max(ratios):.3f}), median {ratio:.3f}")
+    print(f"all of {args.epochs} epochs, the first look and the embedding included: {statistics.median(wholes):.3f}")
+    for name, text in PARTS.items():
+        middle = statistics.median(spent[name])
+        print(f"  {text:<40} {1000 * middle:7.1f} ms   {100 * middle / epoch_s:5.2f} % of an epoch")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
