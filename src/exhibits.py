@@ -62,13 +62,15 @@ def _class_images(found: Explanation, net: nn.Module) -> Figure:
     images, columns, signs = found.class_images
     outputs = answers(net, images).cpu()
     if net.facts.target:
+        title = f"what the network sees as the most extreme {net.facts.target.rpartition('_')[0]}"
         names = ["smallest" if sign < 0 else "largest" for sign in signs.tolist()]
         notes = [worded(float(value), 0, net.facts) for value in outputs[:, 0]]
     else:
+        title = "what excites each class most, and its probability"
         names = [net.facts.class_names[column] for column in columns.tolist()]
         probs = outputs.softmax(1).gather(1, columns.unsqueeze(1)).squeeze(1)
         notes = [f"{100 * prob:.1f} %" for prob in probs.tolist()]
-    return inside.class_images(images.cpu(), names, notes)
+    return inside.class_images(images.cpu(), names, notes, title)
 
 
 def _neighbours(found: Explanation, bank: Batches, facts: Facts) -> Figure:

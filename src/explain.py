@@ -91,9 +91,9 @@ def explain_answers(cfg: DictConfig) -> None:
     net.views = 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     explanation.check_layer(cfg.layer, net.model)
-    methods, layer = explanation.choose_methods(asked, net.model, cfg.layer)
     net = net.to(pick_device(cfg.device))
     summary = summarise(net.model, net.facts.shape)
+    methods, layer = explanation.choose_methods(asked, net.model, cfg.layer, summary)
     images, labels, names, own, about = images_of(cfg, net)
     images = images.to(next(net.parameters()).device)
     outputs = answers(net, images).float().cpu()

@@ -11,7 +11,7 @@ from src.errors import InputError, require
 from src.finetune.parts import read_features
 from src.insight import inside
 from src.insight.attribution import METHODS, completeness_error
-from src.insight.cam import last_conv
+from src.insight.cam import conv_layers, last_conv
 from src.insight.decisions import Case
 from src.insight.features import class_images, feature_maps, filters, nearest
 from src.insight.rest import listed
@@ -61,17 +61,23 @@ def choose(which: str, count: int, outputs: Tensor, labels: Tensor, facts: Facts
     return badness.argsort(descending=which != "best", stable=True)[:count]
 
 
-def choose_methods(asked: list[str] | None, model: torch.nn.Module, layer: str | None) -> tuple[list[str], str | None]:
+def choose_methods(
+    asked: list[str] | None, model: torch.nn.Module, layer: str | None, summary: Summary
+) -> tuple[list[str], str | None]:
     """The methods to use and the layer of Grad-CAM; all that the network can have, where none are asked for.
 
+    The layer is the given one, or the last convolution whose maps have more than one pixel. Where the given one has no
+    maps, Grad-CAM is left out.
     Raises InputError for a method that does not exist or that the network cannot have.
     """
-    layer = layer or last_conv(model)
-    possible = [name for name in METHODS if name != "grad_cam" or layer]
+    flat = {la.name for la in summary.layers if la.name == layer and len(la.output) != 3}
+    layer = layer or last_conv(model, tuple(la.name for la in summary.layers if la.output[1:] == (1, 1)))
+    possible = [name for name in METHODS if name != "grad_cam" or (conv_layers(model) and not flat)]
     for name in asked or []:
         require(name in METHODS, f"methods={name}: one or more of {', '.join(METHODS)}")
         if name not in possible:
-            why = f"grad_cam weighs the maps of a convolution, and {type(model).__name__} has none"
+            where = f"layer={layer}" if flat else type(model).__name__
+            why = f"grad_cam weighs the maps of a convolution, and {where} has none"
             raise InputError(f"methods={name}: {why}; it can have {', '.join(possible)}")
     return list(dict.fromkeys(asked)) if asked else possible, layer
 

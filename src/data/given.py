@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -79,18 +80,29 @@ def read_given(paths: Sequence[Path], facts: Facts, ink: bool) -> Tensor:
 def lifted(picture: Tensor) -> Tensor:
     """Light ink on black of a grey picture (1, H, W), as uint8 (1, 1, H, W).
 
-    The ground is the median of the border; ink is what lies farther from it, above or below. What differs from the
-    ground no more than the border does by itself, twice over, is paper. Faint ink is stretched to white. Light ink on
-    black that has no noise stays as it is.
+    The ground is the median of the border; ink is what lies farther from it, above or below. Where the border is not
+    of one grey, it is paper: its own grey is estimated around each pixel, over a third of the picture, so that a shadow
+    goes with it, and of what is left the faintest quarter is cut off. Faint ink is stretched to white. Light ink on
+    plain black stays as it is.
     """
     grey = picture[0].float()
     border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     ground = border.median()
-    below, above = ground - grey.min(), grey.max() - ground
-    ink = ((ground - grey) if below > above else (grey - ground)).clamp(min=0)
-    noise = 2 * torch.quantile((border - ground).abs(), 0.9)
-    ink = torch.where(ink > noise, ink, 0)
+    if ground - grey.min() > grey.max() - ground:  # dark ink
+        grey, border, ground = 255 - grey, 255 - border, 255 - ground
+    ink = grey - ground
+    if torch.quantile((border - ground).abs(), 0.9) > 0:
+        ink = grey - _paper(grey)
+        ink = torch.where(ink > 0.25 * ink.max(), ink, 0)
     top = float(ink.max())
     if 0 < top < FAINT:
         ink = ink * (255 / top)
     return ink.round().clamp(0, 255).to(torch.uint8).view(1, 1, *grey.shape)
+
+
+def _paper(grey: Tensor) -> Tensor:
+    """The ground under light ink: darkest around each pixel, then smoothed. (H, W) to (H, W)."""
+    window = min(grey.shape) // 3 | 1
+    padded = F.pad(grey[None, None], (window - 1,) * 4, mode="replicate")
+    darkest = -F.max_pool2d(-padded, window, 1)
+    return F.avg_pool2d(darkest, window, 1)[0, 0]

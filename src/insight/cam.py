@@ -23,9 +23,13 @@ def conv_layers(model: nn.Module) -> list[str]:
 BESIDE = ("shortcut", "downsample", "up", "down")  # leaf names in paths beside the main one, of residuals and adapters
 
 
-def last_conv(model: nn.Module) -> str | None:
-    """The last convolution of the main path, or the norm that stands right after it; None where there is none."""
+def last_conv(model: nn.Module, pointless: tuple[str, ...] = ()) -> str | None:
+    """The last convolution of the main path, or the norm that stands right after it; None where there is none.
+
+    pointless: names that are taken only if there is no other, such as those whose maps are one pixel.
+    """
     names, order = conv_layers(model), list(model.named_modules())
+    names = [name for name in names if name not in pointless] or names
     main = [name for name in names if not set(name.split(".")) & set(BESIDE)] or names
     if not main:
         return None

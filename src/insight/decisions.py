@@ -47,7 +47,7 @@ def attributions(images: Tensor, cases: list[Case], maps: dict[str, Tensor], not
     count, columns = len(images), len(maps) + 1
     sides = 2 if count > 6 else 1
     rows = -(-count // sides)
-    wide = (1.25, *[1.0] * columns, *([0.15] if sides == 2 else []))[: columns + 1 + (sides == 2)] * sides
+    wide = (_text_width(cases), *[1.0] * columns, *([0.15] if sides == 2 else []))[: columns + 1 + (sides == 2)] * sides
     per_side = len(wide) // sides
     cell, head, end = 1.08, 0.62, 1.08 * sum(wide) + 0.1
     note = ";  ".join(notes) if sides == 2 else "\n".join(notes)
@@ -94,6 +94,11 @@ def _scales(figure: Figure, size: tuple[float, float], bottom: float, methods: l
         axes.get_xticklabels()[1].set_ha("right")
         axes.set_yticks([])
         left += (wide + 0.25) / size[0]
+
+
+def _text_width(cases: list[Case]) -> float:
+    """Of the column that `_write` writes in, in columns of about an inch."""
+    return max(1.25, *(0.085 * (len(case.says) + 3) for case in cases), *(0.068 * len(case.name) for case in cases))
 
 
 def _write(axes: Axes, case: Case) -> None:
@@ -151,7 +156,7 @@ def neighbours(
     count, columns = len(images), near.shape[1] + 1
     sides = 2 if count > 6 else 1
     rows = -(-count // sides)
-    wide = [1.3, 1.0, 0.12, *[1.0] * (columns - 1), 0.15] * sides
+    wide = [_text_width(cases) + 0.05, 1.0, 0.12, *[1.0] * (columns - 1), 0.15] * sides
     cell, tall, head, foot = 1.0, 1.22, 0.35, 0.45
     size = (cell * sum(wide) + 0.2, max(tall * rows + head + foot, 2.2))
     figure = Figure(figsize=size)
@@ -169,7 +174,9 @@ def neighbours(
         for place in range(near.shape[1]):
             axes = figure.add_subplot(grid[row, start + 3 + place])
             show(axes, near[index, place])
-            axes.set_xlabel(f"{labels[index][place]}  ·  {float(apart[index, place]):.1f}", fontsize=7.5, labelpad=2)
+            distance = float(apart[index, place])
+            text = f"{labels[index][place]}  ·  {distance:.{1 if distance >= 1 else 2}f}"
+            axes.set_xlabel(text, fontsize=7.5, labelpad=2)
             axes.set_title(("nearest" if place == 0 else f"{place + 1}.") if row == 0 else "", fontsize=9)
     figure.text(0.12 / size[0], 0.16 / size[1], searched, fontsize=7.5, va="center", color="#40444b")
     return figure

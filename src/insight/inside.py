@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.insight.decisions import bare, show
 
-MOST_MAPS, MOST_LAYERS, MOST_FILTERS, MOST_KERNELS = 16, 14, 4, 64
+MOST_MAPS, MOST_LAYERS, MOST_FILTERS, MOST_KERNELS, MOST_INPUTS = 16, 14, 4, 64, 4
 GREY = "#40444b"
 
 
@@ -112,7 +112,7 @@ def _many(values: Tensor) -> str:
     text = f"{made} kernels of {high}x{wide}" + (f", each for {read} inputs" if read > 1 else "")
     shown = min(made, MOST_KERNELS) if read == 1 else min(made, 16)
     if read > 1:
-        text += "; a row per input" + (", the first 8" if read > 8 else "")
+        text += "; a row per input" + (f", the first {MOST_INPUTS}" if read > MOST_INPUTS + 2 else "")
     return text + (f"; the first {shown} kernels" if shown < made else "")
 
 
@@ -125,7 +125,7 @@ def _mosaic(values: Tensor) -> np.ndarray:
         tiles = tiles[:MOST_KERNELS, 0]
         rows = math.ceil(len(tiles) / columns)
     else:
-        tiles = tiles[:16, :8].transpose(0, 1)
+        tiles = tiles[:16, : read if read <= MOST_INPUTS + 2 else MOST_INPUTS].transpose(0, 1)
         rows, columns = tiles.shape[:2]
         tiles = tiles.flatten(0, 1)
     gap = max(1, round(0.12 * wide)) if wide > 7 else 1
@@ -144,12 +144,12 @@ def _paint(axes: Axes, grid: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def class_images(images: Tensor, names: list[str], notes: list[str]) -> Figure:
+def class_images(images: Tensor, names: list[str], notes: list[str], title: str) -> Figure:
     """The image (T, C, H, W) that excites each answer most, with what the network says to it."""
     columns = min(5 if len(images) <= 10 else 8, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(max(1.5 * columns + 0.3, 4.5), 1.85 * rows + 0.7), layout="constrained")
-    figure.suptitle("what excites each answer most", fontsize=11, weight="bold")
+    figure.suptitle(title, fontsize=11, weight="bold")
     for place, (image, name, note) in enumerate(zip(images, names, notes, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         show(axes, image)

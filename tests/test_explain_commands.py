@@ -1,0 +1,101 @@
+"""python -m src.explain as a user types it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.checkpoint import write_checkpoint
+from src.data.source import Facts
+from src.models.mlp import MLP
+from tests.test_commands import files, one_line, run, trained  # noqa: F401
+
+pytestmark = pytest.mark.slow
+RECORD = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "explain.log", "status.json"}
+KINDS = ("architecture", "attributions", "class_images", "feature_maps", "filters", "neighbours")
+
+
+def test_a_network_alone(tmp_path):
+    done = run("src.explain", "model=cnn", "channels=3", "size=32", "num_classes=5", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "3 @ 32x32" in done.stdout
+    assert "features.0" in done.stdout
+    assert files(tmp_path) == RECORD | {"results.json", "figures/architecture.png"}
+    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    assert summary["input"] == [3, 32, 32]
+    assert summary["layers"][-1]["output"] == [5]
+
+
+def test_a_checkpoint_explained(trained, tmp_path):  # noqa: F811
+    words = ["which=worst", "n=3", "split=train", "neighbours=4", "samples=4"]
+    done = run("src.explain", f"ckpt={trained}", *words, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    pictures = {f"figures/{kind}.png" for kind in KINDS}
+    assert files(tmp_path) == RECORD | pictures | {"arrays.npz", "results.json"}
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["methods"]["grad_cam"]["layer"] == "features.3"
+    assert results["summary"]["multiply_adds"] == 416_520
+    arrays = np.load(tmp_path / "arrays.npz")
+    assert arrays["maps/integrated_gradients"].shape == (3, 1, 28, 28)
+    assert arrays["class_images"].shape == (10, 1, 28, 28)
+    places = [int(line["image"].split()[1]) for line in results["images"]]
+    for line, place, logits, error in zip(
+        results["images"], places, arrays["outputs"], arrays["completeness_error"], strict=True
+    ):
+        probs = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        assert line["probs"][line["prediction"]] == pytest.approx(probs.max(), abs=1e-4)
+        assert abs(error) < 0.05 * abs(logits).max()
+        assert len(line["nearest"]["rows"]) == 4
+        assert place not in line["nearest"]["rows"]  # an image is not its own neighbour
+        assert line["nearest"]["distances"] == sorted(line["nearest"]["distances"])
+    shares = [line["probs"][line["true"]] for line in results["images"]]
+    assert shares == sorted(shares)  # the worst first
+
+
+def test_pictures_of_the_users(trained, tmp_path):  # noqa: F811
+    page = np.full((90, 60), 235, np.uint8)
+    page[15:75, 27:34] = 40
+    Image.fromarray(page).save(tmp_path / "one.png")
+    (tmp_path / "notes.png").write_text("no picture")
+    common = [f"ckpt={trained}", f"hydra.run.dir={tmp_path}/run", "class_images=false"]
+    done = run("src.explain", *common, f"images={tmp_path}/o*.png", "methods=[saliency,grad_cam]", "layer=features.0")
+    assert done.returncode == 0, done.stderr
+    assert "MNIST's form" in done.stdout
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["images"][0]["prediction"] == "1"
+    assert results["images"][0]["true"] is None
+    assert results["methods"]["grad_cam"]["layer"] == "features.0"
+    assert np.load(tmp_path / "run/arrays.npz")["feature_maps/features.0"].shape == (1, 6, 28, 28)
+    line = one_line(run("src.explain", *common, f"images=[{tmp_path}/one.png,{tmp_path}/notes.png]"))
+    assert "notes.png cannot be read as a picture" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["index=[3,360]"], ["index=360", "360 images, 0 to 359"]),
+        (["layer=features.9"], ["layer=features.9 does not exist", "features.0", "features.3", "head.4"]),
+    ],
+)
+def test_bad_input_is_one_line(trained, tmp_path, words, expected):  # noqa: F811
+    line = one_line(run("src.explain", f"ckpt={trained}", *words, f"hydra.run.dir={tmp_path}/e"))
+    assert all(part in line for part in expected), line
+
+
+def test_an_mlp_has_no_grad_cam(tmp_path):
+    options = {"_target_": "src.models.mlp.MLP", "hidden": [8]}
+    net = MLP((1, 28, 28), 10, hidden=(8,))
+    write_checkpoint(
+        {
+            "state_dict": {f"model.{key}": value for key, value in net.state_dict().items()},
+            "config": {"model": options, "data": {"name": "digits"}},
+            "facts": Facts((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,)).plain(),
+            "epoch": 0,
+        },
+        tmp_path / "mlp.ckpt",
+    )
+    words = ["methods=[grad_cam]", f"hydra.run.dir={tmp_path}/run"]
+    line = one_line(run("src.explain", f"ckpt={tmp_path}/mlp.ckpt", *words))
+    assert "MLP has none; it can have saliency, integrated_gradients, smooth_grad, occlusion" in line
