@@ -539,6 +539,9 @@ def test_an_empty_page_stays_empty():
 def test_pictures_that_cannot_be_are_named(tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     (tmp_path / "empty").mkdir()
+    Image.new("L", (40, 40), 230).save(tmp_path / "blank.png")
+    with pytest.raises(InputError, match=r"blank.png holds no ink"):
+        read_given([tmp_path / "blank.png"], DIGITS, ink=True)
     with pytest.raises(InputError, match=r"notes.png cannot be read as a picture"):
         read_given([tmp_path / "notes.png"], DIGITS, ink=True)
     for given, message in [

@@ -63,14 +63,17 @@ def read_given(paths: Sequence[Path], facts: Facts, ink: bool) -> Tensor:
 
     ink: lighten what is dark on light paper, take the paper away, and bring the ink to MNIST's form; without it, as
     data=folder reads them.
-    Raises InputError naming the first file that is no picture.
+    Raises InputError naming the first file that is no picture, or that has no ink.
     """
     channels, height, width = facts.shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # huge ones are an error, not two lines more
         try:
             if ink:
-                return torch.cat([to_mnist_form(lifted(read_picture(p, LARGEST, 1, enlarge=False))) for p in paths])
+                pages = [lifted(read_picture(path, LARGEST, 1, enlarge=False)) for path in paths]
+                for path, page in zip(paths, pages, strict=True):
+                    require(bool(page.any()), f"{path} holds no ink: it is of one grey; ink=none reads it as it is")
+                return torch.cat([to_mnist_form(page) for page in pages])
             require(height == width, f"this network reads {height}x{width}: pictures of files are square")
             return torch.stack([read_picture(path, height, channels) for path in paths])
         except Image.DecompressionBombWarning as error:

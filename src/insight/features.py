@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.errors import InputError, is_count, is_number, require
 from src.insight.cam import conv_layers
-from src.insight.rest import BATCH, at_rest, chosen, listed
+from src.insight.rest import BATCH, at_rest, listed
 
 
 def feature_maps(
@@ -131,8 +131,3 @@ def nearest(queries: Tensor, bank: Tensor, count: int, own: Tensor | None = None
         there = (own >= 0).nonzero().flatten()
         apart[there, own[there]] = math.inf
     return apart.topk(count, largest=False)
-
-
-def predicted(model: nn.Module, images: Tensor) -> Tensor:
-    """The column of each image's largest answer, int64 (B,)."""
-    return chosen(model, images, None)
