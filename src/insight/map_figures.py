@@ -57,7 +57,7 @@ def thumbnails(
             dark = matplotlib.colors.to_hex(colours[label] * 0.6)
             text = axes.text(
                 x, y, short(class_names[label]), ha="center", va="center", weight="bold", color=dark,
-                fontsize=15 if classes <= 12 else 9,
+                fontsize=15 if classes <= 12 and len(class_names[label]) < 3 else 9,
             )  # fmt: skip
             text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": dark, "boxstyle": "round,pad=0.2", "lw": 1})
     axes.set_xlabel(axis_names[0], fontsize=SMALL)

@@ -10,7 +10,7 @@ STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --quiet: #5b6570; --ground: #fbfbf9; --card: #fff; --line: #dcdfe3;
   --link: #14634a }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --quiet: #a0a8b0; --ground: #16191c; --card: #1f2428;
-  --line: #363d44; --link: #6fcfa8 } figure img { filter: brightness(.88) } }
+  --line: #363d44; --link: #6fcfa8 } .paper { filter: brightness(.86) } }
 * { box-sizing: border-box }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100% }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
@@ -25,6 +25,8 @@ nav a:hover, nav a:focus-visible { text-decoration: underline }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line) }
 p { margin: .6rem 0; overflow-wrap: anywhere }
+.hint { display: none }
+summary { cursor: pointer; color: var(--link) }
 .quiet, figcaption, caption { color: var(--quiet) }
 figure { margin: 1.2rem 0 }
 .paper { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 10px; overflow-x: auto }
@@ -42,12 +44,14 @@ dt { color: var(--quiet) } dd { margin: 0; font-weight: 600 }
   .page { display: block; padding: 1rem }
   nav { position: static; border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; margin: 1rem 0 }
   nav ol { columns: 2 }
+  .hint { display: block }
   .paper img.wide { min-width: 34rem }
   dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem }
 }
 @media print { nav { display: none } .page { display: block } h2 { break-after: avoid } figure { break-inside: avoid } }
 """
 WIDE_PX = 700
+LONG = 16  # rows; a longer table is folded
 
 
 def page(
@@ -84,6 +88,7 @@ def page(
 <h1>{escape(title)}</h1>
 <p class="quiet">{escape(about)}</p>
 {"".join(f"<p>{escape(note)}</p>" for note in notes)}
+<p class="hint quiet">Wide pictures and tables can be moved sideways.</p>
 {f"<dl>{brief}</dl>" if brief else ""}
 {body}
 </main>
@@ -113,4 +118,6 @@ def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(str(cell))}</th>' for cell in table.head)
     rows = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in table.rows)
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    return f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    text = f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    count = len(table.rows)
+    return text if count <= LONG else f"<details><summary>Table of {count} rows</summary>{text}</details>"

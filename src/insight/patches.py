@@ -1,8 +1,10 @@
 """A quick judge of labels: features from random patches, a ridge regression on them, solved fold by fold.
 
 Filters are patches cut at random from the images themselves (Coates, Lee and Ng 2011); their rectified responses,
-averaged over overlapping regions, are read by a linear classifier in closed form. 97.9 % right out of fold on MNIST in
-seconds: no network, no second training loop, the same answer for the same seed.
+averaged over overlapping regions, are read by a linear classifier in closed form. 98.2 % right out of fold on MNIST in
+seconds: no network, no second training loop, the same answer for the same seed. Of 100 labels of MNIST flipped at
+random it has 93 to 99 among its 200 most suspicious (five draws; with 128 filters 91 to 100, with 256 95 to 99). Five
+LeNets of two epochs each have 98 where it has 97, for ten times the time; ten nearest neighbours have 89 of one draw.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from torch import Tensor
 from src.data.splits import fold_mask
 from src.insight.gather import shrunk
 
-PATCH, FILTERS = 7, 128  # side in pixels; number
+PATCH, FILTERS = 7, 192  # side in pixels; number
 LEAST = 3.25  # a response below it counts as none, in standard deviations of the grey levels
 FLAT = 0.3  # patches that vary less are left out, in the same unit
 RIDGE = 100.0

@@ -72,7 +72,7 @@ def neighbours(look: Look) -> Section:
     ]
     brief = {
         "test images that are also training images": f"{copies['leak']:,} identical, {len(across):,} nearly",
-        "duplicates among the training images": f"{copies['train']:,} identical, {len(within):,} pairs nearly",
+        "duplicates among the training images": f"{copies['train']:,} identical, {len(within):,} nearly (pairs)",
         "identical images with different labels": f"{copies['contradicting']:,} groups",
     }
     return Section("Duplicates and leaks", text, shown, [], numbers, brief)

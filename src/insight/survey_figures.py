@@ -50,13 +50,18 @@ def counts(numbers: dict[str, list[int]], class_names: Sequence[str]) -> Figure:
     return figure
 
 
+def _upright(class_names: Sequence[str]) -> bool:
+    """Whether the names have no room beside one another."""
+    longest = max(len(short(name)) for name in class_names)
+    return longest > 2 and longest * len(class_names) > 85
+
+
 def _class_ticks(axes, class_names: Sequence[str], size: float = SMALL) -> None:
     names = [short(name) for name in class_names]
     longest = max(map(len, names))
-    slanted = longest * len(names) > 55
     crowded = len(names) > 30 and longest < 3
     axes.set_xticks(range(len(names)), names, fontsize=size - 1.5 * crowded)
-    if slanted and longest > 2:
+    if _upright(class_names):
         axes.tick_params(axis="x", rotation=90)
     axes.set_xlim(-0.6, len(names) - 0.4)
 
@@ -139,7 +144,8 @@ def distributions(table: dict[str, list[dict]], titles: dict[str, str], class_na
     narrow = len(class_names) <= 12 and max(len(short(name)) for name in class_names) * len(class_names) <= 40
     columns = 2 if narrow else 1
     rows = math.ceil(len(table) / columns)
-    figure = Figure(figsize=(WIDE, 1.75 * rows if narrow else 1.9 * rows), layout="constrained")
+    high = 1.75 if narrow else 2.6 if _upright(class_names) else 1.9
+    figure = Figure(figsize=(WIDE, high * rows), layout="constrained")
     for place, (measure, spreads) in enumerate(table.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         for label, spread in enumerate(spreads):
@@ -174,7 +180,13 @@ def components(axes_images: Tensor, shares: Tensor) -> Figure:
     for level in (90, 99):
         need = int(np.argmax(kept >= level))
         axes.plot(need, kept[need], "o", ms=4, color=WRONG)
-        axes.annotate(f"{level} %: {need}", (need, kept[need]), (4, -12), textcoords="offset points", fontsize=SMALL)
+        axes.annotate(
+            f"{level} %: {need}",
+            (need, kept[need]),
+            (8, -26 if level == 90 else -13),
+            textcoords="offset points",
+            fontsize=SMALL,
+        )
     axes.set_xlabel("components kept", fontsize=SMALL)
     axes.set_title("variance kept, %", fontsize=SMALL, loc="left")
     axes.set_ylim(0, 103)
@@ -195,7 +207,7 @@ def nearest_distances(groups: dict[str, np.ndarray], limit: float) -> Figure:
     axes.set_xlabel("distance to the nearest training image, √(2 − 2 r)", fontsize=SMALL)
     axes.set_ylabel("% of images", fontsize=SMALL)
     axes.set_xlim(0, edges[-1])
-    axes.legend(frameon=False, fontsize=SMALL, loc="upper right")
+    axes.legend(frameon=False, ncols=2, fontsize=SMALL, loc="lower center", bbox_to_anchor=(0.5, 1))
     _bare(axes)
     return figure
 
