@@ -39,7 +39,7 @@ def test_it_is_stored_with_its_outputs_and_without_a_machine(path):
 def test_it_defines_nothing_reusable_and_asks_a_question(path):
     cells = code(path)
     for cell in cells:
-        kinds = [type(node) for node in ast.walk(ast.parse(cell.source))]
+        kinds = [type(node) for node in ast.walk(ast.parse(cell.source.removeprefix("%matplotlib inline\n")))]
         assert ast.FunctionDef not in kinds and ast.ClassDef not in kinds
     assert any("src." in cell.source for cell in cells), "it uses the library"
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in cells) == 1
