@@ -1,4 +1,4 @@
-"""Study a data set before training on it: python -m src.report data=mnist [sections=[neighbours,labels]]"""
+"""Study a data set before training on it: python -m src.report data=mnist [key=value ...]"""
 
 import logging
 import sys
