@@ -20,9 +20,9 @@ def main(cfg: DictConfig) -> None:
     import torch
     from tqdm import tqdm
 
-    from src.insight.data_report import choose, write_report
-    from src.insight.gather import gather
-    from src.insight.section import Look
+    from src.survey.gather import gather
+    from src.survey.report import choose, write_report
+    from src.survey.section import Look
 
     names = choose(cfg.sections if isinstance(cfg.sections, str | None) else list(cfg.sections))
     started = time.perf_counter()

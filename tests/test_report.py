@@ -15,13 +15,13 @@ from src.data.augment import Identity, Shift
 from src.data.module import ImageData
 from src.data.sources import load_source
 from src.errors import InputError
-from src.insight import maps, mosaic, neighbours, outliers, strokes, survey, suspects
-from src.insight.axes import axes_of
-from src.insight.data_report import SECTIONS, choose, write_report
-from src.insight.gather import Collection, Part, gather
-from src.insight.patches import out_of_fold
-from src.insight.section import Look, Section, Shown
 from src.run import ROOT
+from src.survey import maps, mosaic, neighbours, outliers, statistics, strokes, suspects
+from src.survey.axes import axes_of
+from src.survey.gather import Collection, Part, gather
+from src.survey.patches import out_of_fold
+from src.survey.report import SECTIONS, choose, write_report
+from src.survey.section import Look, Section, Shown
 
 PICTURES = {
     "counts", "examples", "averages", "pixels", "ink", "components", "pca", "tsne", "test_train", "train_train",
@@ -96,17 +96,17 @@ def test_an_image_without_ink_has_no_measures():
     found = strokes.strokes(torch.full((1, 3, 9, 9), 77, dtype=torch.uint8))
     assert float(found["mass"]) == 0
     assert all(found[name].isnan().all() for name in found if name != "mass")
-    assert survey.spread_of(found["slant"])["median"] is None
+    assert statistics.spread_of(found["slant"])["median"] is None
 
 
 def test_averages_and_levels_are_what_they_say():
     images = torch.randint(256, (50, 3, 5, 4), dtype=torch.uint8)
     labels = torch.arange(50) % 2
-    mean, spread = survey.averages(images, labels, 3)
+    mean, spread = statistics.averages(images, labels, 3)
     torch.testing.assert_close(mean[1], images[1::2].float().mean(0))
     torch.testing.assert_close(spread[0], images[::2].float().std(0, correction=0))
     assert (mean[2] == 0).all()
-    found = survey.levels(images)
+    found = statistics.levels(images)
     assert found.sum(1).tolist() == [1000] * 3
     assert found[2, 7] == (images[:, 2] == 7).sum()
 
@@ -172,7 +172,7 @@ def test_out_of_fold_scores_do_not_know_their_own_label():
 
 def test_out_of_fold_is_the_ridge_regression_of_the_other_folds():
     from src.data.splits import fold_mask
-    from src.insight.patches import RIDGE
+    from src.survey.patches import RIDGE
 
     generator = torch.Generator().manual_seed(1)
     features, labels = torch.randn(90, 12, generator=generator), torch.arange(90) % 3
@@ -404,7 +404,7 @@ def test_nothing_but_duplicates_depends_on_the_test_images():
 
 
 def test_page_of_a_section_without_pictures(tmp_path):
-    from src.insight.page import page
+    from src.survey.page import page
 
     text = page("a <title>", "about", {"one": Section("One & only", ["1 < 2"])}, {}, ["note"])
     assert "a &lt;title&gt;" in text and "1 &lt; 2" in text

@@ -21,6 +21,7 @@ ROOMS = [
     ("metrics",),
     ("losses", "optimizers", "mixing"),
     ("insight",),
+    ("survey",),
     ("task",),
     ("checkpoint",),
     ("evaluation", "explanation", "loggers", "callbacks"),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from src.insight.figures import QUIET, RIGHT, WRONG
-from src.insight.mosaic import SMALL, WIDE, short
+from src.survey.mosaic import SMALL, WIDE, short
 
 # Ten colours that colour-blind readers tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
 COLOURS = (
@@ -139,7 +139,7 @@ def grey_levels(found: Tensor) -> Figure:
 def distributions(table: dict[str, list[dict]], titles: dict[str, str], class_names: Sequence[str]) -> Figure:
     """Per measure a row of classes: line from 5 to 95 %, thick from 25 to 75 %, a dot at the median.
 
-    table: measure -> per class what `survey.spread_of` gives.
+    table: measure -> per class what `statistics.spread_of` gives.
     """
     narrow = len(class_names) <= 12 and max(len(short(name)) for name in class_names) * len(class_names) <= 40
     columns = 2 if narrow else 1

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from src.insight import mosaic, survey_figures
-from src.insight.gather import Part
-from src.insight.neighbours import NEAR, TYPICAL, identical, nearest, too_near, usual_distance
-from src.insight.outliers import KTH, oddness, own_distances, reasons
-from src.insight.section import Look, Section, Shown
+from src.survey import figures, mosaic
+from src.survey.gather import Part
+from src.survey.neighbours import NEAR, TYPICAL, identical, nearest, too_near, usual_distance
+from src.survey.outliers import KTH, oddness, own_distances, reasons
+from src.survey.section import Look, Section, Shown
 
 PAIRS, SHOWN = 12, 40  # in a picture
 KEPT, LISTED = 1000, 20  # in report.json: groups and pairs; outliers per class
@@ -54,7 +54,7 @@ def neighbours(look: Look) -> Section:
     order = torch.tensor(_once(order.tolist(), own_rows)[:PAIRS])
     shown.append(_pair_picture("train_train", train, train, order, own_rows, own, usual, names, "train | train"))
     medians = " and ".join(f"{torch.from_numpy(values).median():.3f} for {name}" for name, values in groups.items())
-    shown.append(Shown("distances", survey_figures.nearest_distances(groups, NEAR), "Distances to the nearest image.",
+    shown.append(Shown("distances", figures.nearest_distances(groups, NEAR), "Distances to the nearest image.",
                        f"Median distance {medians}. Where the two curves differ, the splits are not from one source; a "
                        "heap at 0 are duplicates."))  # fmt: skip
     numbers["near"] = {"train": within[:KEPT], "test_train": across[:KEPT],

@@ -11,7 +11,7 @@ from src.data.batches import Batches
 from src.data.module import ImageData
 from src.data.splits import stratified
 from src.errors import require
-from src.insight.axes import Axes, axes_of
+from src.survey.axes import Axes, axes_of
 
 MOST_BYTES = 2_000_000_000  # of decoded pictures per split
 AXES = 128  # that neighbours are searched along; distances are then taken on all pixels

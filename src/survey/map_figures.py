@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.insight.maps import densest, place, to_square
-from src.insight.mosaic import SMALL, WIDE, enlarged, short, to_rgb
-from src.insight.strokes import ink_of
-from src.insight.survey_figures import colour_of
+from src.survey.figures import colour_of
+from src.survey.maps import densest, place, to_square
+from src.survey.mosaic import SMALL, WIDE, enlarged, short, to_rgb
+from src.survey.strokes import ink_of
 
 SIDE, CANVAS = 30, 1200  # of a thumbnail and of the whole, pixels
 INK = 0.85  # thumbnails are so much darker than their colour, for thin strokes on white

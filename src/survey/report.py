@@ -7,22 +7,22 @@ from pathlib import Path
 
 from src.data.fetch import write_bytes, write_json
 from src.errors import require
-from src.insight import label_section, search_sections, survey_sections
-from src.insight.mosaic import DPI
-from src.insight.page import page
-from src.insight.section import Look, Section, Shown
+from src.survey import basic_sections, label_section, search_sections
+from src.survey.mosaic import DPI
+from src.survey.page import page
+from src.survey.section import Look, Section, Shown
 
 SECTIONS: dict[str, Callable[[Look], Section]] = {
-    "counts": survey_sections.counts,
-    "examples": survey_sections.examples,
-    "averages": survey_sections.averages,
-    "pixels": survey_sections.pixels,
-    "ink": survey_sections.ink,
-    "maps": survey_sections.maps_of,
+    "counts": basic_sections.counts,
+    "examples": basic_sections.examples,
+    "averages": basic_sections.averages,
+    "pixels": basic_sections.pixels,
+    "ink": basic_sections.ink,
+    "maps": basic_sections.maps_of,
     "neighbours": search_sections.neighbours,
     "outliers": search_sections.outliers,
     "labels": label_section.labels,
-    "augment": survey_sections.augment,
+    "augment": basic_sections.augment,
 }
 HONEST = (
     "Everything here is about the images to train and to validate on. The test split is counted and searched for "

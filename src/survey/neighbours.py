@@ -6,7 +6,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from src.insight.axes import Axes
+from src.survey.axes import Axes
 
 BLOCK = 1000
 NEAR = 0.1  # always a near-duplicate: a correlation above 0.995

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.splits import fold_mask
-from src.insight.gather import shrunk
+from src.survey.gather import shrunk
 
 PATCH, FILTERS = 7, 192  # side in pixels; number
 LEAST = 3.25  # a response below it counts as none, in standard deviations of the grey levels

@@ -3,10 +3,10 @@
 import torch
 
 from src.data.augment import Identity
-from src.insight import maps, mosaic, survey, survey_figures
-from src.insight.map_figures import thumbnails
-from src.insight.section import Look, Section, Shown, Table, listed, per_cent
-from src.insight.strokes import MEASURES, strokes
+from src.survey import figures, maps, mosaic, statistics
+from src.survey.map_figures import thumbnails
+from src.survey.section import Look, Section, Shown, Table, listed, per_cent
+from src.survey.strokes import MEASURES, strokes
 
 EXAMPLES = 12
 
@@ -32,7 +32,7 @@ def counts(look: Look) -> Section:
     if missing:
         text += f" The test split has no image of {listed(missing)}."
     shown = Shown(
-        "counts", survey_figures.counts(numbers, names), f"Bars: images per class, {least:,} to {most:,}.",
+        "counts", figures.counts(numbers, names), f"Bars: images per class, {least:,} to {most:,}.",
         "Bars of equal height are a balanced data set; a low one is a class that accuracy hardly notices.",
     )  # fmt: skip
     table = Table(["class", *numbers, "share"], rows)
@@ -56,9 +56,9 @@ def examples(look: Look) -> Section:
 def averages(look: Look) -> Section:
     """Mean and spread image per class."""
     train, names = look.collection.train, look.names
-    mean, spread = survey.averages(train.images, train.labels, len(names))
+    mean, spread = statistics.averages(train.images, train.labels, len(names))
     filled = train.labels.bincount(minlength=len(names)) > 0
-    between = survey.apart(mean)
+    between = statistics.apart(mean)
     between[~filled], between[:, ~filled] = torch.inf, torch.inf
     between.fill_diagonal_(torch.inf)
     place = int(between.argmin())
@@ -72,7 +72,7 @@ def averages(look: Look) -> Section:
     caption += (
         f"The two means that are most alike: {names[a]} and {names[b]}, {float(between[a, b]):.0f} grey levels apart."
     )
-    shown = Shown("averages", survey_figures.average_images(mean, spread, names), "Mean and spread images.", caption)
+    shown = Shown("averages", figures.average_images(mean, spread, names), "Mean and spread images.", caption)
     text = "A sharp mean is a class whose images lie on top of one another; bright places of the spread are where "
     text += "they differ."
     numbers = {"rms_sd": dict(zip(names, blur.tolist(), strict=True)), "nearest_means": [names[a], names[b]]}
@@ -82,7 +82,7 @@ def averages(look: Look) -> Section:
 def pixels(look: Look) -> Section:
     """Histogram of grey levels."""
     train = look.collection.train
-    found = survey.levels(train.images)
+    found = statistics.levels(train.images)
     share = found.double().sum(0) / found.sum()
     used = int((found.sum(0) > 0).sum())
     text = f"{per_cent(float(share[0]))} of all pixels are 0 and {per_cent(float(share[255]))} are 255; {used} of "
@@ -90,7 +90,7 @@ def pixels(look: Look) -> Section:
     text += f"{_numbers(look.collection.std)} of grey levels scaled to 0..1 (of the images that are trained on)."
     caption = "Two towers at the ends are ink and ground; gaps between are grey levels that a scanner or a "
     caption += "conversion left out."
-    shown = Shown("pixels", survey_figures.grey_levels(found), "Histogram of grey levels, logarithmic.", caption)
+    shown = Shown("pixels", figures.grey_levels(found), "Histogram of grey levels, logarithmic.", caption)
     numbers = {"counts": found.tolist(), "mean": list(look.collection.mean), "std": list(look.collection.std)}
     return Section("Grey levels", [text], [shown], numbers=numbers)
 
@@ -103,7 +103,7 @@ def ink(look: Look) -> Section:
     """How much ink, where, how thick and how slanted."""
     train, names = look.collection.train, look.names
     table = {
-        measure: [survey.spread_of(values[train.labels == label]) for label in range(len(names))]
+        measure: [statistics.spread_of(values[train.labels == label]) for label in range(len(names))]
         for measure, values in look.strokes.items()
     }
     rows = []
@@ -122,7 +122,7 @@ def ink(look: Look) -> Section:
     text += f" {blank:,} images have no ink at all." if blank else ""
     caption = "Line from 5 to 95 %, thick from 25 to 75 %, dot at the median. Medians per class, lowest to highest: "
     shown = Shown(
-        "ink", survey_figures.distributions(table, MEASURES, names),
+        "ink", figures.distributions(table, MEASURES, names),
         "Distributions of ink measures per class.", caption + "; ".join(captions) + ".",
     )  # fmt: skip
     head = ["class", "ink, px", "width, px", "height, px", "slant, °", "stroke, px", "right, px", "below, px"]
@@ -151,7 +151,7 @@ def maps_of(look: Look) -> Section:
     text += "there was no room are dots."
     shown = [
         Shown(
-            "components", survey_figures.components(pictures, shares), "Principal components and variance kept.",
+            "components", figures.components(pictures, shares), "Principal components and variance kept.",
             f"The first {kept} principal components with their share of the variance, purple against orange. "
             f"{need[0]} components keep 90 %, {need[1]} keep 99 % of {len(shares)}.",
         )
@@ -214,7 +214,7 @@ def augment(look: Look) -> Section:
             f"A network reads (grey/255 − mean) / std: values {span}; over {len(many):,} images their mean is "
             f"{n['mean']:.2f} and their standard deviation {n['sd']:.2f}."
         ]
-        figure = survey_figures.normalised(images, read)
+        figure = figures.normalised(images, read)
         caption = "Above the grey levels, below what the network reads: white is 0, purple above, orange below."
         shown.insert(0, Shown("normalisation", figure, "Images before and after normalisation.", caption))
     return Section("Normalisation and augmentation", text, shown, [Table(head, rows, what)], numbers)

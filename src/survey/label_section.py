@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from src.insight import mosaic
 from src.insight.figures import RIGHT, WRONG
-from src.insight.patches import out_of_fold, patch_features
-from src.insight.section import Look, Section, Shown, Table, per_cent
-from src.insight.suspects import confident_joint, margins, read_predictions, sharpened
+from src.survey import mosaic
+from src.survey.patches import out_of_fold, patch_features
+from src.survey.section import Look, Section, Shown, Table, per_cent
+from src.survey.suspects import confident_joint, margins, read_predictions, sharpened
 
 SHOWN = 36
 

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from src.insight.section import Section, Table
+from src.survey.section import Section, Table
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --quiet: #5b6570; --ground: #fbfbf9; --card: #fff; --line: #dcdfe3;

@@ -7,8 +7,8 @@ from functools import cached_property
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.insight.gather import Collection
-from src.insight.strokes import strokes
+from src.survey.gather import Collection
+from src.survey.strokes import strokes
 
 
 @dataclass
