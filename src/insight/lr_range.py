@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class Suggestion(NamedTuple):
-    """rate: a tenth of `lowest`, the rate at which the smoothed loss is lowest; steepest: at which it falls fastest per
-    decade; smooth: the smoothed losses; at_end: whether the lowest loss came with the last rate that was tried."""
+    """lowest: the rate at which the smoothed loss is lowest; rate: a tenth of it, to be held for a whole run; peak: a
+    third, for a schedule that falls from it. steepest: the rate at which the loss falls fastest per decade; smooth: the
+    smoothed losses; at_end: whether the lowest loss came with the last rate that was tried."""
 
     rate: float
+    peak: float
     lowest: float
     steepest: float
     smooth: np.ndarray
@@ -48,7 +50,8 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> Suggestion | None:
     if lowest == 0 or slope[: lowest + 1].min() >= 0:
         return None
     steepest = rates[int(slope[: lowest + 1].argmin())]
-    return Suggestion(_two_digits(rates[lowest] / 10), float(rates[lowest]), float(steepest), smooth, lowest == end - 1)
+    rate, peak = (float(f"{rates[lowest] / share:.1e}") for share in (10, 3))
+    return Suggestion(rate, peak, float(rates[lowest]), float(steepest), smooth, lowest == end - 1)
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:
@@ -146,10 +149,10 @@ class RateRange(Callback):
             return f"range test: {last}; {ended}\n{advice}"
         lines = [
             f"range test: {last}; {ended}",
-            f"  lowest loss at         {found.lowest:.2g}",
             f"  falls fastest at       {found.steepest:.2g}",
-            f"  suggested optimizer.lr={found.rate:g}   (a tenth of the rate with the lowest loss; as a peak, for a "
-            "schedule that rises and falls)",
+            f"  lowest loss at         {found.lowest:.2g}",
+            f"  suggested optimizer.lr={found.peak:g} as the peak of scheduler=onecycle or cosine (a third of that)",
+            f"            optimizer.lr={found.rate:g} with scheduler=constant (a tenth of that)",
         ]
         if found.at_end and not self.exploded:
             lines.append("  the loss was still falling at the end: raise callbacks.lr_range.high")
@@ -185,12 +188,12 @@ def picture(rates: np.ndarray, losses: np.ndarray, found: Suggestion | None):
     top = np.nanmax(np.where(np.isfinite(losses), losses, np.nan)[:LEAST]) if np.isfinite(losses[:LEAST]).any() else 1.0
     if found is not None:
         axes.plot(rates[: len(found.smooth)], found.smooth, "-", color="black", lw=1.6, label="smoothed")
-        height = np.interp(np.log10([found.rate, found.steepest, found.lowest]), np.log10(rates[: len(found.smooth)]),
-                           found.smooth)  # fmt: skip
-        axes.axvline(found.rate, color=RIGHT, lw=1.6)
-        axes.plot(found.rate, height[0], "o", ms=8, color=RIGHT, label=f"suggested {found.rate:.2g}: lowest / 10")
-        axes.plot(found.steepest, height[1], "^", ms=8, color="#5b5ea6", label=f"falls fastest at {found.steepest:.2g}")
-        axes.plot(found.lowest, height[2], "v", ms=8, color=WRONG, label=f"lowest at {found.lowest:.2g}")
+        marks = [(found.steepest, "^", "#5b5ea6", "falls fastest at"), (found.rate, "o", RIGHT, "constant rate:")]
+        marks += [(found.peak, "D", RIGHT, "peak of a schedule:"), (found.lowest, "v", WRONG, "lowest at")]
+        axes.axvspan(found.rate, found.peak, color=RIGHT, alpha=0.12, lw=0)
+        for rate, mark, colour, text in marks:
+            height = np.interp(np.log10(rate), np.log10(rates[: len(found.smooth)]), found.smooth)
+            axes.plot(rate, height, mark, ms=8, color=colour, label=f"{text} {rate:.2g}")
         top = max(top, float(found.smooth[:LEAST].max()))
     axes.set_xscale("log")
     axes.set_ylim(0 if losses.min(initial=0, where=np.isfinite(losses)) >= 0 else None, 1.6 * top)
@@ -200,7 +203,3 @@ def picture(rates: np.ndarray, losses: np.ndarray, found: Suggestion | None):
     axes.legend(frameon=False, loc="lower left", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _two_digits(value: float) -> float:
-    return float(f"{value:.1e}")
