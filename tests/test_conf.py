@@ -1,5 +1,6 @@
 """Every option on disk is composed, instantiated and trained for a batch; every printed command composes."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -174,12 +175,19 @@ def test_every_flag_of_the_trainer_is_a_key():
 COMMAND = re.compile(r"python -m (src\.\w+|benchmarks\.\w+)([^`\n#]*)")
 
 
+def text_of(path: Path) -> str:
+    """What a reader sees of a file."""
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    return "\n".join("".join(cell["source"]) + "\n" for cell in json.loads(path.read_text())["cells"])
+
+
 def printed_commands() -> list[tuple[str, str, str]]:
     files = [ROOT / "README.md", ROOT / "Makefile", *CONF.rglob("*.yaml"), *(ROOT / "notebooks").glob("*.ipynb")]
     return [
         (path.name, module, rest.replace("\\", " "))
         for path in files
-        for module, rest in COMMAND.findall(path.read_text().replace("$(PY)", "python"))
+        for module, rest in COMMAND.findall(text_of(path).replace("$(PY)", "python"))
     ]
 
 
