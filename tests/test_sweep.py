@@ -340,7 +340,8 @@ def test_a_grid_leaves_out_what_does_not_apply():
         grid_points(space({"x": "interval(0, 1)"}))
 
 
-def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatch):
+@pytest.mark.parametrize("pruner", ["median", "halving"])
+def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatch, pruner):
     optuna = pytest.importorskip("optuna")
     from src.sweep import study as room
 
@@ -349,7 +350,7 @@ def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatc
         study_name=room.STUDY,
         storage=room.open_storage("sqlite", tmp_path),
         direction="maximize",
-        pruner=room.make_pruner("median", 1, 1),
+        pruner=room.make_pruner(pruner, 1, 1),
     )
     for values in ([0.5, 0.9, 0.95], [0.5, 0.9, 0.95]):
         trial = study.ask()
@@ -357,13 +358,38 @@ def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatc
             trial.report(value, epoch)
         study.tell(trial, values[-1])
     study.ask()
-    sweeper = {"pruner": "median", "storage": "sqlite", "pruner_startup": 1, "warmup": 1}
+    sweeper = {"pruner": pruner, "storage": "sqlite", "pruner_startup": 1, "warmup": 1}
     cfg = OmegaConf.create({"sweeper": sweeper, "sweep": {"dir": str(tmp_path)}, "job": {"num": 2}, "mode": None})
     monkeypatch.setattr(room.HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(room.HydraConfig, "get", lambda: cfg)
     assert [room.watcher()(1, 0.1), room.watcher()(2, 0.2), room.watcher()(2, 0.2)] == [False, True, True]
     assert room.watcher()(2, None) is True
     assert room.watcher()(1, None) is False
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_halving_lets_the_better_half_go_on(direction):
+    optuna = pytest.importorskip("optuna")
+    from src.sweep.study import make_pruner
+
+    sign = 1 if direction == "maximize" else -1
+    study = optuna.create_study(direction=direction, pruner=make_pruner("halving", warmup=0))
+    ended = {}
+    for value in (0.5, 0.4, 0.6, 0.55, 0.45, 0.7, float("nan")):
+        trial = study.ask()
+        for epoch in range(1, 9):
+            trial.report(sign * value, epoch)
+            if trial.should_prune():
+                assert trial.should_prune(), "asked again"
+                ended[value] = epoch
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, sign * value)
+    assert ended.pop(0.4) == 1, "the worse of two"
+    assert ended.pop(0.45) == 1
+    assert ended.pop(0.55) == 2, "second of four, but of two at the second epoch it is the worse one"
+    assert len(ended) == 1 and ended.popitem()[1] == 1, "no number"
 
 
 def test_a_resumed_run_asks_before_it_trains():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
 
 SAMPLERS = ("tpe", "cmaes", "gp", "random", "grid")
-PRUNERS = ("none", "median", "hyperband", "wilcoxon")
+PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
 OF_THE_RUN = ("parameters", "latency_ms", "seconds")
 
 
@@ -23,10 +23,11 @@ class OptunaSweeper(JobSweeper):
     """Search with Optuna; trial n is job n.
 
     n_trials: jobs in all, those of an earlier call counted. sampler: tpe, cmaes, gp, random or grid. pruner: none;
-    median, hyperband or wilcoxon stop a trial whose validation after an epoch is hopeless. objectives: figures of a run
-    that are searched; None for the metric that its best epoch is chosen by. storage: sqlite or journal, a file in the
-    sweep's folder, or a URL of SQLAlchemy's. seed: with a trial's number and the results before it, determines what it
-    is given. n_jobs: trials at once where the launcher takes jobs in batches. params: the space, see `read_space`.
+    median, halving, hyperband or wilcoxon stop a trial whose validation after an epoch is hopeless. objectives: figures
+    of a run that are searched; None for the metric that its best epoch is chosen by. storage: sqlite or journal, a file
+    in the sweep's folder, or a URL of SQLAlchemy's. seed: with a trial's number and the results before it, determines
+    what it is given. n_jobs: trials at once where the launcher takes jobs in batches. params: the space, see
+    `read_space`.
     startup: random trials before a sampler learns from results; pruner_startup: finished trials before the median
     judges. warmup: epochs of each trial before a pruner judges it.
     """

@@ -36,6 +36,10 @@ def make_pruner(name: str, startup: int = 5, warmup: int = 1) -> "optuna.pruners
 
     if name == "median":
         return pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup + 1)
+    if name == "halving":
+        from src.sweep.halving import Halving
+
+        return Halving(first=warmup + 1)
     if name == "hyperband":
         return pruners.HyperbandPruner(min_resource=warmup + 1)
     if name == "wilcoxon":
