@@ -85,9 +85,10 @@ def table(results: dict) -> str:
     ]
     lines += [f"loss         {results['loss']:6.4f}     (cross-entropy)", f"images       {results['images']:6,}", ""]
     rows = []
+    width = max(12, *map(len, results["per_class"]))
     for name, row in results["per_class"].items():
         share = "     –  " if row["acc"] is None else f"{100 * row['acc']:6.2f} %"
-        rows.append(f"  {name:<12} {share}   of {row['images']:,}")
+        rows.append(f"  {name:<{width}} {share}   of {row['images']:,}")
     return "\n".join([*lines, "per class", *rows])
 
 

@@ -149,7 +149,8 @@ def _recorded(task: Callable, cfg: DictConfig) -> float | None:
     except BaseException as error:
         stopped = isinstance(error, Stop | KeyboardInterrupt)
         state = "interrupted" if stopped else "failed"
-        status(state, seconds=time.time() - started, error=explain(error))
+        said = "interrupted" if isinstance(error, KeyboardInterrupt) else explain(error)
+        status(state, seconds=time.time() - started, error=said)
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler) and not stopped:
                 text = "".join(traceback.format_exception(error))

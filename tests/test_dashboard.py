@@ -393,6 +393,9 @@ def test_no_rate_is_suggested_of_nothing():
     assert suggest(rates[:10], np.ones(10)) is None
     assert suggest(rates, np.linspace(1, 2, 50)) is None
     assert suggest(rates, np.full(50, np.nan)) is None
+    assert suggest(rates, np.linspace(2.303, 2.302, 50)) is None, "flat"
+    exploded = np.concatenate([[2.3], np.full(10, 1e16), np.linspace(1e15, 1e14, 39)])
+    assert suggest(rates, exploded) is None, "it fell only after it had exploded"
 
 
 def range_test(root: Path, folder: Path, steps: int = 120, flags: dict | None = None, **options) -> RateRange:

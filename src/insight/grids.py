@@ -104,8 +104,8 @@ def filters(weight: Tensor, shape: tuple[int, int, int], title: str) -> np.ndarr
         values = (127.5 + weight.permute(0, 2, 3, 1).numpy() * (127.5 / max(most, 1e-12))).clip(0, 255)
         pictures, scale = values.astype(np.uint8), f"grey is 0; the channels' colours, to ±{most:.3g}"
     else:
-        pictures = coloured(weight[:, 0].numpy(), "PuOr", -most, most)
-        scale = f"orange -{most:.3g}, white 0, violet +{most:.3g}"
+        pictures = coloured(weight[:, 0].numpy(), "PuOr_r", -most, most)
+        scale = f"violet -{most:.3g}, white 0, orange +{most:.3g}"
         scale += f"; the first of {weight.shape[1]} input channels" if weight.shape[1] > 1 else ""
     frame = ((0, 0), (1, 1), (1, 1), (0, 0))  # a filter's edge may be as white as what is around it
     pictures = np.pad(sized(pictures, height, width), frame, constant_values=150)

@@ -17,6 +17,7 @@ from src.errors import InputError, is_number, require
 
 MEMORY = 0.9  # of the running mean that is watched for an explosion
 LEAST = 20  # steps that say something
+FALL = 0.02  # of the first loss: a curve that falls less is flat
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +35,8 @@ class Suggestion(NamedTuple):
 
 
 def suggest(rates: np.ndarray, losses: np.ndarray) -> Suggestion | None:
-    """What the curve says; None if it has fewer than 20 points or never falls.
+    """What the curve says; None if it has fewer than 20 points, falls by less than a fiftieth, or only after it had
+    exploded.
 
     rates: (N,), rising; losses: (N,), of which those that are not finite end the curve. Losses are smoothed over
     N/25 steps to either side, so that the lowest point is not late, as it is in a running mean.
@@ -47,7 +49,8 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> Suggestion | None:
     smooth = smoothed(losses)
     slope = np.gradient(smooth, np.log10(rates))
     lowest = int(smooth.argmin())
-    if lowest == 0 or slope[: lowest + 1].min() >= 0:
+    least = smooth[lowest]
+    if lowest == 0 or least > smooth[0] - FALL * abs(smooth[0]) or (losses[0] > 0 and least > 2 * losses[0]):
         return None
     steepest = rates[int(slope[: lowest + 1].argmin())]
     rate, peak = (float(f"{rates[lowest] / share:.1e}") for share in (10, 3))
@@ -130,6 +133,10 @@ class RateRange(Callback):
             if not math.isfinite(loss):
                 task.unread.clear()  # the task would refuse it: here it is what was looked for
 
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):  # what was tried so far is worth looking at
+            self.on_train_end(trainer, task)
+
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.is_global_zero and self.losses:
             found = suggest(np.array(self.rates), np.array(self.losses))
@@ -144,7 +151,7 @@ class RateRange(Callback):
             advice = "no rate can be suggested: "
             few = len(self.losses) < LEAST
             advice += (
-                f"{LEAST} steps are the least, raise trainer.max_steps" if few else "the loss never fell, lower low"
+                f"{LEAST} steps are the least, raise trainer.max_steps" if few else "the loss did not fall: lower callbacks.lr_range.low, or raise callbacks.lr_range.high"
             )
             return f"range test: {last}; {ended}\n{advice}"
         lines = [

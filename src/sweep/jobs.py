@@ -69,6 +69,8 @@ class JobSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run what is left of the sweep. Raises Stop(1) if a job failed, Stop(130 or 143) if it was interrupted."""
+        name = self.config.hydra.job.name
+        require("sweep" in self.config, f"-m sweeps src.train: run src.{name} once for each value")
         options = self.config.sweep
         self.budget = Budget(options.max_time, options.max_jobs)
         parser = OverridesParser.create(config_loader=self.context.config_loader)
