@@ -149,10 +149,10 @@ class RateRange(Callback):
         ended = "the loss exploded there" if self.exploded else "the loss did not explode"
         if found is None:
             advice = "no rate can be suggested: "
-            few = len(self.losses) < LEAST
-            advice += (
-                f"{LEAST} steps are the least, raise trainer.max_steps" if few else "the loss did not fall: lower callbacks.lr_range.low, or raise callbacks.lr_range.high"
-            )
+            if len(self.losses) < LEAST:
+                advice += f"{LEAST} steps are the least, raise trainer.max_steps"
+            else:
+                advice += "the loss did not fall: lower callbacks.lr_range.low, or raise callbacks.lr_range.high"
             return f"range test: {last}; {ended}\n{advice}"
         lines = [
             f"range test: {last}; {ended}",
