@@ -51,7 +51,9 @@ def write_pictures(
 def _notes(found: Explanation) -> list[str]:
     lines = ["each map on its own scale"]
     if "grad_cam" in found.maps:
-        lines.append(f"Grad-CAM: layer {found.layer}, as coarse as that is, enlarged bilinearly")
+        where = "each value over the middle of the pixels it sees, edges continued"
+        where = where if found.places else "stretched over the image: where its values lie cannot be told"
+        lines.append(f"Grad-CAM: layer {found.layer}, as coarse as that is, {where}")
     if found.error is not None:
         share = float(found.error.abs().max())
         lines.append(f"integrated gradients sum to the answer minus that to black, within {share:.2g}")

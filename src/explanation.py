@@ -14,6 +14,7 @@ from src.insight.attribution import METHODS, completeness_error
 from src.insight.cam import conv_layers, last_conv
 from src.insight.decisions import Case
 from src.insight.features import class_images, feature_maps, filters, nearest
+from src.insight.places import Places, find_places
 from src.insight.rest import listed
 from src.insight.summary import Summary, condensed
 
@@ -34,6 +35,7 @@ class Explanation:
     maps: dict[str, Tensor] = field(default_factory=dict)
     error: Tensor | None = None
     layer: str | None = None
+    places: Places | None = None
     features: dict[str, Tensor] = field(default_factory=dict)
     filters: dict[str, Tensor] = field(default_factory=dict)
     class_images: tuple[Tensor, Tensor, Tensor] | None = None  # images, columns, signs
@@ -90,7 +92,7 @@ def check_layer(layer: str | None, model: torch.nn.Module) -> None:
 
 
 def attribute(found: Explanation, net, methods: list[str], layer: str | None, options: dict[str, dict]) -> None:
-    """Fill in the maps, the layer of Grad-CAM, and how far integrated gradients are from complete.
+    """Fill in the maps, the layer of Grad-CAM, where its maps lie, and how incomplete integrated gradients are.
 
     net: a `Recogniser`; layer: by its name in net.model; options: more arguments by method.
     """
@@ -98,6 +100,7 @@ def attribute(found: Explanation, net, methods: list[str], layer: str | None, op
         more = dict(options.get(name, {}))
         if name == "grad_cam":
             more["layer"], found.layer = f"model.{layer}", layer
+            found.places = find_places(net, tuple(found.images.shape[1:]), net.get_submodule(more["layer"]))
         try:
             found.maps[name] = METHODS[name](net, found.images, found.columns, **more)
         except InputError as error:

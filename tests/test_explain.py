@@ -25,6 +25,7 @@ from src.insight.attribution import (
 )
 from src.insight.cam import conv_layers, grad_cam, last_conv
 from src.insight.features import blur, class_images, feature_maps, filters, nearest
+from src.insight.places import Places, find_places, spread
 from src.insight.rest import answers
 from src.insight.summary import short, show_shape, summarise
 from src.insight.summary import table as layer_table
@@ -238,6 +239,84 @@ def test_grad_cam_by_hand():
     expected = F.interpolate(3 * torch.tensor([[[[4.0, 0], [0, 8]]]]), (4, 4), mode="bilinear", align_corners=False)
     assert torch.allclose(grad_cam(net, image, torch.tensor([0])), expected)
     assert grad_cam(net, image, torch.tensor([1])).count_nonzero() == 0  # speaks against it everywhere
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.Conv2d(1, 2, 5, padding=2), nn.AvgPool2d(2), nn.Conv2d(2, 3, 5)),
+        nn.Sequential(nn.ZeroPad2d((3, 0, 1, 0)), nn.Conv2d(1, 2, 3, stride=2), nn.Conv2d(2, 2, (1, 3), dilation=2)),
+        nn.Sequential(nn.Conv2d(1, 2, 5, padding="same"), nn.AdaptiveAvgPool2d(7), nn.Conv2d(2, 2, 3, padding=1)),
+        nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(1, 2, 2, stride=2), nn.AvgPool2d(3, 2, 1)),
+    ],
+    ids=["lenet", "padded on one side", "adaptive", "enlarged"],
+)
+def test_maps_lie_where_their_gradients_reach(net):
+    """The middle of the pixels that a value in the interior hangs on, found by differentiation."""
+    images = torch.rand(1, *SHAPE, requires_grad=True)
+    maps, places = net(images), find_places(net, SHAPE, net[-1])
+    middles = []
+    for place in (2, 3):
+        (slope,) = torch.autograd.grad(maps[0, 0, place, place], images, retain_graph=True)
+        rows, columns = (slope[0, 0].abs().sum(axis).nonzero().flatten().float() for axis in (1, 0))
+        middle = ((rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2)
+        middles.append(middle)
+        told = [first + place * step for first, step in zip(places.first, places.step, strict=True)]
+        assert torch.stack(middle).tolist() == pytest.approx(told, abs=0.01)
+
+
+def test_where_maps_lie_of_known_networks():
+    lenet = LeNet(SHAPE, 10)
+    assert find_places(lenet, SHAPE, lenet.features[3]) == Places((4.5, 4.5), (2.0, 2.0))  # row 9 at pixel 22.5
+    slanted = LeNet(SHAPE, 10, deslant=True)
+    assert find_places(slanted, SHAPE, slanted.features[4]) == Places((4.5, 4.5), (2.0, 2.0))
+    resnet = ResNet(SHAPE, 10)
+    assert find_places(resnet, SHAPE, resnet.stages[2]) == Places((0.0, 0.0), (4.0, 4.0))  # both paths agree
+    # Cropped by a function, not by a layer: nothing is known about what comes after.
+    cut = nn.Sequential(Cut(), nn.Conv2d(1, 1, 3))
+    assert find_places(cut, SHAPE, cut[1]) is None
+    maps = torch.rand(1, 1, 4, 4)
+    even = F.interpolate(maps, (28, 28), mode="bilinear", align_corners=False)
+    assert torch.allclose(spread(maps, None, (28, 28)), even, atol=1e-5)
+
+
+class Cut(nn.Module):
+    """Leaves out the first rows and columns."""
+
+    def forward(self, images):
+        return images[..., 3:, 3:]
+
+
+@pytest.mark.parametrize("place", [(8, 8), (8, 19), (14, 14), (19, 8)])
+def test_grad_cam_lies_on_a_planted_spot(place):
+    """A network that passes on brightness alone: its map is highest where the bright spot is."""
+    net = LeNet(SHAPE, 2, pooling="max")
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.01)
+    with torch.no_grad():  # narrow kernels, so that the peak is one place
+        net.features[3].weight.zero_()[:, :, 2, 2] = 0.1
+        net.features[0].weight.zero_()[:, :, 2, 2] = 0.1
+    image = torch.zeros(1, *SHAPE)
+    image[0, 0, place[0] : place[0] + 2, place[1] : place[1] + 2] = 255
+    cam = grad_cam(net, image, torch.tensor([0]), layer="features.3")[0, 0]
+    peak = divmod(int(cam.argmax()), 28)
+    assert max(abs(a - b - 0.5) for a, b in zip(peak, place, strict=True)) <= 1.5, peak
+
+
+def test_layers_go_by_their_own_name_in_a_wrapper():
+    class Wrapper(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = LeNet(SHAPE, 10)
+
+        def forward(self, images):
+            return self.model(images / 255)
+
+    net, images = Wrapper(), 255 * torch.rand(2, *SHAPE)
+    assert torch.equal(grad_cam(net, images, layer="features.0"), grad_cam(net, images, layer="model.features.0"))
+    short_name = feature_maps(net, images, ["features.0"])
+    assert list(short_name) == ["features.0"]
+    assert torch.equal(short_name["features.0"], feature_maps(net, images, ["model.features.0"])["model.features.0"])
 
 
 def test_grad_cam_of_a_network_that_sets_digits_upright_lies_on_the_given_image():

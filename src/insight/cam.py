@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from src.errors import InputError, require
 from src.finetune.parts import is_norm
-from src.insight.rest import BATCH, at_rest, chosen, listed
+from src.insight.places import find_places, spread
+from src.insight.rest import BATCH, at_rest, chosen, layer_of, listed
 from src.models.deslant import Deslant
 
 
@@ -43,17 +44,20 @@ def grad_cam(
     """Where a layer's maps speak for the answer: (B, 1, H, W), 0 or more (Selvaraju et al. 2017, arXiv:1610.02391).
 
     Maps weighted by the mean of their gradients, what is negative cut off, enlarged bilinearly to the image: no finer
-    than the layer is. layer: any module whose output is (B, D, h, w), by name; `last_conv` by default. Maps are
-    rectified first, as in the paper: what a ReLU cuts off speaks for nothing.
+    than the layer is. Each value is put over the middle of the pixels that it is computed from (`find_places`), those
+    at the edge are continued outwards; where that cannot be told, maps are stretched over the image.
+    layer: any module whose output is (B, D, h, w), by its name, with or without the `model.` of a network in a wrapper;
+    `last_conv` by default. Maps are rectified first, as in the paper: what a ReLU cuts off speaks for nothing.
     A network that sets digits upright first sees another image: the map is sheared back onto the given one.
     Raises InputError where there is no convolution, no such layer, or one without maps.
     """
-    name = layer or last_conv(model)
+    name = last_conv(model) if layer is None else layer
     if name is None:
         raise InputError("grad_cam needs a convolution, and this network has none")
-    modules = dict(model.named_modules())
-    require(bool(name) and name in modules, f"layer={name} does not exist; convolutions: {listed(conv_layers(model))}")
+    layer = layer_of(model, name)
+    require(layer is not None, f"layer={name} does not exist; convolutions: {listed(conv_layers(model))}")
     targets = chosen(model, images, targets, batch)
+    places = find_places(model, tuple(images.shape[1:]), layer)
     seen, shears = [], []
 
     def keep(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
@@ -64,8 +68,8 @@ def grad_cam(
         ink = args[0].detach() - args[0].detach().amin((2, 3), keepdim=True)
         shears.append(module.shears(ink.float().sum(1)))
 
-    handles = [modules[name].register_forward_hook(keep)]
-    handles += [m.register_forward_hook(note) for m in modules.values() if isinstance(m, Deslant)]
+    handles = [layer.register_forward_hook(keep)]
+    handles += [m.register_forward_hook(note) for m in model.modules() if isinstance(m, Deslant)]
     maps = []
     try:
         with at_rest(model):
@@ -78,7 +82,7 @@ def grad_cam(
                 (slopes,) = torch.autograd.grad(score, features, allow_unused=True)
                 slopes = torch.zeros_like(features) if slopes is None else slopes
                 cam = (features.relu() * slopes.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
-                cam = F.interpolate(cam, some.shape[2:], mode="bilinear", align_corners=False)
+                cam = spread(cam, places, tuple(some.shape[2:]))
                 maps.append(_sheared_back(cam, shears[-1]) if shears else cam)
     finally:
         for handle in handles:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.errors import InputError, is_count, is_number, require
 from src.insight.cam import conv_layers
-from src.insight.rest import BATCH, at_rest, listed
+from src.insight.rest import BATCH, at_rest, layer_of, listed
 
 
 def feature_maps(
@@ -16,13 +16,14 @@ def feature_maps(
 ) -> dict[str, Tensor]:
     """What layers make of images (B, C, H, W), by name, in the order in which they work: (B, D, h, w) or (B, D).
 
-    names: of modules; None takes every one that has no modules inside. A layer that is used twice gives its last maps.
+    names: of modules, with or without the `model.` of a network in a wrapper; None takes every one that has no modules
+    inside. A layer that is used twice gives its last maps.
     Raises InputError for a name that does not exist; layers that the network does not call are left out.
     """
     modules = dict(model.named_modules())
     names = [name for name, module in modules.items() if not list(module.children())] if names is None else names
     for name in names:
-        if name not in modules or not name:
+        if layer_of(model, name) is None:
             raise InputError(f"layer={name} does not exist; there are: {listed([n for n in modules if n])}")
     kept: dict[str, list[Tensor]] = {}
 
@@ -33,7 +34,7 @@ def feature_maps(
 
         return hook
 
-    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
+    handles = [layer_of(model, name).register_forward_hook(keep(name)) for name in names]
     found: dict[str, list[Tensor]] = {}
     try:
         with at_rest(model), torch.no_grad():

@@ -40,3 +40,10 @@ def chosen(model: nn.Module, images: Tensor, targets: Tensor | None, batch: int 
 def listed(names: list[str], most: int = 24) -> str:
     """Names in one line."""
     return (", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
+
+
+def layer_of(model: nn.Module, name: str | None) -> nn.Module | None:
+    """A module by its name, in the network that `model` is or, as a `Recogniser` does, wraps; None where there is
+    none."""
+    modules = dict(model.named_modules())
+    return (modules.get(name) or modules.get(f"model.{name}")) if name else None
