@@ -1,6 +1,7 @@
 """Study a data set before training on it: python -m src.report data=mnist [key=value ...]"""
 
 import logging
+import shlex
 import sys
 import time
 
@@ -56,7 +57,7 @@ def main(cfg: DictConfig) -> None:
             bar.update(names.index(name) - bar.n)
             bar.set_description(name)
 
-        about = f"python -m src.report data={data.name}, {time.strftime('%Y-%m-%d %H:%M')}, seed {cfg.seed}"
+        about = f"{typed()} — {time.strftime('%Y-%m-%d %H:%M')}, seed {cfg.seed}"
         found = write_report(look, names, output_folder(), about, begin)
     for note in look.collection.notes:
         log.info("%s", note)
@@ -78,6 +79,13 @@ def check(cfg: DictConfig) -> None:
     require(given is None or isinstance(given, str), f"predictions={given}: the folder of a sweep over data.fold")
     listed = cfg.sections is None or isinstance(cfg.sections, str) or OmegaConf.is_list(cfg.sections)
     require(listed, f"sections={cfg.sections}: a list of names, or null for all")
+
+
+def typed() -> str:
+    """The command that made this report, to be typed again."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return shlex.join(["python", "-m", "src.report", *HydraConfig.get().overrides.task])
 
 
 def augmentations(cfg: DictConfig) -> dict[str, DictConfig]:

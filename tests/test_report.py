@@ -165,6 +165,7 @@ def test_out_of_fold_scores_do_not_know_their_own_label():
     """Features that tell every image apart, but no class: out of fold, labels are only guessed."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(400, 600, generator=generator)
+    features[:, -1] = 1
     labels = torch.randint(2, (400,), generator=generator)
     right = (out_of_fold(features, labels, 2, 5, 0).argmax(1) == labels).float().mean()
     assert 0.4 < float(right) < 0.6
@@ -176,10 +177,13 @@ def test_out_of_fold_is_the_ridge_regression_of_the_other_folds():
 
     generator = torch.Generator().manual_seed(1)
     features, labels = torch.randn(90, 12, generator=generator), torch.arange(90) % 3
+    features[:, -1] = 1
+    shrunk = RIDGE * torch.eye(12)
+    shrunk[-1, -1] = 0  # but not the intercept
     scores = out_of_fold(features, labels, 3, 4, 5)
     held = fold_mask(labels, 4, 2, 5)
     known, targets = features[~held], torch.nn.functional.one_hot(labels[~held], 3).float() * 2 - 1
-    weights = torch.linalg.solve(known.T @ known + RIDGE * torch.eye(12), known.T @ targets)
+    weights = torch.linalg.solve(known.T @ known + shrunk, known.T @ targets)
     torch.testing.assert_close(scores[held], features[held] @ weights, atol=1e-4, rtol=1e-4)
 
 
@@ -260,6 +264,43 @@ def test_planted_labels_are_ranked_first(planted):
     wrong = [*true["flipped"].tolist(), int(true["exact"][0])]
     assert len(set(ranked[:42]) & set(wrong)) >= 19
     assert found["labels"].numbers["agree"] > 0.93
+
+
+def test_rare_classes_are_no_suspects():
+    """Clean labels of classes with 97, 60, 30, 3, 1 and 0 images: the small ones are named, nothing is doubted."""
+    train, test, names = scans()
+    rows = torch.cat([(train.labels == k).nonzero().flatten()[:n] for k, n in enumerate((97, 60, 30, 3, 1))])
+    part = Part(train.images[rows], train.labels[rows], rows, len(rows))
+    found = SECTIONS["labels"](Look(collection(part, test, names)))
+    assert found.numbers["agree"] > 0.97
+    assert found.numbers["surely"] <= found.numbers["differ"]
+    assert found.numbers["judged"] == 187
+    assert {row["looks_like"] for row in found.numbers["ranked"]} <= set(names[:3])
+    assert "fewer than 5 images" in found.text[-1] and "3, 4, 5" in found.text[-1]
+
+
+def test_a_poor_judge_says_so():
+    """Labels drawn at random: more answers differ than are surely doubted, and the page warns."""
+    train, test, names = scans()
+    labels = torch.randint(10, (len(train),), generator=torch.Generator().manual_seed(0))
+    found = SECTIONS["labels"](Look(collection(Part(train.images, labels, train.rows, len(labels)), test, names)))
+    assert found.numbers["poor"]
+    assert 0 < found.numbers["surely"] <= found.numbers["differ"]
+    assert "this judge is poor" in " ".join(found.text)
+
+
+def test_pictures_without_any_difference(tmp_path):
+    """White pages only: words instead of numbers that are none."""
+    images, labels = torch.full((24, 1, 12, 12), 255, dtype=torch.uint8), torch.arange(24) % 2
+    part = Part(images, labels, torch.arange(24), 24)
+    look = Look(collection(part, part, ("a", "b")), augments={"shift": Shift(2)})
+    chapters = ["examples", "ink", "maps", "neighbours", "outliers", "labels", "augment"]
+    numbers = write_report(look, chapters, tmp_path, "test", lambda name: None)
+    json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    text = re.sub('src="data:[^"]*"', "", (tmp_path / "report.html").read_text())
+    assert text.count("No two images differ in shape") == 2
+    assert not re.search(r"\bnan\b", text)
+    assert numbers["maps"] == {}
 
 
 def test_predictions_of_a_sweep_are_read_and_checked(tmp_path):
@@ -367,7 +408,7 @@ def test_a_class_with_one_picture(tmp_path):
     text = (tmp_path / "run/report.html").read_text()
     check_page(tmp_path / "run/report.html", list(SECTIONS))
     assert "<b>&" not in text and "&lt;b&gt;&amp;" in text
-    assert "1 images are alone in their class" in text
+    assert "Alone in its class, and left out: 1 image." in text
     assert numbers["ink"]["blank"] >= 6
     assert numbers["neighbours"]["identical"]["train"] == 6  # five of no ink, and one of another class
     assert numbers["neighbours"]["identical"]["contradicting"] == 1

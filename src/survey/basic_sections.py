@@ -5,10 +5,11 @@ import torch
 from src.data.augment import Identity
 from src.survey import figures, maps, mosaic, statistics
 from src.survey.map_figures import thumbnails
-from src.survey.section import Look, Section, Shown, Table, listed, per_cent
+from src.survey.section import Look, Section, Shown, Table, listed, many, per_cent
 from src.survey.strokes import MEASURES, strokes
 
 EXAMPLES = 12
+AS_READ = "as a network gets them: after what data.size, data.channels, data.ink and the like change of the files"
 
 
 def counts(look: Look) -> Section:
@@ -46,8 +47,9 @@ def examples(look: Look) -> Section:
     drawn = mosaic.first_of_each(train.labels, len(names), EXAMPLES, look.seed)
     blank = torch.full((EXAMPLES, *train.images.shape[1:]), 255, dtype=torch.uint8)
     cells = torch.cat([torch.cat([train.images[rows], blank[len(rows) :]]) for rows in drawn])
-    figure = mosaic.sheet(mosaic.to_rgb(cells), EXAMPLES, [mosaic.short(name) for name in names])
-    caption = f"Up to {EXAMPLES} training images per class, drawn by seed {look.seed}, as they are in the files."
+    there = torch.cat([torch.arange(EXAMPLES) < len(rows) for rows in drawn])
+    figure = mosaic.sheet(mosaic.to_rgb(cells), EXAMPLES, [mosaic.short(name) for name in names], framed=there.tolist())
+    caption = f"Up to {EXAMPLES} training images per class, drawn by seed {look.seed}, {AS_READ}."
     chosen = {name: train.rows[rows].tolist() for name, rows in zip(names, drawn, strict=True)}
     shown = Shown("examples", figure, "A row of example images per class.", caption)
     return Section("Examples", [], [shown], numbers={"rows": chosen})
@@ -118,8 +120,8 @@ def ink(look: Look) -> Section:
             captions.append(f"{what}: {low[0]:.1f} ({low[1]}) to {high[0]:.1f} ({high[1]})")
     blank = int(look.strokes["stroke"].isnan().sum())
     text = "Ink is the difference from the ground, which is the median of an image's border. For pictures that are "
-    text += "no strokes on an even ground the widths and slants say little."
-    text += f" {blank:,} images have no ink at all." if blank else ""
+    text += f"no strokes on an even ground the widths and slants say little. Images are measured {AS_READ}."
+    text += f" Without any ink: {many(blank, 'image')}." if blank else ""
     caption = "Line from 5 to 95 %, thick from 25 to 75 %, dot at the median. Medians per class, lowest to highest: "
     shown = Shown(
         "ink", figures.distributions(table, MEASURES, names),
@@ -140,6 +142,8 @@ def maps_of(look: Look) -> Section:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(look.seed))[: look.tsne_images]
     if len(order) < maps.LEAST:
         return Section("Maps", [f"{len(order)} images are too few for a map: {maps.LEAST} are needed."])
+    if train.alike(order):
+        return Section("Maps", ["No two images differ in shape: there is nothing to draw a map of."])
     points, labels, images = axes.read(train.vectors[order]), train.labels[order], train.images[order]
     points = points[:, : maps.BEFORE]
     need = [int((shares.cumsum(0) < level).sum()) + 1 for level in (0.9, 0.99)]
@@ -147,7 +151,7 @@ def maps_of(look: Look) -> Section:
     kept = min(12, axes.axes.shape[1] // 2 * 2)
     pictures = axes.axes[:, :kept].T.reshape(kept, *shape).mean(1)
     text = "Every image as a direction: its mean grey level and its contrast taken out, so that what is compared "
-    text += f"is shape. {len(order):,} training images are drawn by seed {look.seed}; those for whose thumbnail "
+    text += f"is shape. {many(len(order), 'training image')} drawn by seed {look.seed}; those for whose thumbnail "
     text += "there was no room are dots."
     shown = [
         Shown(
@@ -164,9 +168,9 @@ def maps_of(look: Look) -> Section:
     for name, plane in planes.items():
         agree = maps.neighbours_agree(plane, labels, k)
         axis = [f"component {i + 1} ({per_cent(float(shares[i]))} of the variance)" for i in (0, 1)]
-        figure, room = thumbnails(plane, images, labels, names, axis if name == "pca" else ("t-SNE", "t-SNE"))
+        figure, room = thumbnails(plane, images, labels, names, axis if name == "pca" else ("t-SNE 1", "t-SNE 2"))
         title = "PCA" if name == "pca" else f"t-SNE of the first {points.shape[1]} components"
-        caption = f"{title}: {room:,} thumbnails. Of the {k} nearest points {per_cent(agree)} have the same label"
+        caption = f"{title}: {many(room, 'thumbnail')}. Of the {k} nearest points {per_cent(agree)} have the same label"
         caption += "." if name == "pca" else "; distances between groups and their sizes mean nothing."
         shown.append(Shown(name, figure, f"Map of images by {title}.", caption))
         numbers[name] = {"rows": train.rows[order].tolist(), "points": plane.round(4).tolist(), "agree": agree}
@@ -179,39 +183,40 @@ def augment(look: Look) -> Section:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(look.seed))
     one = torch.cat([rows[:1] for rows in mosaic.first_of_each(train.labels, len(names), 1, look.seed)])
     chosen = torch.cat([one, order[~torch.isin(order, one)]])[:10]
-    images, many = train.images[chosen], train.images[order[:512]]
-    before, cells, row_names, rows, numbers = strokes(many), [images.float()], ["as it is"], [], {}
+    images, some = train.images[chosen], train.images[order[:512]]
+    before, cells, row_names, rows, numbers = strokes(some), [images.float()], ["as it is"], [], {}
     for name, change in look.augments.items():
         generator = torch.Generator().manual_seed(look.seed)
         draws = 1 if isinstance(change, Identity) else 2
         cells += [change(images, generator).float() for _ in range(draws)]
         row_names += [name] + [""] * (draws - 1)
-        changed = change(many, generator.manual_seed(look.seed)).float().clamp(0, 255)
+        changed = change(some, generator.manual_seed(look.seed)).float().clamp(0, 255)
         after = strokes(changed)
-        differ = float((changed - many.float()).abs().mean())
+        differ = float((changed - some.float()).abs().mean())
         numbers[name] = {"mean_change": round(differ, 3)}
         row = [name, f"{differ:.1f}"]
         for measure in ("mass", "slant", "stroke", "right"):
             moved = (after[measure] - before[measure]).abs().nanmedian()
-            numbers[name][measure] = round(float(moved), 3)
+            numbers[name][measure] = None if moved.isnan() else round(float(moved), 3)
             row.append("–" if moved.isnan() else f"{float(moved):.1f}")
         rows.append(row)
     figure = mosaic.sheet(mosaic.to_rgb(torch.cat(cells).clamp(0, 255)), len(images), row_names)
     head = ["augment=", "grey levels", "ink, px", "slant, °", "stroke, px", "sideways, px"]
-    what = f"How much they change {len(many):,} images: mean change of a grey level, then medians of absolute changes."
+    what = f"How much they change {many(len(some), 'image')}: mean change of a grey level, then medians of absolute "
+    what += "changes."
     shown = [Shown("augmentations", figure, "The same images after each augmentation.",
                    "The first row is untouched; below, two draws of each augmentation on the same images, from the "
                    f"same seed {look.seed}. A change that makes a reader doubt the class is too strong.")]  # fmt: skip
     text = []
     if look.normalize is not None:
         read = look.normalize(images)
-        whole = look.normalize(many)
+        whole = look.normalize(some)
         numbers["normalised"] = {"mean": float(whole.mean()), "sd": float(whole.std(correction=0)),
                                  "low": float(whole.min()), "high": float(whole.max())}  # fmt: skip
         n = numbers["normalised"]
         span = f"from {n['low']:.2f} to {n['high']:.2f} instead of 0 to 255"
         text = [
-            f"A network reads (grey/255 − mean) / std: values {span}; over {len(many):,} images their mean is "
+            f"A network reads (grey/255 − mean) / std: values {span}; over {many(len(some), 'image')} their mean is "
             f"{n['mean']:.2f} and their standard deviation {n['sd']:.2f}."
         ]
         figure = figures.normalised(images, read)

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from src.insight.figures import QUIET, RIGHT, WRONG
@@ -45,6 +46,7 @@ def counts(numbers: dict[str, list[int]], class_names: Sequence[str]) -> Figure:
     _class_ticks(axes, class_names)
     axes.set_ylabel("images", fontsize=SMALL)
     axes.legend(frameon=False, ncols=3, fontsize=SMALL, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     _bare(axes)
     return figure
@@ -86,7 +88,9 @@ def average_images(mean: Tensor, spread: Tensor, class_names: Sequence[str]) -> 
             axes = figure.add_axes(box)
             if kind == "mean":
                 picture = mean[label].permute(1, 2, 0).div(255).clamp(0, 1).numpy()
-                drawn[kind] = axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, aspect="auto")
+                drawn[kind] = axes.imshow(
+                    picture[..., 0] if picture.shape[2] == 1 else picture, cmap="gray", vmin=0, vmax=1, aspect="auto"
+                )
                 axes.set_title(short(class_names[label], max(3, 60 // columns)), fontsize=SMALL, pad=2)
             else:
                 drawn[kind] = axes.imshow(
@@ -201,7 +205,7 @@ def nearest_distances(groups: dict[str, np.ndarray], limit: float) -> Figure:
     edges = np.linspace(0, max(top, 0.2), 61)
     for (name, values), colour, dashes in zip(groups.items(), (RIGHT, "#3b5b92"), ("-", "--"), strict=False):
         share = np.histogram(values, edges)[0] / max(1, len(values))
-        axes.step(edges[:-1], 100 * share, dashes, where="post", color=colour, label=name, lw=1.5)
+        axes.stairs(100 * share, edges, linestyle=dashes, color=colour, label=name, lw=1.5)
     axes.axvspan(0, limit, color=WRONG, alpha=0.15, lw=0)
     axes.text(limit, axes.get_ylim()[1], " always a\n near-duplicate", va="top", fontsize=SMALL, color=WRONG)
     axes.set_xlabel("distance to the nearest training image, √(2 − 2 r)", fontsize=SMALL)

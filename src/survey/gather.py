@@ -44,6 +44,11 @@ class Part:
         length = flat.norm(dim=1, keepdim=True)
         return flat.div_(torch.where(length > 1e-3, length, torch.inf))
 
+    def alike(self, rows: Tensor) -> bool:
+        """Whether no two of these images differ in more than brightness and contrast; so does a single one."""
+        some = self.vectors[rows]
+        return bool((some - some[:1]).abs().amax() < 1e-4) if len(some) else True
+
     @cached_property
     def axes(self) -> Axes:
         """The first 128 principal axes of `vectors`."""

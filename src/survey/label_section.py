@@ -1,42 +1,62 @@
 """The chapter on labels that look wrong."""
 
+import torch
 from torch import Tensor
 
 from src.insight.figures import RIGHT, WRONG
 from src.survey import mosaic
 from src.survey.patches import out_of_fold, patch_features
-from src.survey.section import Look, Section, Shown, Table, per_cent
-from src.survey.suspects import confident_joint, margins, read_predictions, sharpened
+from src.survey.section import Look, Section, Shown, Table, listed, many, per_cent
+from src.survey.suspects import margins, read_predictions, sharpened, surely
 
 SHOWN = 36
+LEAST = 5  # images of a class that the quick judge learns; towards a smaller class its scores are noise
+POOR = 0.8  # of the answers as labelled; below, the judge's own mistakes outnumber those of most labellers
+TITLE = "Labels that look wrong"
 
 
 def labels(look: Look) -> Section:
     """Training images whose label looks wrong, ranked."""
-    train, names, title = look.collection.train, look.names, "Labels that look wrong"
-    per_class = train.labels.bincount(minlength=len(names))
-    kept = (per_class[train.labels] >= 2).nonzero().flatten()
+    train, least = look.collection.train, 2 if look.predictions else LEAST
+    per_class = train.labels.bincount(minlength=len(look.names))
+    classes = (per_class >= least).nonzero().flatten()
+    kept = (per_class[train.labels] >= least).nonzero().flatten()
+    if len(classes) < 2:
+        return Section(TITLE, [f"Fewer than two classes have {least} images or more: labels cannot be judged."])
+    if not look.predictions and train.alike(kept):
+        return Section(TITLE, ["No two images differ in shape: labels cannot be judged by them."])
     truth = train.labels[kept]
-    if len(set(truth.tolist())) < 2:
-        return Section(
-            title, ["Fewer than two classes have two images or more: labels cannot be judged by one another."]
-        )
     if look.predictions:
-        logits = read_predictions(look.predictions, train.rows[kept], truth, len(names))
+        logits = read_predictions(look.predictions, train.rows[kept], truth, len(look.names))
         how = f"the networks of {look.predictions}, each on the fold it did not learn from"
     else:
-        features = patch_features(train.images[kept], look.seed)
+        features, known = patch_features(train.images[kept], look.seed), torch.searchsorted(classes, truth)
         look.tick()
-        logits = out_of_fold(features, truth, len(names), look.folds, look.seed, look.tick)
-        logits = sharpened(logits, truth)
+        scores = sharpened(out_of_fold(features, known, len(classes), look.folds, look.seed, look.tick), known)
+        logits = scores.new_full((len(kept), len(look.names)), -torch.inf)
+        logits[:, classes] = scores
         how = f"a ridge regression on {features.shape[1] - 1:,} random patch features, in {look.folds} folds (seed "
         how += f"{look.seed})"
+    small = [name for name, count in zip(look.names, per_class.tolist(), strict=True) if count < least]
+    apart = ""
+    if small:
+        apart = f"Classes with fewer than {least} images are left out, as labels and as what images look like: "
+        apart += f"{listed(small)} ({many(len(train) - len(kept), 'image')})."
+    return _judged(look, kept, logits, how, apart)
+
+
+def _judged(look: Look, kept: Tensor, logits: Tensor, how: str, apart: str) -> Section:
+    train, names = look.collection.train, look.names
+    truth = train.labels[kept]
     probs, scores = logits.softmax(1), margins(logits, truth)
     answers, order = logits.argmax(1), scores.argsort(stable=True)[: look.suspects]
-    right = float((answers == truth).float().mean())
-    joint = confident_joint(probs, truth)
-    doubted = int(joint.sum() - joint.diag().sum())
-    pairs = joint.fill_diagonal_(0).flatten().topk(min(8, joint.numel()))
+    differ = answers != truth
+    right, guess = 1 - float(differ.float().mean()), float(truth.bincount().max()) / len(truth)
+    column = surely(probs, truth)
+    sure = differ & (column >= 0) & (column != truth)
+    doubted = int(sure.sum())
+    joint = (truth[sure] * len(names) + column[sure]).bincount(minlength=len(names) ** 2)
+    pairs = joint.topk(min(8, joint.numel()))
     confused = [
         [names[int(at) // len(names)], names[int(at) % len(names)], int(number)]
         for number, at in zip(pairs.values, pairs.indices, strict=True)
@@ -51,13 +71,18 @@ def labels(look: Look) -> Section:
         f"Judged by {how}: it answers {per_cent(right)} of these images as they are labelled. Ranked by the "
         "log-probability of the given label less that of the likeliest other (confident learning, Northcutt, Jiang "
         "& Chuang 2021).",
-        f"{int((answers != truth).sum()):,} answers differ from the label, {doubted:,} of them surely by confident "
-        "learning's count. This is no number of wrong labels: where labels are good, most are the judge's own "
-        "mistakes. Look at the pictures before you change a label.",
+        f"{many(int(differ.sum()), 'answer differs', 'answers differ')} from the label, {doubted:,} of them surely "
+        "by confident learning's count: the judge is as sure of another class as it usually is of that class' own "
+        "images. This is no number of wrong labels: where labels are good, most are the judge's own mistakes. Look at "
+        "the pictures before you change a label.",
     ]
-    left_out = len(train) - len(kept)
-    if left_out:
-        text.append(f"{left_out:,} images that are alone in their class are not judged.")
+    poor = right < POOR or right <= guess
+    if poor:
+        text.insert(1, f"Beware: this judge is poor. Always answering the largest class would be right for "
+                       f"{per_cent(guess)}; of such a judge's doubts most are its own. More images, or "
+                       "predictions=<sweep of trained networks>, make a better one.")  # fmt: skip
+    if apart:
+        text.append(apart)
     top = order[:SHOWN]
     above = [f"labelled {mosaic.short(names[truth[i]], 9)}" for i in top]
     below = [
@@ -66,20 +91,15 @@ def labels(look: Look) -> Section:
         for i in top
     ]
     figure = mosaic.captioned(mosaic.to_rgb(train.images[kept[top]]), above, below, colours=(WRONG, RIGHT))
-    caption = f"The {len(top)} most suspicious of {len(kept):,} labels, in order: the label above, below the "
+    caption = f"The {len(top)} most suspicious of {many(len(kept), 'label')}, in order: the label above, below the "
     caption += "likeliest other class, the image's row and the probability of its label. report.json lists "
     caption += f"{len(order)}."
     shown = Shown("labels", figure, "Images whose label looks wrong.", caption)
     table = Table(["labelled", "surely looks like", "images"], confused, "The most frequent doubts (confident joint).")
-    numbers = {
-        "judge": how,
-        "agree": right,
-        "differ": int((answers != truth).sum()),
-        "surely": doubted,
-        "ranked": ranked,
-    }
-    brief = {"labels that look wrong": f"{doubted:,} doubted, {per_cent(doubted, len(kept))}; ranked below"}
-    return Section(title, text, [shown], [table] if confused else [], numbers, brief)
+    numbers = {"judge": how, "agree": right, "largest_class": guess, "poor": poor, "judged": len(kept),
+               "differ": int(differ.sum()), "surely": doubted, "ranked": ranked}  # fmt: skip
+    brief = {TITLE.lower(): f"{doubted:,} doubted, {per_cent(doubted, len(kept))}{' by a poor judge' * poor}"}
+    return Section(TITLE, text, [shown], [table] if confused else [], numbers, brief)
 
 
 def _other(logits: Tensor, label: Tensor) -> int:

@@ -13,6 +13,7 @@ from src.survey.mosaic import SMALL, WIDE, enlarged, short, to_rgb
 from src.survey.strokes import ink_of
 
 SIDE, CANVAS = 30, 1200  # of a thumbnail and of the whole, pixels
+NAME = 12  # characters of a class' name; longer ones hide the thumbnails
 INK = 0.85  # thumbnails are so much darker than their colour, for thin strokes on white
 
 
@@ -54,10 +55,13 @@ def thumbnails(
         own = (labels == label).numpy()
         if own.any():
             x, y = densest(middle[own])
+            name = short(class_names[label], NAME)
+            size = 15 if classes <= 12 and len(name) < 3 else 9 if len(name) < 5 else 7
+            room = [size * (0.34 * len(name) + 0.7) / (72 * WIDE), size * 1.2 / (72 * WIDE)]  # to the frame, of 1
+            x, y = np.clip((x, y), room, np.subtract(1, room))
             dark = matplotlib.colors.to_hex(colours[label] * 0.6)
             text = axes.text(
-                x, y, short(class_names[label]), ha="center", va="center", weight="bold", color=dark,
-                fontsize=15 if classes <= 12 and len(class_names[label]) < 3 else 9,
+                x, y, name, ha="center", va="center", weight="bold", color=dark, fontsize=size
             )  # fmt: skip
             text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": dark, "boxstyle": "round,pad=0.2", "lw": 1})
     axes.set_xlabel(axis_names[0], fontsize=SMALL)

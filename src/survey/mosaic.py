@@ -6,17 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 WIDE = 7.2  # inches; every picture of the page is so wide, which a phone shows at half size
 SMALL = 8.5  # points
+FRAME = {"edgecolor": "#c8ccd0", "linewidth": 0.6, "facecolor": "none"}  # where a picture ends that is white itself
+FINE = 24  # pixels a side at least, so that the gap between two pictures stays narrow
 DPI = 140
 
 
 def to_rgb(images: Tensor) -> np.ndarray:
-    """uint8 (N, C, H, W), of 1 or 3 channels, as floats (N, H, W, 3) from 0 to 1."""
-    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().div(255).numpy()
+    """Grey levels (N, C, H, W), of 1 or 3 channels, as floats (N, H, W, 3) from 0 to 1."""
+    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().div(255).clamp(0, 1).numpy()
+
+
+def fine(pictures: np.ndarray) -> np.ndarray:
+    """Small pictures (N, H, W, 3) with each pixel repeated, to 24 pixels a side or more."""
+    times = -(-FINE // min(pictures.shape[1:3]))
+    return pictures if times < 2 else pictures.repeat(times, 1).repeat(times, 2)
 
 
 def tile(pictures: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
@@ -37,10 +47,18 @@ def short(name: str, most: int = 14) -> str:
 
 
 def sheet(
-    pictures: np.ndarray, columns: int, row_names: Sequence[str], column_names: Sequence[str] = (), gap: int = 2
+    pictures: np.ndarray,
+    columns: int,
+    row_names: Sequence[str],
+    column_names: Sequence[str] = (),
+    gap: int = 2,
+    framed: Sequence[bool] | None = None,
 ) -> Figure:
-    """A table of pictures (N, H, W, 3) with the names of its rows and columns, each cell as large as there is room."""
-    rows = len(row_names)
+    """A table of pictures (N, H, W, 3) with the names of its rows and columns, each cell as large as there is room.
+
+    framed: which pictures get a thin frame; None for all, False for places that are empty.
+    """
+    pictures, rows = fine(pictures), len(row_names)
     height, width = pictures.shape[1] + gap, pictures.shape[2] + gap
     margin = min(1.6, 0.16 + 0.075 * max(map(len, row_names)))
     cell = min((WIDE - margin - 0.1) / columns, 0.95)
@@ -51,6 +69,11 @@ def sheet(
     axes = figure.add_axes((margin / total[0], 0.06 / total[1], columns * cell / total[0], body / total[1]))
     # A small image is enlarged with hard pixels, a large one averaged.
     axes.imshow(tile(pictures, columns, gap), interpolation="nearest" if width < 64 else "antialiased", aspect="auto")
+    shown = [index for index in range(len(pictures)) if framed is None or framed[index]]
+    boxes = [
+        Rectangle((at % columns * width - 0.5, at // columns * height - 0.5), width - gap, height - gap) for at in shown
+    ]
+    axes.add_collection(PatchCollection(boxes, **FRAME))
     axes.set_yticks([row * height + (height - gap) / 2 for row in range(rows)], row_names, fontsize=SMALL)
     places = [column * width + (width - gap) / 2 for column in range(len(column_names))]
     axes.set_xticks(places, column_names, fontsize=SMALL)
@@ -82,13 +105,13 @@ def captioned(
         axes.set_xlabel(below[index], fontsize=SMALL, labelpad=2, color=ink[1], linespacing=1.15)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.spines[:].set_visible(False)
+        axes.spines[:].set(color=FRAME["edgecolor"], linewidth=FRAME["linewidth"])
     return figure
 
 
 def side_by_side(left: Tensor, right: Tensor, gap: int = 2) -> np.ndarray:
-    """Two sets of images (N, C, H, W) as pairs: (N, H, W + gap + W, 3)."""
-    pair = [to_rgb(images) for images in (left, right)]
+    """Two sets of images (N, C, H, W) as pairs, small ones enlarged: (N, h, w + gap + w, 3)."""
+    pair = [fine(to_rgb(images)) for images in (left, right)]
     space = np.ones((*pair[0].shape[:2], gap, 3), np.float32)
     return np.concatenate([pair[0], space, pair[1]], 2)
 

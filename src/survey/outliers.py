@@ -5,6 +5,8 @@ from torch import Tensor
 
 KTH = 5
 BLOCK = 1000
+LITTLE = 1e-3  # a distance below it may be rounding
+MOST_TIMES = 1e4  # usual distances; beyond, what is usual is none
 STRANGE = 2.5  # robust standard deviations from which a measure is named as a reason
 
 
@@ -30,12 +32,17 @@ def own_distances(vectors: Tensor, labels: Tensor, classes: int, kth: int = KTH)
 
 
 def oddness(distances: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Each distance over the median of its class: (N,), 1 is usual; NaN stays."""
+    """Each distance over the median of its class: (N,), 1 is usual; NaN stays.
+
+    Where the median is 0, the images of its class being copies, 1 for 0 and above `MOST_TIMES` for all else.
+    """
     odd = torch.full_like(distances, torch.nan)
     for label in range(classes):
         rows = labels == label
         if rows.any():
-            odd[rows] = distances[rows] / distances[rows].nanmedian().clamp_min(1e-9)
+            own, usual = distances[rows], distances[rows].nanmedian()
+            copies = torch.where(own <= LITTLE, 1.0, own * MOST_TIMES / LITTLE)
+            odd[rows] = copies if usual <= LITTLE else own / usual
     return odd
 
 
@@ -64,5 +71,6 @@ def reasons(measures: dict[str, Tensor], labels: Tensor, classes: int, rows: Ten
         value, label = float(measures[names[place]][row]), int(labels[row])
         usual = float(measures[names[place]][labels == label].nanmedian())
         strange = abs(float(own[place])) >= STRANGE
-        found.append(f"{names[place]} {value:.1f}, usual {usual:.1f}" if strange else "unusual shape")
+        shape = "no ink" if "stroke" in measures and measures["stroke"][row].isnan() else "unusual shape"
+        found.append(f"{names[place]} {value:.1f}, usual {usual:.1f}" if strange else shape)
     return found

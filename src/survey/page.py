@@ -35,8 +35,9 @@ figcaption { font-size: .92rem; margin-top: .45rem }
 .table { overflow-x: auto; margin: 1rem 0 }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
 caption { caption-side: bottom; text-align: left; padding-top: .4rem }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; max-width: 11rem }
 dl { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem 1rem; display: grid;
   grid-template-columns: auto 1fr; gap: .3rem 1.2rem; margin: 1rem 0 }
 dt { color: var(--quiet) } dd { margin: 0; font-weight: 600 }

@@ -63,7 +63,8 @@ def out_of_fold(
 ) -> Tensor:
     """Scores (N, K) of each image by a ridge regression that has not seen it: it learnt from the other folds.
 
-    features: (N, D); labels: int64 (N,), K of them. The parts are the stratified ones of `src.data.splits`.
+    features: (N, D), the last column 1, whose weight is not shrunk; labels: int64 (N,), K of them. The parts are the
+    stratified ones of `src.data.splits`.
     """
     targets = F.one_hot(labels, classes).float() * 2 - 1
     parts = [fold_mask(labels, folds, fold, seed).nonzero().flatten() for fold in range(folds)]
@@ -79,7 +80,7 @@ def out_of_fold(
     scores = torch.empty(len(features), classes)
     for rows, product, part in zip(parts, products, answers, strict=True):
         matrix = total - product
-        matrix.diagonal().add_(RIDGE)
+        matrix.diagonal()[:-1].add_(RIDGE)
         weights = torch.cholesky_solve(answer - part, torch.linalg.cholesky(matrix))
         scores[rows] = features[rows] @ weights
         tick()

@@ -26,8 +26,11 @@ SECTIONS: dict[str, Callable[[Look], Section]] = {
 }
 HONEST = (
     "Everything here is about the images to train and to validate on. The test split is counted and searched for "
-    "copies of training images, nothing else: nobody should choose anything by it. Rows (#) count from 0 within the "
-    "training or the test split as the data set has it."
+    "copies of training images, nothing else: nobody should choose anything by it."
+)
+ROWS = (
+    "A row (#) is a row of the training file, from 0, those of the validation split included; of a test image, a "
+    "row of the test file. Of a folder of pictures it is the place in the sorted list of the split's pictures."
 )
 
 
@@ -58,7 +61,7 @@ def write_report(look: Look, names: Sequence[str], folder: Path, about: str, beg
             write_bytes(folder / "figures" / f"{shown.name}.png", pictures[shown.name][0])
             shown.figure.clear()
         seconds[name] = round(time.perf_counter() - started, 1)
-    notes = [HONEST, *look.collection.notes]
+    notes = [HONEST, ROWS, *look.collection.notes]
     title = f"The data: {look.collection.name}"
     numbers = {
         "data": look.collection.name, "classes": list(look.names), "seed": look.seed, "notes": notes,

@@ -6,11 +6,12 @@ from torch import Tensor
 from src.survey import figures, mosaic
 from src.survey.gather import Part
 from src.survey.neighbours import NEAR, TYPICAL, identical, nearest, too_near, usual_distance
-from src.survey.outliers import KTH, oddness, own_distances, reasons
-from src.survey.section import Look, Section, Shown
+from src.survey.outliers import KTH, MOST_TIMES, oddness, own_distances, reasons
+from src.survey.section import Look, Section, Shown, many
 
 PAIRS, SHOWN = 12, 40  # in a picture
 KEPT, LISTED = 1000, 20  # in report.json: groups and pairs; outliers per class
+LITTLE = 1e-6  # a distance below it is none
 
 
 def neighbours(look: Look) -> Section:
@@ -48,9 +49,9 @@ def neighbours(look: Look) -> Section:
         look.tick()
         across = _pairs(test, train, too_near(distances, train.labels[rows], usual), rows, distances, names)
         groups["test images to a training image"] = distances.numpy()
-        order = (distances / usual[train.labels[rows]]).argsort(stable=True)[:PAIRS]
+        order = (distances / usual[train.labels[rows]].clamp_min(LITTLE)).argsort(stable=True)[:PAIRS]
         shown.append(_pair_picture("test_train", test, train, order, rows, distances, usual, names, "test | train"))
-    order = (own / usual[train.labels]).argsort(stable=True)
+    order = (own / usual[train.labels].clamp_min(LITTLE)).argsort(stable=True)
     order = torch.tensor(_once(order.tolist(), own_rows)[:PAIRS])
     shown.append(_pair_picture("train_train", train, train, order, own_rows, own, usual, names, "train | train"))
     medians = " and ".join(f"{torch.from_numpy(values).median():.3f} for {name}" for name, values in groups.items())
@@ -60,20 +61,20 @@ def neighbours(look: Look) -> Section:
     numbers["near"] = {"train": within[:KEPT], "test_train": across[:KEPT],
                        "counts": {"train": len(within), "test_train": len(across)}}  # fmt: skip
     text = [
-        f"Byte for byte the same: {copies['train']:,} surplus copies within the training images, {copies['test']:,} "
-        f"within the test images, and {copies['leak']:,} test images that are also training images. In "
-        f"{copies['contradicting']:,} groups of identical images the labels differ.",
-        f"Nearly the same, but not identical: {len(within):,} pairs of training images and {len(across):,} test "
-        "images with a training image. Distances are √(2 − 2 r), r being the correlation of two images over "
-        f"pixels, so that brightness and contrast do not count. A near-duplicate is nearer than {NEAR} (r above "
-        f"0.995), or than {TYPICAL:g} of its class' usual distance. Copies that were moved or turned by more than a "
-        "fraction of a pixel are not found.",
+        f"Byte for byte the same: {many(copies['train'], 'surplus copy', 'surplus copies')} within the training "
+        f"images, {copies['test']:,} within the test images; test images that are also training images: "
+        f"{copies['leak']:,}. Labels differ in {many(copies['contradicting'], 'group')} of identical images.",
+        f"Nearly the same, but not identical: {many(len(within), 'pair')} of training images, and "
+        f"{many(len(across), 'test image')} with a training image. Distances are √(2 − 2 r), r being the correlation "
+        "of two images over pixels, so that brightness and contrast do not count. A near-duplicate is nearer than "
+        f"{NEAR} (r above 0.995), or than {TYPICAL:g} of its class' usual distance. Copies that were moved or turned "
+        "by more than a fraction of a pixel are not found.",
         "The test images are looked at here only to find leaks; nothing is chosen by them.",
     ]
     brief = {
         "test images that are also training images": f"{copies['leak']:,} identical, {len(across):,} nearly",
         "duplicates among the training images": f"{copies['train']:,} identical, {len(within):,} nearly (pairs)",
-        "identical images with different labels": f"{copies['contradicting']:,} groups",
+        "identical images with different labels": many(copies["contradicting"], "group"),
     }
     return Section("Duplicates and leaks", text, shown, [], numbers, brief)
 
@@ -106,18 +107,25 @@ def _pair_picture(
     name: str, left: Part, right: Part, order: Tensor, partner: Tensor, distances, usual, names, what
 ) -> Shown:
     others = partner[order]
-    times = distances[order] / usual[right.labels[others]]
+    times = [
+        _times(*both) for both in zip(distances[order].tolist(), usual[right.labels[others]].tolist(), strict=True)
+    ]
     pictures = mosaic.side_by_side(left.images[order], right.images[others])
     above = [
         f"{mosaic.short(names[a], 9)} | {mosaic.short(names[b], 9)}"
         for a, b in zip(left.labels[order].tolist(), right.labels[others].tolist(), strict=True)
     ]
     pairs = zip(left.rows[order].tolist(), right.rows[others].tolist(), distances[order].tolist(), times, strict=True)
-    below = [f"#{a} | #{b}\n{distance:.3f}, {share:.2f} of usual" for a, b, distance, share in pairs]
+    below = [f"#{a} | #{b}\n{distance:.3f}, {share}" for a, b, distance, share in pairs]
     figure = mosaic.captioned(pictures, above, below, columns=4)
-    caption = f"The {len(order)} pairs ({what}) that are nearest for their class: labels above; below rows, the "
-    caption += f"distance, and its share of the class' usual distance, from {float(times[0]):.2f} on."
+    caption = f"The {many(len(order), 'pair')} ({what}) nearest for the class: labels above; below rows, the "
+    caption += f"distance, and its share of the class' usual distance; first {times[0]}."
     return Shown(name, figure, f"Pairs of nearest images, {what}.", caption)
+
+
+def _times(distance: float, usual: float) -> str:
+    """A distance by what is usual in its class, in words."""
+    return f"{distance / usual:.3f} of usual" if usual > LITTLE else "0 is usual"
 
 
 def outliers(look: Look) -> Section:
@@ -132,18 +140,20 @@ def outliers(look: Look) -> Section:
     why = reasons(look.strokes, train.labels, len(names), order)
     alone = int(distances.isnan().sum())
     numbers = {"rows": [
-        {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": round(float(odd[row]), 3),
+        {"row": int(train.rows[row]), "label": names[train.labels[row]],
+         "times": round(float(odd[row]), 3) if odd[row] <= MOST_TIMES else None,
          "distance": round(float(distances[row]), 4), "why": reason}
         for row, reason in zip(order.tolist(), why, strict=True)
     ]}  # fmt: skip
     text = f"How far each training image is from the {KTH}th nearest of its own class (√(2 − 2 r)), over what is "
     text += "usual in its class."
-    text += f" {alone:,} images are alone in their class and are left out." if alone else ""
+    text += f" Alone in its class, and left out: {many(alone, 'image')}." if alone else ""
     if not len(order):
         return Section("Outliers", [text], numbers=numbers)
     reason_of = dict(zip(order.tolist(), why, strict=True))
     top = torch.cat([rows[:most] for rows in by_class])[: 2 * SHOWN]
-    above = [f"{mosaic.short(names[train.labels[row]], 9)}  {odd[row]:.2f}x" for row in top.tolist()]
+    times = [f"{times:.2f}x" if times <= MOST_TIMES else "(0 usual)" for times in odd[top].tolist()]
+    above = [f"{mosaic.short(names[train.labels[row]], 9)}  {x}" for row, x in zip(top.tolist(), times, strict=True)]
     below = [f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n") for row in top.tolist()]
     figure = mosaic.captioned(mosaic.to_rgb(train.images[top]), above, below, colours=("black", "#555555"))
     caption = (

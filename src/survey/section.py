@@ -80,6 +80,11 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
+def many(count: int, noun: str, nouns: str | None = None) -> str:
+    """A count and its noun: "1 pair", "2 pairs"."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
 def per_cent(part: float, whole: float = 1.0) -> str:
     """A share as text, with as many digits as it needs."""
     value = 100 * part / whole if whole else 0.0

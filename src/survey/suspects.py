@@ -33,11 +33,11 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return given - logs.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
 
 
-def confident_joint(probs: Tensor, labels: Tensor) -> Tensor:
-    """Images by given label (row) and by the class they surely belong to (column): int64 (K, K).
+def surely(probs: Tensor, labels: Tensor) -> Tensor:
+    """The class that each image surely belongs to, -1 for none: int64 (N,).
 
-    An image surely belongs to the likeliest class among those whose probability is at least its usual one: the mean
-    over the images labelled so. An image with none counts nowhere.
+    It is the likeliest class among those whose probability is at least its usual one: the mean over the images
+    labelled so.
     """
     classes = probs.shape[1]
     counts = labels.bincount(minlength=classes)
@@ -46,7 +46,13 @@ def confident_joint(probs: Tensor, labels: Tensor) -> Tensor:
     usual[counts == 0] = torch.inf
     kept = probs.masked_fill(probs < usual, -1)
     best, column = kept.max(1)
-    sure = best >= 0
+    return column.masked_fill(best < 0, -1)
+
+
+def confident_joint(probs: Tensor, labels: Tensor) -> Tensor:
+    """Images by given label (row) and by the class they surely belong to (column): int64 (K, K)."""
+    column, classes = surely(probs, labels), probs.shape[1]
+    sure = column >= 0
     pairs = labels[sure] * classes + column[sure]
     return pairs.bincount(minlength=classes * classes).view(classes, classes)
 
