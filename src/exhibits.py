@@ -76,11 +76,13 @@ def _class_images(found: Explanation, net: nn.Module) -> Figure:
 
 
 def _neighbours(found: Explanation, bank: Batches, facts: Facts) -> Figure:
-    rows, distances = found.near["rows"], found.near["distances"]
-    near = bank[rows.flatten()][0].unflatten(0, rows.shape)
+    positions, distances = found.near["positions"], found.near["distances"]
+    near = bank[positions.flatten()][0].unflatten(0, positions.shape)
     labels = [[worded(label, int(label), facts) for label in some] for some in found.near["labels"].tolist()]
     note = f"nearest of {found.near['searched']:,} training images by what the head reads: label  ·  Euclidean distance"
-    return decisions.neighbours(found.images.cpu(), cases(found, facts), near, labels, distances, note)
+    note += "; their rows of the training file"
+    places = found.near["rows"].tolist()
+    return decisions.neighbours(found.images.cpu(), cases(found, facts), near, labels, distances, note, places)
 
 
 def _write(folder: Path, figures: dict[str, Figure]) -> None:

@@ -88,17 +88,17 @@ def explain_answers(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     net = load_model(path, find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None)
-    net.views = 1  # a mean over several looks would be explained at several places at once
+    looks, net.views = net.views, 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     explanation.check_layer(cfg.layer, net.model)
     net = net.to(pick_device(cfg.device))
     summary = summarise(net.model, net.facts.shape)
     methods, layer = explanation.choose_methods(asked, net.model, cfg.layer, summary)
-    images, labels, names, own, about = images_of(cfg, net)
+    images, labels, names, rows, own, about = images_of(cfg, net)
     images = images.to(next(net.parameters()).device)
     outputs = answers(net, images).float().cpu()
     columns = pick_target(plain(cfg)["target"], outputs, labels, net.facts)
-    found = explanation.Explanation(images, names, labels, outputs, columns)
+    found = explanation.Explanation(images, names, rows, labels, outputs, columns)
 
     options = {
         "integrated_gradients": {"steps": cfg.steps},
@@ -112,7 +112,13 @@ def explain_answers(cfg: DictConfig) -> None:
     bank = search(cfg, net, summary, found, own) if cfg.neighbours else None
 
     folder, lines = output_folder(), explanation.records(found, net.facts)
-    about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, **about}
+    about = {
+        "ckpt": str(path),
+        "sha256": net.digest,
+        "epoch": net.epoch,
+        **({"views": f"one look of {looks}"} if looks > 1 else {}),
+        **about,
+    }
     used = {name: options.get(name, {}) | ({"layer": layer} if name == "grad_cam" else {}) for name in methods}
     write_json(folder / "results.json", {**about, "methods": used, "images": lines, "summary": summary.plain()})
     write_arrays(folder / "arrays.npz", found)
@@ -121,13 +127,19 @@ def explain_answers(cfg: DictConfig) -> None:
         write_pictures(folder, found, net, kinds, cfg.layer, bank)
     totals = f"{summary.parameters:,} parameters, {short(summary.multiply_adds)} multiply-adds per image"
     log.info("%s, weights of epoch %d: %s, %s\n", shown(path), net.epoch, summary.model, totals)
+    if looks > 1:
+        log.info(
+            "one look of %d: trained with views=%d, its answers and maps here are those to the image as it is\n",
+            looks,
+            looks,
+        )
     log.info("%s", explanation.table(lines))
     log.info("\n%.1f s; %s and arrays.npz in %s", time.perf_counter() - started, done(cfg, "figures/"), shown(folder))
 
 
 def images_of(cfg: DictConfig, net):
-    """Images, labels (None for files) and names of what is explained; positions of the training images among them, or
-    None; and where they are from, for results.json."""
+    """Images, labels (None for files), names and rows (None for files) of what is explained; their positions in the
+    training split, if they are of it, or None; and where they are from, for results.json."""
     from src.evaluation import predict
     from src.explanation import choose
 
@@ -137,11 +149,11 @@ def images_of(cfg: DictConfig, net):
             log.info("the first %d of %d pictures; n=%d takes more", len(names), count, min(64, count))
         if ink:
             log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
-        return images, None, names, None, {"ink": "mnist" if ink else "none"}
+        return images, None, names, None, None, {"ink": "mnist" if ink else "none"}
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     if cfg.index is not None:
-        positions = pick_positions(plain(cfg)["index"], len(batches), cfg.split)
+        positions = pick_positions(plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
     else:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
@@ -149,9 +161,10 @@ def images_of(cfg: DictConfig, net):
         positions = choose(cfg.which, cfg.n, outputs, labels, net.facts, cfg.seed)
     images, labels = batches[positions]
     own = positions if cfg.split == "train" and cfg.data._target_ is None else None
-    how = {"index": positions.tolist()} if cfg.index is not None else {"which": cfg.which}
-    names = [f"{cfg.split} {place}" for place in positions.tolist()]
-    return images, labels, names, own, {"data": data.name, "split": cfg.split, **how}
+    rows = batches.indices[positions].tolist()
+    how = {"index": rows} if cfg.index is not None else {"which": cfg.which}
+    names = [f"{cfg.split} row {row}" for row in rows]
+    return images, labels, names, rows, own, {"data": data.name, "split": cfg.split, **how}
 
 
 def search(cfg: DictConfig, net, summary, found, own):
@@ -169,6 +182,7 @@ def search(cfg: DictConfig, net, summary, found, own):
         count = min(len(bank), cfg.searched or affordable)
         rows = torch.linspace(0, len(bank) - 1, count).round().long()
         find_neighbours(found, net, cfg.neighbours, (bank[some] for some in rows.split(1000)), rows, own)
+        found.near["rows"] = bank.indices[found.near["positions"]]
     except InputError as error:
         log.info("no nearest training images: %s", error)
         return None

@@ -1,7 +1,7 @@
 """A trained network's answers to some images explained: maps, neighbours, feature maps, as values and as text."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from src.insight.decisions import Case
 from src.insight.features import class_images, feature_maps, filters, nearest
 from src.insight.places import Places, find_places
 from src.insight.rest import listed
-from src.insight.summary import Summary, condensed
+from src.insight.summary import Layer, Summary, condensed
 
 WHICH = ("worst", "best", "random", "uncertain")
 SHOWN_CLASSES = 40  # more answers than this: only those that are explained get an image
@@ -29,6 +29,7 @@ class Explanation:
 
     images: Tensor
     names: list[str]
+    rows: list[int] | None  # of their data set's file, None for pictures of files
     labels: Tensor | None
     outputs: Tensor
     columns: Tensor
@@ -116,9 +117,7 @@ def look_inside(found: Explanation, net, summary: Summary, layer: str | None) ->
     """
     layers = [la for la in summary.layers if la.kind not in PLAIN and la.name]
     if len(layers) > inside.MOST_LAYERS:
-        layers = [la for la in condensed(summary) if la.name]
-        for la in layers:
-            la.name = la.name.rpartition(" to ")[2]
+        layers = [whole(la, summary, net.model) for la in condensed(summary) if la.name]
     names = [layer] if layer else [la.name for la in layers if len(la.output) != 2]
     images = net.normalize(found.images if layer else found.images[:1])
     found.features = feature_maps(net.model, images, names)
@@ -128,6 +127,20 @@ def look_inside(found: Explanation, net, summary: Summary, layer: str | None) ->
             found.features[la.name] = values.movedim(3, 1)
     found.filters = filters(net.model, net.facts.shape)
     return {la.name: la.kind for la in layers}
+
+
+def whole(group: Layer, summary: Summary, model: torch.nn.Module) -> Layer:
+    """What a group of `condensed` gives: the output of the largest module that ends with it and lies in it, such as a
+    residual block with both its paths; of its last layer where there is no such module."""
+    first, _, end = group.name.rpartition(" to ")
+    order = [la.name for la in summary.layers]
+    members = set(order[order.index(first or end) : order.index(end) + 1])
+    parts, modules = end.split("."), dict(model.named_modules())
+    for count in range(1, len(parts)):
+        name = ".".join(parts[:count])
+        if all(other in members for other in order if other.startswith(f"{name}.")):
+            return replace(group, name=name, kind=f"output of {type(modules[name]).__name__}")
+    return replace(group, name=end)
 
 
 def excite(found: Explanation, net, seed: int) -> None:
@@ -147,6 +160,7 @@ def find_neighbours(
     """Fill in the `count` nearest of the training images that `bank` gives, by what the head reads.
 
     rows: their positions in the training split; own: the positions of the explained images there, if they are of it.
+    Leaves the positions of those found in found.near["positions"].
     """
     device = found.images.device
     mine, _ = read_features(net.model, [(net.normalize(found.images), torch.zeros(len(found.images)))])
@@ -157,7 +171,7 @@ def find_neighbours(
         own = places[own].to(device)
     apart, near = nearest(mine, theirs, count, own)
     near = near.cpu()
-    found.near = {"distances": apart.cpu(), "rows": rows[near], "labels": labels[near], "features": mine.cpu()}
+    found.near = {"distances": apart.cpu(), "positions": rows[near], "labels": labels[near], "features": mine.cpu()}
     found.near["searched"] = len(theirs) - (own is not None)
 
 
@@ -192,7 +206,7 @@ def records(found: Explanation, facts: Facts) -> list[dict]:
     """What results.json says of each image, as plain values."""
     probs, lines = found.outputs.softmax(1), []
     for row, name in enumerate(found.names):
-        line: dict = {"image": name}
+        line: dict = {"image": name} if found.rows is None else {"image": name, "row": found.rows[row]}
         if facts.target:
             line["estimate"] = float(found.outputs[row, 0]) * facts.scale
             line["true"] = None if found.labels is None else float(found.labels[row]) * facts.scale

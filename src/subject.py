@@ -80,16 +80,25 @@ def pick_pictures(cfg: DictConfig, net):
     return images, [shown(path) for path in paths[: cfg.n]], len(paths), ink
 
 
-def pick_positions(index, count: int, split: str):
-    """Positions of a split by number, int64 (N,). Raises InputError for one that is not in 0..count-1."""
+def pick_positions(index, rows, count: int, split: str):
+    """Positions in a split, int64 (N,), of rows of the data set's file; `src.report` names images by them too.
+
+    rows: of the split, by position, int64; count: of the file. Raises InputError for a row that is not in 0..count-1 or
+    not in the split.
+    """
     import torch
 
-    given = [index] if is_count(index) else list(index) if not isinstance(index, str) else [index]
-    for place in given:
-        good = is_count(place) and 0 <= place < count
-        require(good, f"index={place}: the {split} split has {count:,} images, 0 to {count - 1:,}")
-    require(bool(given), "index=[]: give at least one position")
-    return torch.tensor(given)
+    given = list(index) if isinstance(index, list | tuple) else [index]
+    require(bool(given), "index=[]: give at least one row")
+    file = "test" if split == "test" else "training"
+    places = torch.full((count,), -1)
+    places[rows] = torch.arange(len(rows))
+    for row in given:
+        good = is_count(row) and 0 <= row < count
+        require(good, f"index={row}: a row of the {file} file, 0 to {count - 1:,}, or a list of them")
+        other = {"train": "val", "val": "train"}.get(split)
+        require(places[row] >= 0, f"index={row} is no row of the {split} split: try split={other}, or it is in neither")
+    return places[torch.tensor(given)]
 
 
 def pick_target(target, answers, labels, facts):

@@ -12,7 +12,8 @@ from torch import nn
 from src.data.given import choose_ink, find_pictures, lifted, read_given
 from src.data.source import Facts
 from src.errors import InputError
-from src.explanation import Explanation, cases, choose, choose_methods, records, table
+from src.explanation import Explanation, cases, choose, choose_methods, records, table, whole
+from src.insight import inside
 from src.insight.architecture import MOST, architecture, blocks
 from src.insight.attribution import (
     METHODS,
@@ -24,10 +25,11 @@ from src.insight.attribution import (
     smooth_grad,
 )
 from src.insight.cam import conv_layers, grad_cam, last_conv
+from src.insight.decisions import Case, neighbours
 from src.insight.features import blur, class_images, feature_maps, filters, nearest
 from src.insight.places import Places, find_places, spread
 from src.insight.rest import answers
-from src.insight.summary import short, show_shape, summarise
+from src.insight.summary import condensed, short, show_shape, summarise
 from src.insight.summary import table as layer_table
 from src.models.cnn import CNN
 from src.models.lenet import LeNet
@@ -388,6 +390,18 @@ def test_every_layers_maps_are_those_of_the_forward_pass():
     assert filters(MLP(SHAPE, 10), SHAPE)["head.0"].shape == (128, 1, 28, 28)
 
 
+def test_maps_of_a_residual_network_are_those_of_whole_blocks():
+    net = ResNet(SHAPE, 10)
+    summary = summarise(net, SHAPE)
+    wholes = {la.name: la for la in (whole(group, summary, net) for group in condensed(summary) if group.name)}
+    assert list(wholes)[:3] == ["stages.0", "stages.1", "stages.2"]  # not a path beside, stages.1.shortcut
+    maps = feature_maps(net, torch.rand(1, *SHAPE), list(wholes))
+    assert all(tuple(maps[name].shape[1:]) == la.output for name, la in wholes.items())
+    chain = LeNet(SHAPE, 10)
+    summary = summarise(chain, SHAPE)
+    assert "features.5" in [whole(group, summary, chain).name for group in condensed(summary)]
+
+
 def test_class_images_excite_their_class(reader):
     columns = torch.tensor([0, 1, 1])
     images = class_images(reader, SHAPE, columns, torch.tensor([1, 1, -1]))
@@ -534,7 +548,7 @@ def test_grad_cam_does_not_take_maps_of_one_pixel():
 
 def test_words_for_classes_and_numbers():
     found = Explanation(
-        torch.zeros(2, *SHAPE), ["test 1", "test 2"], torch.tensor([0, 0]),
+        torch.zeros(2, *SHAPE), ["test row 1", "test row 2"], [1, 2], torch.tensor([0, 0]),
         torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]),
     )  # fmt: skip
     one, two = cases(found, FACTS)
@@ -543,10 +557,13 @@ def test_words_for_classes_and_numbers():
     lines = records(found, FACTS)
     assert lines[1]["prediction"] == "vertical"
     assert lines[1]["explained"] == "horizontal"
+    assert [line["row"] for line in lines] == [1, 2]
     assert sum(lines[1]["probs"].values()) == pytest.approx(1)
     assert "73.11 %" in table(lines)
     number = Facts(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
-    found = Explanation(torch.zeros(1, *SHAPE), ["a"], torch.tensor([0.1]), torch.tensor([[-0.5]]), torch.tensor([0]))
+    found = Explanation(
+        torch.zeros(1, *SHAPE), ["a"], None, torch.tensor([0.1]), torch.tensor([[-0.5]]), torch.tensor([0])
+    )
     assert (cases(found, number)[0].says, cases(found, number)[0].truth) == ("says -22.5 deg", "is 4.5 deg")
     assert records(found, number)[0]["estimate"] == pytest.approx(-22.5)
 
@@ -683,11 +700,19 @@ def test_what_does_not_go_together_is_refused_before_anything_is_read(change, me
 def test_positions_and_targets_are_checked():
     from src.subject import pick_positions, pick_target
 
-    assert pick_positions([3, 59], 60, "test").tolist() == [3, 59]
-    assert pick_positions(7, 60, "test").tolist() == [7]
-    for wrong in (60, [-1], ["a"], "a", [True]):
-        with pytest.raises(InputError, match=r"the test split has 60 images, 0 to 59"):
-            pick_positions(wrong, 60, "test")
+    every = torch.arange(60)
+    assert pick_positions([3, 59], every, 60, "test").tolist() == [3, 59]
+    assert pick_positions(7, every, 60, "test").tolist() == [7]
+    for wrong in (60, [-1], ["a"], "a", [True], 1.5, True, {"a": 1}):
+        with pytest.raises(InputError, match=r"a row of the test file, 0 to 59"):
+            pick_positions(wrong, every, 60, "test")
+    odd, even = every[1::2], every[::2]  # rows of the training file, in two splits
+    assert odd[pick_positions([9, 3], odd, 60, "train")].tolist() == [9, 3]
+    assert even[pick_positions([58], even, 60, "val")].tolist() == [58]
+    with pytest.raises(InputError, match=r"index=4 is no row of the train split: try split=val"):
+        pick_positions([3, 4], odd, 60, "train")
+    with pytest.raises(InputError, match=r"index=60: a row of the training file, 0 to 59"):
+        pick_positions(60, odd, 60, "train")
     outputs, labels = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([1, 0])
     assert pick_target(None, outputs, labels, FACTS).tolist() == [0, 1]
     assert pick_target("label", outputs, labels, FACTS).tolist() == [1, 0]
@@ -703,3 +728,28 @@ def test_positions_and_targets_are_checked():
             pick_target(target, outputs, labels, facts)
     with pytest.raises(InputError, match="pictures of files have no label"):
         pick_target("label", outputs, None, FACTS)
+
+
+def drawn(figure) -> list[str]:
+    """Everything that is written in a figure."""
+    axes = [text for place in figure.axes for text in (place.xaxis.label, place.title, *place.texts)]
+    return [text.get_text() for text in [*figure.texts, *axes] if text.get_text()]
+
+
+def test_captions_of_neighbours_stay_within_their_image():
+    names = ["straight-left-leaning", "class_name_12", "-44.9 deg", "T-shirt/top", "7"]
+    images, near = 255 * torch.rand(8, *SHAPE), 255 * torch.rand(8, 5, *SHAPE)
+    apart = torch.tensor([[0.12, 112.3, 12.3, 3.4, 2.2]]).expand(8, 5)
+    figure = neighbours(images, [Case("a", "says 3")] * 8, near, [names] * 8, apart, "note", [[12345] * 5] * 8)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        if axes.get_xlabel():
+            text, image = axes.xaxis.label.get_window_extent(), axes.get_window_extent()
+            assert image.x0 - 3 <= text.x0 < text.x1 <= image.x1 + 3, axes.get_xlabel()
+    assert any("straight-…" in text and "row 12345" in text for text in drawn(figure))
+
+
+def test_a_single_number_is_written():
+    maps = {"conv": torch.rand(2, 5, 5), "angle": torch.tensor([0.123456])}
+    assert "0.123" in drawn(inside.feature_maps(torch.zeros(SHAPE), maps, {}, "maps"))
+    assert "0.123" in drawn(inside.one_layer(torch.zeros(1, *SHAPE), maps["angle"].unsqueeze(0), "head"))

@@ -40,7 +40,7 @@ def test_a_checkpoint_explained(trained, tmp_path):  # noqa: F811
     arrays = np.load(tmp_path / "arrays.npz")
     assert arrays["maps/integrated_gradients"].shape == (3, 1, 28, 28)
     assert arrays["class_images"].shape == (10, 1, 28, 28)
-    places = [int(line["image"].split()[1]) for line in results["images"]]
+    places = [line["row"] for line in results["images"]]
     for line, place, logits, error in zip(
         results["images"], places, arrays["outputs"], arrays["completeness_error"], strict=True
     ):
@@ -75,7 +75,7 @@ def test_pictures_of_the_users(trained, tmp_path):  # noqa: F811
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["index=[3,360]"], ["index=360", "360 images, 0 to 359"]),
+        (["index=[3,360]"], ["index=360", "a row of the test file, 0 to 359"]),
         (["layer=features.9"], ["layer=features.9 does not exist", "features.0", "features.3", "head.4"]),
     ],
 )

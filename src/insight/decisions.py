@@ -21,6 +21,7 @@ NAMES = {
 }
 SIGNED, UNSIGNED = "PuOr_r", "viridis"
 ONE_SIDED = ("saliency", "grad_cam")
+WIDEST = 17  # characters of 6.5 points beside each other under an image of an inch
 
 
 @dataclass
@@ -149,21 +150,37 @@ def overlay(axes: Axes, image: Tensor, values: Tensor, signed: bool) -> None:
     bare(axes)
 
 
+def _caption(label: str, distance: float) -> str:
+    """Both in the width of one small image, the label cut short where it must be."""
+    far = f"{distance:.{1 if distance >= 1 else 2}f}"
+    between, most = ("  ·  ", WIDEST) if len(label) + len(far) <= 9 else (" · ", WIDEST - len(far) - 3)
+    return (label if len(label) <= most else f"{label[: most - 1]}…") + between + far
+
+
 def neighbours(
-    images: Tensor, cases: list[Case], near: Tensor, labels: list[list[str]], apart: Tensor, searched: str
+    images: Tensor,
+    cases: list[Case],
+    near: Tensor,
+    labels: list[list[str]],
+    apart: Tensor,
+    searched: str,
+    places: list[list[int]] | None = None,
 ) -> Figure:
-    """A row per image: the image, then the nearest training images (B, K, C, H, W) with label and distance (B, K)."""
+    """A row per image: the image, then the nearest training images (B, K, C, H, W) with label and distance (B, K), and
+    with the row of their file that `places` says."""
     count, columns = len(images), near.shape[1] + 1
     sides = 2 if count > 6 else 1
     rows = -(-count // sides)
     wide = [_text_width(cases) + 0.05, 1.0, 0.12, *[1.0] * (columns - 1), 0.15] * sides
-    cell, tall, head, foot = 1.0, 1.22, 0.35, 0.45
+    cell, tall, head, foot = 1.0, 1.34 if places else 1.22, 0.35, 0.62 if places else 0.45
     size = (cell * sum(wide) + 0.2, max(tall * rows + head + foot, 2.2))
     figure = Figure(figsize=size)
     grid = GridSpec(
-        rows, len(wide), figure, width_ratios=wide, wspace=0.08, hspace=0.3,
+        rows, len(wide), figure, width_ratios=wide, wspace=0.08, hspace=0.38 if places else 0.3,
         left=0.1 / size[0], right=1 - 0.1 / size[0], top=1 - head / size[1], bottom=foot / size[1],
     )  # fmt: skip
+    captions = [list(map(_caption, *both)) for both in zip(labels, apart.tolist(), strict=True)]
+    size_pt = 7.5 if max(len(text) for some in captions for text in some) <= 14 else 6.5
     for index in range(count):
         side, row = divmod(index, rows)
         start = side * (columns + 3)
@@ -174,9 +191,9 @@ def neighbours(
         for place in range(near.shape[1]):
             axes = figure.add_subplot(grid[row, start + 3 + place])
             show(axes, near[index, place])
-            distance = float(apart[index, place])
-            text = f"{labels[index][place]}  ·  {distance:.{1 if distance >= 1 else 2}f}"
-            axes.set_xlabel(text, fontsize=7.5, labelpad=2)
+            text = captions[index][place]
+            text += f"\nrow {places[index][place]}" if places else ""
+            axes.set_xlabel(text, fontsize=size_pt, labelpad=2)
             axes.set_title(("nearest" if place == 0 else f"{place + 1}.") if row == 0 else "", fontsize=9)
     figure.text(0.12 / size[0], 0.16 / size[1], searched, fontsize=7.5, va="center", color="#40444b")
     return figure

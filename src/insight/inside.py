@@ -17,8 +17,8 @@ GREY = "#40444b"
 def feature_maps(image: Tensor, maps: dict[str, Tensor], kinds: dict[str, str], title: str) -> Figure:
     """A row per layer with up to 16 of its maps, for one image: (D, h, w) or (D,) by name.
 
-    Numbers without places are a strip, one stripe each. Each row has its own scale, from 0 or its least value to its
-    largest.
+    Numbers without places are a strip, one stripe each; a single one is written. Each row has its own scale, from 0 or
+    its least value to its largest.
     """
     names = list(maps)
     heights = [1.0 if maps[name].ndim == 3 else 0.45 for name in names]
@@ -40,6 +40,9 @@ def feature_maps(image: Tensor, maps: dict[str, Tensor], kinds: dict[str, str], 
         middle = (y + cell * height / 2) / size[1]
         figure.text((left - 0.12) / size[0], middle, text, fontsize=7.5, ha="right", va="center")
         low, high = min(0.0, float(values.min())), max(float(values.max()), 1e-12)
+        if values.shape == (1,):  # alone on its scale, a colour says nothing
+            figure.text((left + 0.05) / size[0], middle, f"{float(values):.3g}", fontsize=9, va="center")
+            continue
         if values.ndim == 1:
             wide = cell * max(columns, 8) - 0.04
             axes = figure.add_axes((left / size[0], y / size[1], wide / size[0], cell * height / size[1]))
@@ -55,7 +58,8 @@ def feature_maps(image: Tensor, maps: dict[str, Tensor], kinds: dict[str, str], 
 
 
 def one_layer(images: Tensor, values: Tensor, name: str) -> Figure:
-    """A row per image with up to 16 maps (B, D, h, w) of one layer, or its numbers (B, D) as strips."""
+    """A row per image with up to 16 maps (B, D, h, w) of one layer, or its numbers (B, D) as strips; a single one is
+    written."""
     columns = 1 + (min(MOST_MAPS, values.shape[1]) if values.ndim == 4 else 8)
     cell, head = 0.8, 0.75
     size = (cell * max(columns, 6) + 0.3, cell * len(images) + head + 0.1)
@@ -68,6 +72,10 @@ def one_layer(images: Tensor, values: Tensor, name: str) -> Figure:
         y, low, high = size[1] - head - cell * (row + 1), min(0.0, float(own.min())), float(own.max())
         wide, tall = cell * 0.94 / size[0], cell * 0.94 / size[1]
         show(figure.add_axes((0.15 / size[0], y / size[1], wide, tall)), image)
+        if own.shape == (1,):
+            x, middle = (0.2 + cell) / size[0], y / size[1] + tall / 2
+            figure.text(x, middle, f"{float(own):.3g}", fontsize=9, va="center")
+            continue
         if own.ndim == 1:
             axes = figure.add_axes(((0.15 + cell) / size[0], y / size[1], wide * 8.4, tall))
             axes.imshow(own[None].numpy(), aspect="auto", vmin=low, vmax=high, interpolation="nearest")
