@@ -299,6 +299,9 @@ def test_stroke_never_erases_a_digit():
         lambda: Stroke(thicken_px=1.5),
         lambda: Stroke(thin_px=1),
         lambda: Stroke(blur_px=-0.1),
+        lambda: Stroke(thin_px=True),
+        lambda: Elastic(alpha_px="foo"),
+        lambda: Affine(shift_px=float("nan")),
     ],
 )
 def test_augmentation_refuses_nonsense(wrong):
@@ -397,6 +400,27 @@ def test_an_unreadable_picture_is_named(tmp_path, picture_folder, content):
         data = ImageData("folder", root=str(root), val=0.2)
         data.setup()
         _ = data.test_set.images
+
+
+def test_a_huge_picture_is_refused_in_one_line(tmp_path, picture_folder, recwarn):
+    """Without Pillow's own warning of it."""
+    root = tmp_path / "pictures"
+    shutil.copytree(picture_folder, root)
+    Image.new("1", (12_000, 9000)).save(root / "ring" / "huge.png")
+    with pytest.raises(InputError, match=r"huge\.png has 12000x9000 pixels"):
+        data = ImageData("folder", root=str(root), val=0.2)
+        data.setup()
+        _ = data.test_set
+    assert not recwarn.list
+
+
+def test_one_picture_per_class_is_too_few(tmp_path):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("L", (9, 9)).save(tmp_path / part / name / "only.png")
+    with pytest.raises(InputError, match="has 2 training images of 2 classes: give 3 per class, or more"):
+        ImageData("folder", root=str(tmp_path), val=0.2).setup()
 
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path):

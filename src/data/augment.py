@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.errors import is_count, require
+from src.errors import is_count, is_number, require
 
 
 class Identity:
@@ -50,10 +50,13 @@ class Affine:
     """
 
     def __init__(self, rotate_deg: float = 12.0, scale: float = 0.12, shear_deg: float = 8.0, shift_px: float = 2.0):
-        require(0 <= rotate_deg <= 45, f"augment.rotate_deg={rotate_deg}: 0 to 45; beyond, a 6 becomes a 9")
-        require(0 <= scale < 1, f"augment.scale={scale}: 0 to below 1")
-        require(0 <= shear_deg <= 45, f"augment.shear_deg={shear_deg}: 0 to 45")
-        require(shift_px >= 0, f"augment.shift_px={shift_px}: 0 or more pixels")
+        require(
+            is_number(rotate_deg) and 0 <= rotate_deg <= 45,
+            f"augment.rotate_deg={rotate_deg}: 0 to 45; beyond, a 6 becomes a 9",
+        )
+        require(is_number(scale) and 0 <= scale < 1, f"augment.scale={scale}: 0 to below 1")
+        require(is_number(shear_deg) and 0 <= shear_deg <= 45, f"augment.shear_deg={shear_deg}: 0 to 45")
+        require(is_number(shift_px) and shift_px >= 0, f"augment.shift_px={shift_px}: 0 or more pixels")
         self.rotate, self.shear = math.radians(rotate_deg), math.radians(shear_deg)
         self.scale, self.shift_px = scale, shift_px
 
@@ -84,8 +87,8 @@ class Elastic:
     """
 
     def __init__(self, alpha_px: float = 1.0, sigma_px: float = 4.0, **affine: float):
-        require(alpha_px >= 0, f"augment.alpha_px={alpha_px}: 0 or more pixels")
-        require(sigma_px > 0, f"augment.sigma_px={sigma_px}: above 0 pixels")
+        require(is_number(alpha_px) and alpha_px >= 0, f"augment.alpha_px={alpha_px}: 0 or more pixels")
+        require(is_number(sigma_px) and sigma_px > 0, f"augment.sigma_px={sigma_px}: above 0 pixels")
         self.alpha_px, self.sigma_px, self.affine = alpha_px, sigma_px, Affine(**affine)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -111,9 +114,12 @@ class Stroke:
     """
 
     def __init__(self, thicken_px: float = 0.8, thin_px: float = 0.5, blur_px: float = 0.7, **affine: float):
-        require(0 <= thicken_px <= 1, f"augment.thicken_px={thicken_px}: 0 to 1 pixels")
-        require(0 <= thin_px < 1, f"augment.thin_px={thin_px}: 0 to below 1 pixels; at 1, thin strokes are erased")
-        require(0 <= blur_px <= 1, f"augment.blur_px={blur_px}: 0 to 1 pixels")
+        require(is_number(thicken_px) and 0 <= thicken_px <= 1, f"augment.thicken_px={thicken_px}: 0 to 1 pixels")
+        require(
+            is_number(thin_px) and 0 <= thin_px < 1,
+            f"augment.thin_px={thin_px}: 0 to below 1 pixels; at 1, thin strokes are erased",
+        )
+        require(is_number(blur_px) and 0 <= blur_px <= 1, f"augment.blur_px={blur_px}: 0 to 1 pixels")
         self.thicken_px, self.thin_px, self.blur_px = thicken_px, thin_px, blur_px
         self.affine = Affine(**affine)
 

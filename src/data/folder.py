@@ -1,8 +1,10 @@
 """A user's own pictures in class-named folders."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,14 @@ def read_picture(path: Path, size: int, channels: int, enlarge: bool = True) -> 
     return torch.from_numpy(square).permute(2, 0, 1).contiguous()
 
 
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    """Pillow's warning of large pictures off: `read_picture` refuses them itself, in one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 class Pictures:
     """Pictures on disk behind the face of a (N, C, H, W) uint8 tensor; decoded at each access."""
 
@@ -62,7 +72,8 @@ class Pictures:
         self.paths, self.shape = list(paths), (len(paths), channels, size, size)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        return torch.stack([self._read(row) for row in index.tolist()])
+        with _own_limit():
+            return torch.stack([self._read(row) for row in index.tolist()])
 
     def _read(self, row: int) -> Tensor:
         return read_picture(self.paths[row], self.shape[2], self.shape[1])
@@ -72,7 +83,7 @@ class Pictures:
 
     def decoded(self) -> Tensor:
         """All of them as one tensor, read by as many threads as there are cores."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with _own_limit(), ThreadPoolExecutor(os.cpu_count()) as pool:
             return torch.stack(list(pool.map(self._read, range(len(self.paths)))))
 
 

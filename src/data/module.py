@@ -156,6 +156,8 @@ class ImageData(LightningDataModule):
             return fold_mask(labels, self.folds, self.fold, self.split_seed)
         count = round(self.val * len(labels)) if self.val < 1 else int(self.val)
         classes = len(self.source.class_names)
+        few = f"data={self.name} has {len(labels):,} training images of {classes} classes: give 3 per class, or more"
+        require(len(labels) >= 2 * classes, few)
         require(
             classes <= count <= len(labels) - classes,
             f"data.val={self.val} of {len(labels):,} training images: keep at least one image per class on both sides, "

@@ -210,7 +210,7 @@ def nearest_distances(groups: dict[str, np.ndarray], limit: float) -> Figure:
     axes.text(limit, axes.get_ylim()[1], " always a\n near-duplicate", va="top", fontsize=SMALL, color=WRONG)
     axes.set_xlabel("distance to the nearest training image, √(2 − 2 r)", fontsize=SMALL)
     axes.set_ylabel("% of images", fontsize=SMALL)
-    axes.set_xlim(0, edges[-1])
+    axes.set_xlim(0, 1.01 * edges[-1])
     axes.legend(frameon=False, ncols=2, fontsize=SMALL, loc="lower center", bbox_to_anchor=(0.5, 1))
     _bare(axes)
     return figure

@@ -63,7 +63,7 @@ def thumbnails(
             text = axes.text(
                 x, y, name, ha="center", va="center", weight="bold", color=dark, fontsize=size
             )  # fmt: skip
-            text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": dark, "boxstyle": "round,pad=0.2", "lw": 1})
+            text.set_bbox({"facecolor": "white", "alpha": 0.9, "edgecolor": dark, "boxstyle": "round,pad=0.2", "lw": 1})
     axes.set_xlabel(axis_names[0], fontsize=SMALL)
     axes.set_ylabel(axis_names[1], fontsize=SMALL)
     axes.set_xticks([])

@@ -73,7 +73,7 @@ def sheet(
     boxes = [
         Rectangle((at % columns * width - 0.5, at // columns * height - 0.5), width - gap, height - gap) for at in shown
     ]
-    axes.add_collection(PatchCollection(boxes, **FRAME))
+    axes.add_collection(PatchCollection(boxes, clip_on=False, **FRAME))
     axes.set_yticks([row * height + (height - gap) / 2 for row in range(rows)], row_names, fontsize=SMALL)
     places = [column * width + (width - gap) / 2 for column in range(len(column_names))]
     axes.set_xticks(places, column_names, fontsize=SMALL)
@@ -112,7 +112,7 @@ def captioned(
 def side_by_side(left: Tensor, right: Tensor, gap: int = 2) -> np.ndarray:
     """Two sets of images (N, C, H, W) as pairs, small ones enlarged: (N, h, w + gap + w, 3)."""
     pair = [fine(to_rgb(images)) for images in (left, right)]
-    space = np.ones((*pair[0].shape[:2], gap, 3), np.float32)
+    space = np.full((*pair[0].shape[:2], gap, 3), 0.8, np.float32)
     return np.concatenate([pair[0], space, pair[1]], 2)
 
 

@@ -119,7 +119,7 @@ def _pair_picture(
     below = [f"#{a} | #{b}\n{distance:.3f}, {share}" for a, b, distance, share in pairs]
     figure = mosaic.captioned(pictures, above, below, columns=4)
     caption = f"The {many(len(order), 'pair')} ({what}) nearest for the class: labels above; below rows, the "
-    caption += f"distance, and its share of the class' usual distance; first {times[0]}."
+    caption += "distance, and its share of the class' usual distance."
     return Shown(name, figure, f"Pairs of nearest images, {what}.", caption)
 
 
