@@ -6,7 +6,8 @@ from omegaconf import DictConfig
 
 from src.errors import require
 from src.run import ROOT, command, output_folder, shown, tune_process
-from src.subject import SPLITS, build_data, pick, pick_device
+from src.runs import find_checkpoint
+from src.subject import SPLITS, build_data, check_device, check_threads, pick, pick_device
 
 log = logging.getLogger(__name__)
 
@@ -14,16 +15,23 @@ log = logging.getLogger(__name__)
 @command("evaluate")
 def main(cfg: DictConfig) -> float:
     """Every figure and picture of one split. Returns the accuracy, or the mean absolute error."""
-    from src.checkpoint import find_checkpoint, load_model
+    require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
+    require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
+    check_device(cfg.device)
+    check_threads(cfg.threads)
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    import torch
+
+    from src.checkpoint import load_model
     from src.data.fetch import write_json
     from src.data.views import COUNTS
     from src.evaluation import measure, predict, table
 
-    require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
     tune_process()
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
-    net = load_model(path, find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    net = load_model(path, base)
     require(cfg.views in (None, *COUNTS), f"views={cfg.views}: 1, 5 or null")
     require(cfg.views != 5 or not net.facts.target, f"{net.facts.target} is a number: leave views out")
     net.views = cfg.views or net.views

@@ -2,38 +2,62 @@
 
 import logging
 import time
+from collections.abc import Collection
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig
 
 from src.errors import InputError, is_count, is_number, require
 from src.run import ROOT, build, command, output_folder, plain, shown, tune_process
-from src.subject import SPLITS, as_trained, build_data, pick, pick_device, pick_pictures, pick_positions, pick_target
+from src.runs import find_checkpoint
+from src.subject import (
+    SPLITS,
+    as_trained,
+    build_data,
+    check_device,
+    check_threads,
+    listed_pictures,
+    pick,
+    pick_device,
+    pick_pictures,
+    pick_positions,
+    pick_target,
+)
 
 log = logging.getLogger(__name__)
 BUDGET = 1e11  # multiply-adds for reading training images: about 10 s on two cores
 LEAST = 200  # training images that are read at any cost
+LARGEST = {"channels": 64, "size": 1024, "num_classes": 100_000}  # of a network alone
+# As `src.explanation` and `src.insight.attribution` have them, which import torch; a test compares them.
+WHICH = ("worst", "best", "random", "uncertain")
+METHODS = ("saliency", "integrated_gradients", "smooth_grad", "grad_cam", "occlusion")
 
 
 @command("explain")
 def main(cfg: DictConfig) -> None:
     """A summary of a network alone, or of a checkpoint's also what its answers hang on."""
-    check(cfg)
+    check(cfg, {word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task})
     if cfg.ckpt is None:
         summarise_alone(cfg)
     else:
         explain_answers(cfg)
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise InputError for values that make no sense, before anything is loaded."""
-    for key in ("channels", "size", "num_classes"):
+def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
+    """Raise InputError for values that make no sense, before anything is loaded; torch is not.
+
+    given: keys that were typed, for those whose default cannot be told from a value.
+    """
+    for key, most in LARGEST.items():
         value = cfg[key]
-        require(value is None or (is_count(value) and value >= 1), f"{key}={value}: at least 1, or null")
+        require(value is None or (is_count(value) and 1 <= value <= most), f"{key}={value}: 1 to {most:,}, or null")
         require(value is None or cfg.ckpt is None, f"{key} is for a summary without ckpt: leave it out")
     require(is_count(cfg.n) and 1 <= cfg.n <= 64, f"n={cfg.n}: 1 to 64 images")
     for key, least, most in (("steps", 1, 4096), ("samples", 1, 4096), ("neighbours", 0, 20), ("seed", 0, 2**32 - 1)):
         require(is_count(cfg[key]) and least <= cfg[key] <= most, f"{key}={cfg[key]}: {least:,} to {most:,}")
-    for key in ("patch_px", "searched", "threads"):
+    check_threads(cfg.threads)
+    check_device(cfg.device)
+    for key in ("patch_px", "searched"):
         value = cfg[key]
         require(value is None or (is_count(value) and value >= 1), f"{key}={value}: at least 1, or null")
     require(is_number(cfg.noise) and 0 <= cfg.noise <= 2, f"noise={cfg.noise}: 0 to 2")
@@ -41,11 +65,23 @@ def check(cfg: DictConfig) -> None:
         require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
     require(cfg.split in SPLITS, f"split={cfg.split}: one of {', '.join(SPLITS)}")
     require(cfg.images is None or cfg.index is None, "index is about a split: give images or index, not both")
+    require(cfg.which in WHICH, f"which={cfg.which}: one of {', '.join(WHICH)}")
+    for key, beside in (("which", "images"), ("split", "images"), ("which", "index"), ("n", "index")):
+        require(
+            key not in given or cfg[beside] is None, f"{key} and {beside} do not go together: leave one of them out"
+        )
+    if cfg.images is not None:
+        listed_pictures(cfg.images)
+    asked = [cfg.methods] if not isinstance(cfg.methods, ListConfig) else list(cfg.methods)
+    wrong = next((name for name in asked if name is not None and name not in METHODS), None)
+    known = f"one or more of {', '.join(METHODS)}, or null for all"
+    require(bool(asked) and wrong is None, f"methods={wrong if asked else '[]'}: {known}")
     alone = cfg.ckpt is None
     if alone and cfg.model._target_ is None:
         raise InputError("what is to be explained? give ckpt=<run, file or newest>, or model=lenet for a summary alone")
-    for key in ("images", "index", "methods", "layer", "target", "base"):
-        require(cfg[key] is None or not alone, f"{key} is about a trained network: give ckpt=<run, file or newest>")
+    for key in ("images", "index", "methods", "layer", "target", "base", "n", "split", "which"):
+        absent = key not in given if key in ("n", "split", "which") else cfg[key] is None
+        require(absent or not alone, f"{key} is about a trained network: give ckpt=<run, file or newest>")
     require(cfg.model._target_ is None or alone, "a checkpoint brings its own network: leave model out")
     require(isinstance(cfg.base, str | None), f"base={cfg.base}: a file or a run's folder")
     require(isinstance(cfg.layer, str | None), f"layer={cfg.layer}: the name of one layer")
@@ -58,7 +94,10 @@ def summarise_alone(cfg: DictConfig) -> None:
     from src.insight.summary import summarise, table
 
     shape = (cfg.channels or 1, cfg.size or 28, cfg.size or 28)
-    model = build(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
+    try:
+        model = build(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
+    except InputError as error:
+        raise InputError(str(error).replace("data.size", "size")) from None
     summary, folder = summarise(model, shape), output_folder()
     write_json(folder / "results.json", {"summary": summary.plain()})
     if cfg.figures:
@@ -73,10 +112,12 @@ def done(cfg: DictConfig, pictures: str) -> str:
 
 def explain_answers(cfg: DictConfig) -> None:
     """What the answers of a checkpoint's network to some images hang on."""
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
     import torch
 
     from src import explanation
-    from src.checkpoint import find_checkpoint, load_model
+    from src.checkpoint import load_model
     from src.data.fetch import write_json
     from src.exhibits import write_architecture, write_arrays, write_pictures
     from src.insight.rest import answers
@@ -86,8 +127,7 @@ def explain_answers(cfg: DictConfig) -> None:
     tune_process()
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    net = load_model(path, find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None)
+    net = load_model(path, base)
     looks, net.views = net.views, 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     explanation.check_layer(cfg.layer, net.model)
@@ -128,11 +168,7 @@ def explain_answers(cfg: DictConfig) -> None:
     totals = f"{summary.parameters:,} parameters, {short(summary.multiply_adds)} multiply-adds per image"
     log.info("%s, weights of epoch %d: %s, %s\n", shown(path), net.epoch, summary.model, totals)
     if looks > 1:
-        log.info(
-            "one look of %d: trained with views=%d, its answers and maps here are those to the image as it is\n",
-            looks,
-            looks,
-        )
+        log.info("one look of %d: answers and maps are those to the image as it is\n", looks)
     log.info("%s", explanation.table(lines))
     log.info("\n%.1f s; %s and arrays.npz in %s", time.perf_counter() - started, done(cfg, "figures/"), shown(folder))
 

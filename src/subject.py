@@ -1,11 +1,12 @@
 """What a command on a trained network is asked to look at: which images, on which device."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError, is_count, require
 from src.run import build, plain, shown
 
 SPLITS = ("train", "val", "test")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def build_data(cfg: DictConfig, trained: dict):
@@ -55,6 +56,16 @@ def pick(data, split: str, facts):
     return batches if target else batches.relabelled([known.index(name) for name in names])
 
 
+def check_device(given: object) -> None:
+    """Raise InputError for a word that is no device; needs no torch."""
+    require(given in DEVICES, f"device={given}: one of {', '.join(DEVICES)}")
+
+
+def check_threads(given: object) -> None:
+    """Raise InputError unless it is a count of threads or None."""
+    require(given is None or (is_count(given) and given >= 1), f"threads={given}: at least 1, or null")
+
+
 def pick_device(given: str) -> str:
     """A device by name; auto takes the accelerator if there is one. Raises InputError for one that is not there."""
     import torch
@@ -67,12 +78,21 @@ def pick_device(given: str) -> str:
     return given
 
 
+def listed_pictures(given: object) -> list[str]:
+    """Files, folders and patterns as a list. Raises InputError for what is none of them, or an empty list."""
+    given = plain(given) if OmegaConf.is_config(given) else given
+    words = given if isinstance(given, list) else [given]
+    good = bool(words) and all(isinstance(word, str) and word for word in words)
+    require(good, f"images={given}: a file, a folder, a pattern such as 'digits/*.png', or a list of them")
+    return words
+
+
 def pick_pictures(cfg: DictConfig, net):
     """The user's pictures as `net` reads them, uint8 (N, C, H, W), the first cfg.n of them; their files' names; whether
     they were brought to MNIST's form."""
     from src.data.given import choose_ink, find_pictures, read_given
 
-    given = [cfg.images] if isinstance(cfg.images, str) else list(cfg.images)
+    given = listed_pictures(cfg.images)
     trained = net.config["data"]
     ink = choose_ink(cfg.ink, net.facts, trained.get("name"), trained.get("ink"))
     paths = find_pictures(given)

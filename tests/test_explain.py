@@ -681,6 +681,20 @@ def test_ink_is_for_networks_of_digits():
         ({"ckpt": "a", "noise": "much"}, "noise=much"),
         ({"ckpt": "a", "figures": 3}, "figures=3: true or false"),
         ({"ckpt": "a", "layer": 3}, "layer=3: the name of one layer"),
+        ({"ckpt": "a", "images": []}, r"images=\[\]: a file, a folder"),
+        ({"ckpt": "a", "images": 5}, "images=5: a file, a folder"),
+        ({"ckpt": "a", "methods": []}, r"methods=\[\]: one or more of saliency"),
+        ({"ckpt": "a", "methods": "foo"}, "methods=foo: one or more of saliency"),
+        ({"ckpt": "a", "methods": ["saliency", 3]}, "methods=3: one or more of saliency"),
+        ({"ckpt": "a", "which": "foo"}, "which=foo: one of worst"),
+        ({"ckpt": "a", "device": "foo"}, "device=foo: one of auto, cpu"),
+        ({"ckpt": "a", "threads": 0}, "threads=0: at least 1"),
+        ({"model._target_": "x", "size": 100_000}, "size=100000: 1 to 1,024"),
+        ({"ckpt": "a", "images": "a.png", "which": "best"}, "which and images do not go together"),
+        ({"ckpt": "a", "images": "a.png", "split": "val"}, "split and images do not go together"),
+        ({"ckpt": "a", "index": [3], "n": 2}, "n and index do not go together"),
+        ({"model._target_": "x", "which": "best"}, "which is about a trained network"),
+        ({"model._target_": "x", "n": 4}, "n is about a trained network"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_read(change, message):
@@ -693,8 +707,15 @@ def test_what_does_not_go_together_is_refused_before_anything_is_read(change, me
     for key, value in change.items():
         OmegaConf.update(cfg, key, value)
     with pytest.raises(InputError, match=message) as caught:
-        check(cfg)
+        check(cfg, set(change))
     assert "\n" not in str(caught.value)
+
+
+def test_the_words_of_the_command_are_those_of_the_work():
+    from src import explain, explanation
+
+    assert list(METHODS) == list(explain.METHODS)
+    assert explanation.WHICH == explain.WHICH
 
 
 def test_positions_and_targets_are_checked():

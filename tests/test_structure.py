@@ -14,7 +14,7 @@ COMMANDS = ("train", "evaluate", "compare", "explain", "report")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
-    ("monitor",),
+    ("monitor", "runs"),
     ("data",),
     ("models",),
     ("finetune",),

@@ -329,6 +329,7 @@ def test_checkpoints_are_found(whole, tmp_path):
     for given, message in (
         ("newest", "no run"),
         (str(tmp_path), "no file"),
+        ("nosuch", r"no file nosuch; give ckpt=<run folder>, ckpt=<file.ckpt> or ckpt=newest"),
         (None, "missing"),
         ("s3://x", "addresses"),
     ):
