@@ -107,5 +107,10 @@ def _paper(grey: Tensor) -> Tensor:
     """The ground under light ink: darkest around each pixel, then smoothed. (H, W) to (H, W)."""
     window = min(grey.shape) // 3 | 1
     padded = F.pad(grey[None, None], (window - 1,) * 4, mode="replicate")
-    darkest = -F.max_pool2d(-padded, window, 1)
-    return F.avg_pool2d(darkest, window, 1)[0, 0]
+    darkest = -padded
+    for sides in ((window, 1), (1, window)):  # a square at once takes 50 times as long at 400x400
+        darkest = F.max_pool2d(darkest, sides, 1)
+    darkest = -darkest
+    for sides in ((window, 1), (1, window)):
+        darkest = F.avg_pool2d(darkest, sides, 1)
+    return darkest[0, 0]
