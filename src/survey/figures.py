@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from src.insight.figures import QUIET, RIGHT, WRONG
-from src.survey.mosaic import SMALL, WIDE, short
+from src.survey.mosaic import FRAME, SMALL, WIDE, short
 
 # Ten colours that colour-blind readers tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
 COLOURS = (
@@ -98,7 +98,7 @@ def average_images(mean: Tensor, spread: Tensor, class_names: Sequence[str]) -> 
                 )
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.spines[:].set_visible(False)
+            axes.spines[:].set(color=FRAME["edgecolor"], linewidth=FRAME["linewidth"])
     top = total[1] - 0.24
     for row, (kind, text) in enumerate((("mean", "mean"), ("sd", "sd"))):
         if kind == "mean" and mean.shape[1] == 3:
@@ -228,7 +228,9 @@ def normalised(images: Tensor, read: Tensor) -> Figure:
         axes = figure.add_axes((0.05 / total[0], low, cell * count / total[0], 0.96 * cell * ratio / total[1]))
         limits = {"cmap": "gray", "vmin": 0, "vmax": 255} if row == 0 else {"cmap": "PuOr", "vmin": -top, "vmax": top}
         drawn = axes.imshow(flat, aspect="auto", **limits)
-        axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set(color=FRAME["edgecolor"], linewidth=FRAME["linewidth"])
         place = ((cell * count + 0.13) / total[0], low + 0.02, 0.1 / total[0], 0.85 * cell * ratio / total[1])
         bar = figure.colorbar(drawn, cax=figure.add_axes(place))
         bar.ax.tick_params(labelsize=6.5, length=2, pad=1)

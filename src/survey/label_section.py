@@ -81,18 +81,22 @@ def _judged(look: Look, kept: Tensor, logits: Tensor, how: str, apart: str) -> S
         text.insert(1, f"Beware: this judge is poor. Always answering the largest class would be right for "
                        f"{per_cent(guess)}; of such a judge's doubts most are its own. More images, or "
                        "predictions=<sweep of trained networks>, make a better one.")  # fmt: skip
+    if not differ.any():
+        text.append("No answer differs: the images shown are only those whose label the judge is least sure of.")
     if apart:
         text.append(apart)
     top = order[:SHOWN]
     above = [f"labelled {mosaic.short(names[truth[i]], 9)}" for i in top]
+    words = ["looks like" if differ[i] else "after it" for i in top]
     below = [
-        f"looks like {mosaic.short(names[_other(logits[i], truth[i])], 9)}\n#{train.rows[kept[i]]}  p "
+        f"{word} {mosaic.short(names[_other(logits[i], truth[i])], 9)}\n#{train.rows[kept[i]]}  p "
         f"{_short(probs[i, truth[i]])}"
-        for i in top
+        for word, i in zip(words, top, strict=True)
     ]
     figure = mosaic.captioned(mosaic.to_rgb(train.images[kept[top]]), above, below, colours=(WRONG, RIGHT))
     caption = f"The {len(top)} most suspicious of {many(len(kept), 'label')}, in order: the label above, below the "
-    caption += "likeliest other class, the image's row and the probability of its label. report.json lists "
+    caption += "likeliest other class (after it: the label is likelier still), the image's row and the probability of "
+    caption += "its label. report.json lists "
     caption += f"{len(order)}."
     shown = Shown("labels", figure, "Images whose label looks wrong.", caption)
     table = Table(["labelled", "surely looks like", "images"], confused, "The most frequent doubts (confident joint).")

@@ -33,11 +33,12 @@ figure { margin: 1.2rem 0 }
 .paper img { display: block; height: auto; max-width: 100%; margin: 0 auto }
 figcaption { font-size: .92rem; margin-top: .45rem }
 .table { overflow-x: auto; margin: 1rem 0 }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
 caption { caption-side: bottom; text-align: left; padding-top: .4rem }
-th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+th, td { padding: .25rem .45rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; max-width: 11rem }
+th { white-space: normal; vertical-align: bottom }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 4.5rem; max-width: 11rem }
 dl { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem 1rem; display: grid;
   grid-template-columns: auto 1fr; gap: .3rem 1.2rem; margin: 1rem 0 }
 dt { color: var(--quiet) } dd { margin: 0; font-weight: 600 }
