@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.checkpoint import write_checkpoint
+from src.checkpoint import read_checkpoint, write_checkpoint
 from src.data.source import Facts
 from src.models.mlp import MLP
+from src.subject import as_trained
 from tests.test_commands import files, one_line, run, trained  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,26 @@ def test_pictures_of_the_users(trained, tmp_path):  # noqa: F811
     assert np.load(tmp_path / "run/arrays.npz")["feature_maps/features.0"].shape == (1, 6, 28, 28)
     line = one_line(run("src.explain", *common, f"images=[{tmp_path}/one.png,{tmp_path}/notes.png]"))
     assert "notes.png cannot be read as a picture" in line
+
+
+def test_one_look_and_rows_of_the_file(trained, tmp_path):  # noqa: F811
+    checkpoint = read_checkpoint(trained / "checkpoints/best.ckpt")
+    checkpoint["config"]["views"] = 5
+    del checkpoint["digest"]
+    write_checkpoint(checkpoint, tmp_path / "five.ckpt")
+    words = ["methods=saliency", "neighbours=2", "class_images=false", "figures=false", "split=val", "which=random"]
+    done = run("src.explain", f"ckpt={tmp_path}/five.ckpt", *words, "n=2", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    assert "one look of 5" in done.stdout
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["views"] == "one look of 5"
+    data = as_trained(checkpoint["config"]["data"], {})
+    data.setup()
+    arrays = np.load(tmp_path / "run/arrays.npz")
+    for line, image in zip(results["images"], arrays["images"], strict=True):
+        assert line["row"] in data.val_set.indices
+        assert np.array_equal(data.val_set.images[line["row"]].numpy(), image)  # a row of the training file
+        assert set(line["nearest"]["rows"]) <= set(data.train_set.indices.tolist())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ NAMES = {
     "grad_cam": "Grad-CAM",
     "occlusion": "occlusion",
 }
-SIGNED, UNSIGNED = "PuOr_r", "viridis"
+SIGNED, UNSIGNED = "PuOr_r", "viridis"  # orange raises, purple lowers; filters, grids and notebooks have it so too
 ONE_SIDED = ("saliency", "grad_cam")
 WIDEST = 17  # characters of 6.5 points beside each other under an image of an inch
 
