@@ -16,12 +16,13 @@ from src.data.module import ImageData
 from src.data.sources import load_source
 from src.errors import InputError
 from src.run import ROOT
-from src.survey import maps, mosaic, neighbours, outliers, statistics, strokes, suspects
+from src.survey import figures, maps, mosaic, neighbours, outliers, statistics, strokes, suspects
 from src.survey.axes import axes_of
 from src.survey.gather import Collection, Part, gather
+from src.survey.map_figures import thumbnails
 from src.survey.patches import out_of_fold
 from src.survey.report import SECTIONS, choose, write_report
-from src.survey.section import Look, Section, Shown
+from src.survey.section import Look, Section, Shown, many
 
 PICTURES = {
     "counts", "examples", "averages", "pixels", "ink", "components", "pca", "tsne", "test_train", "train_train",
@@ -222,6 +223,45 @@ def test_tiles_and_captions():
     assert sheet[0, 2, 0] == pytest.approx(80 / 255)
     assert sheet[1, 1, 0] == 1
     assert mosaic.short("a$b$c") == r"a\$b\$c"
+
+
+def test_small_pictures_keep_a_narrow_gap():
+    """The gap of three-pixel pictures is a tenth of them, whole pixels stay whole, large ones stay as they are."""
+    pictures = np.random.default_rng(0).random((2, 3, 3, 3)).astype(np.float32)
+    fine = mosaic.fine(pictures)
+    assert fine.shape == (2, 24, 24, 3)
+    assert (fine[:, ::8, ::8] == pictures).all() and (fine[:, 7::8, 7::8] == pictures).all()
+    assert mosaic.fine(np.ones((1, 28, 28, 3))).shape == (1, 28, 28, 3)
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 60, 1400])
+def test_counts_have_whole_ticks(most):
+    figure = figures.counts({"train": [most, 1], "val": [0, 0], "test": [1, 0]}, ["a", "b"])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    ticks = [float(text.get_text().replace(",", "")) for text in axes.get_yticklabels()]
+    assert ticks == pytest.approx(axes.get_yticks().tolist())
+
+
+def test_names_on_maps_stay_inside():
+    """Long names of classes at the corners of a map."""
+    points = np.array([[0, 0], [1, 1], [0, 1], [1, 0]], np.float32).repeat(5, 0)
+    images = torch.randint(256, (20, 1, 9, 9), dtype=torch.uint8)
+    labels = torch.arange(4).repeat_interleave(5)
+    figure, _ = thumbnails(points, images, labels, ["quadrilateral", "x", "wonderful", "1234"], ("one", "two"))
+    figure.draw_without_rendering()
+    frame = figure.axes[0].get_window_extent()
+    for text in figure.axes[0].texts:
+        box = text.get_bbox_patch().get_window_extent()
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1, text
+
+
+def test_one_thing_is_no_plural():
+    assert [many(0, "pair"), many(1, "copy", "copies"), many(1200, "copy", "copies")] == [
+        "0 pairs",
+        "1 copy",
+        "1,200 copies",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -466,6 +506,9 @@ def test_report_on_the_bundled_digits_as_a_user_types_it(tmp_path):
     assert set(numbers["augment"]) == options - {"none"} | {"normalised"}
     assert numbers["augment"]["affine"]["slant"] > 2 * numbers["augment"]["elastic"]["slant"]
     assert re.search(r"open .*report.html", done.stdout)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "python -m src.report data=digits augment=affine augment.rotate_deg=40 — " in page
+    assert "a row of the training file, from 0" in " ".join(numbers["notes"])
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def ink(look: Look) -> Section:
     rows = []
     for label, name in enumerate(names):
         cells = [table[measure][label] for measure in MEASURES]
-        rows.append([name, *("–" if c["n"] == 0 else f"{c['median']:.1f} ± {c['sd']:.1f}" for c in cells)])
+        rows.append([name, *("–" if c["n"] == 0 else f"{c['median']:z.1f} ± {c['sd']:.1f}" for c in cells)])
     captions = []
     for measure, what in (("mass", "ink"), ("slant", "slant"), ("stroke", "stroke width")):
         known = [(spread["median"], name) for spread, name in zip(table[measure], names, strict=True) if spread["n"]]
