@@ -1,13 +1,14 @@
 """What pruning saves: python -m benchmarks.prune [--root data] [--seeds 5] [--trials 40]
 
-The search hparams_search=lenet without its pruner, and with it, for several seeds of the sampler; two searches at a
-time, one thread each. The pruned search has more trials, of which those count that were begun before half of the
-other's epochs were spent: how good is its best then? Validation chooses, nothing is tested.
+The search hparams_search=lenet without a pruner, for several seeds of the sampler, two at a time, one thread each. Its
+trials are then given to each pruner epoch by epoch, in the order in which they ran: what it would have stopped, and how
+good the best of the others is. A pruned trial is, up to its end, the same trial bit by bit, so that this is what the
+pruner does; what the sampler makes of trials that ended early is left out, and differs by luck. Validation chooses,
+nothing is tested.
 """
 
 import argparse
 import csv
-import json
 import statistics
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from src.run import ROOT
+from src.sweep.search import PRUNERS
+from src.sweep.study import make_pruner
 
 
-def search(folder: Path, pruner: str, seed: int, root: str, trials: int) -> list[tuple[int, float]]:
-    """A whole search: of each trial its epochs, and its validation accuracy, 0 where it was pruned."""
-    place = folder / f"{pruner}_{seed}"
-    words = [f"hydra.sweeper.pruner={pruner}", f"hydra.sweeper.seed={seed}", f"hydra.sweeper.n_trials={trials}"]
+def search(folder: Path, seed: int, root: str, trials: int) -> list[list[float]]:
+    """A whole search: each trial's validation accuracy, epoch by epoch."""
+    place = folder / str(seed)
+    words = ["hydra.sweeper.pruner=none", f"hydra.sweeper.seed={seed}", f"hydra.sweeper.n_trials={trials}"]
     subprocess.run(
         [
             sys.executable, "-m", "src.train", "-m", "hparams_search=lenet", f"data.root={root}", "threads=1",
@@ -29,59 +32,71 @@ def search(folder: Path, pruner: str, seed: int, root: str, trials: int) -> list
         ],
         cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    made = []
+    return read(place, trials)
+
+
+def read(place: Path, trials: int) -> list[list[float]]:
+    """The curves of a search that is over."""
+    curves = []
     for number in range(trials):
         with (place / str(number) / "metrics.csv").open(newline="") as file:
-            epochs = len(list(csv.DictReader(file)))
-        results = json.loads((place / str(number) / "results.json").read_text())
-        made.append((epochs, 0.0 if results.get("pruned") else results["best_score"]))
-    return made
+            curves.append([float(row["val/acc"]) for row in csv.DictReader(file)])
+    return curves
 
 
-def within(made: list[tuple[int, float]], budget: float) -> list[tuple[int, float]]:
-    """The trials, in order, that were over before so many epochs were spent."""
-    spent, kept = 0, []
-    for epochs, score in made:
-        spent += epochs
-        if spent > budget:
-            break
-        kept.append((epochs, score))
-    return kept
+def replay(curves: list[list[float]], pruner: str, warmup: int) -> tuple[int, float]:
+    """Epochs that a search spends on these trials with a pruner, and the best of those that it lets end."""
+    import optuna
+
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, warmup=warmup))
+    spent, best = 0, 0.0
+    for curve in curves:
+        trial, state = study.ask(), optuna.trial.TrialState.COMPLETE
+        for epoch, value in enumerate(curve, 1):
+            trial.report(value, epoch)
+            spent += 1
+            if trial.should_prune():
+                state = optuna.trial.TrialState.PRUNED
+                break
+        ended = state == optuna.trial.TrialState.COMPLETE
+        study.tell(trial, max(curve) if ended else None, state=state)
+        best = max(best, max(curve)) if ended else best
+    return spent, best
+
+
+def report(searches: list[list[list[float]]], warmups: list[int]) -> None:
+    """Print a row per pruner: epochs over those of the unpruned search, and what is lost of its best."""
+    whole = [(sum(map(len, curves)), max(map(max, curves))) for curves in searches]
+    print("unpruned: " + ", ".join(f"{epochs} epochs, best {100 * best:.2f} %" for epochs, best in whole))
+    print(f"{'pruner':<12} {'warmup':>6} {'epochs':>8}   best, points   per seed: epochs, points")
+    for pruner in PRUNERS[1:]:
+        for warmup in warmups:
+            rows = []
+            for curves, (epochs, best) in zip(searches, whole, strict=True):
+                spent, reached = replay(curves, pruner, warmup)
+                rows.append((spent / epochs, 100 * (reached - best)))
+            shares, lost = zip(*rows, strict=True)
+            spread = statistics.stdev(lost) if len(lost) > 1 else 0.0
+            each = "  ".join(f"{share:.2f} {points:+.2f}" for share, points in rows)
+            mean = f"{statistics.fmean(lost):+.3f} ± {spread:.3f}"
+            print(f"{pruner:<12} {warmup:>6} {statistics.fmean(shares):>8.2f}   {mean}   {each}")
 
 
 def main() -> None:
-    """Print a row per seed, and the means."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the searches, replay them, print."""
+    import optuna
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--more", type=float, default=1.6, help="times as many trials in the pruned search")
-    parser.add_argument("--pruner", default="halving")
+    parser.add_argument("--warmups", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        counts = {"none": args.trials, args.pruner: round(args.more * args.trials)}
-        cases = [(pruner, seed) for seed in range(args.seeds) for pruner in counts]
-        runs = pool.map(lambda case: search(Path(folder), *case, args.root, counts[case[0]]), cases)
-        made = dict(zip(cases, runs, strict=True))
-    print("seed   unpruned: trials, epochs, best   pruned: trials, epochs, best within half the epochs   all of it")
-    differences, ratios = [], []
-    for seed in range(args.seeds):
-        whole, cut = made["none", seed], made[args.pruner, seed]
-        spent = sum(epochs for epochs, _ in whole)
-        half = within(cut, spent / 2)
-        best, ours, all_of_it = (max(score for _, score in some) for some in (whole, half, cut))
-        used, total = (sum(epochs for epochs, _ in some) for some in (half, cut))
-        differences.append(100 * (ours - best))
-        ratios.append(used / spent)
-        print(
-            f"{seed:<6} {len(whole):<4} {spent:<6} {100 * best:.2f} %{'':<12} {len(half):<4} {used:<6} "
-            f"{100 * ours:.2f} %{'':<24} {len(cut)} trials, {total} epochs, {100 * all_of_it:.2f} %"
-        )
-    spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
-    print(
-        f"epochs {statistics.fmean(ratios):.2f} of the unpruned search; best {statistics.fmean(differences):+.2f} ± "
-        f"{spread:.2f} points"
-    )
+        root = str(Path(args.root).resolve())
+        searches = list(pool.map(lambda seed: search(Path(folder), seed, root, args.trials), range(args.seeds)))
+    report(searches, args.warmups)
 
 
 if __name__ == "__main__":
