@@ -159,7 +159,9 @@ def explain_answers(cfg: DictConfig) -> None:
         **({"views": f"one look of {looks}"} if looks > 1 else {}),
         **about,
     }
-    used = {name: options.get(name, {}) | ({"layer": layer} if name == "grad_cam" else {}) for name in methods}
+    lie = {"first_px": found.places.first, "step_px": found.places.step} if found.places else "stretched"
+    options["grad_cam"] = {"layer": layer, "places": lie}
+    used = {name: options.get(name, {}) for name in methods}
     write_json(folder / "results.json", {**about, "methods": used, "images": lines, "summary": summary.plain()})
     write_arrays(folder / "arrays.npz", found)
     if cfg.figures:

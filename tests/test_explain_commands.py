@@ -36,7 +36,8 @@ def test_a_checkpoint_explained(trained, tmp_path):  # noqa: F811
     pictures = {f"figures/{kind}.png" for kind in KINDS}
     assert files(tmp_path) == RECORD | pictures | {"arrays.npz", "results.json"}
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["methods"]["grad_cam"]["layer"] == "features.3"
+    places = {"first_px": [4.5, 4.5], "step_px": [2.0, 2.0]}
+    assert results["methods"]["grad_cam"] == {"layer": "features.3", "places": places}
     assert results["summary"]["multiply_adds"] == 416_520
     arrays = np.load(tmp_path / "arrays.npz")
     assert arrays["maps/integrated_gradients"].shape == (3, 1, 28, 28)
