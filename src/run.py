@@ -225,6 +225,8 @@ def explain(error: BaseException) -> str:
         return unknown or _line(error) + slurm
     if isinstance(error, OmegaConfBaseException):
         return _line(error)
+    if "group override must be a string" in str(error):
+        return "a group takes the name of one of its options, not null: give none where there is such a one, see --help"
     file = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), None)
     hint = f"the traceback is in {shown(Path(file))}" if file else "HYDRA_FULL_ERROR=1 shows the traceback"
     return f"{type(error).__name__}: {_line(error)} ({hint})"
