@@ -236,6 +236,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
     [
         (["model=lenett"], ["lenett", "cnn", "lenet", "pretrained"]),
         (["modle=lenet"], ["modle", "did you mean model"]),
+        (["augment=null"], ["one of its options", "none"]),
         (["trainer.precison=16-mixed"], ["trainer.precison", "did you mean precision"]),
         (["optimizer.learning_rate=1"], ["optimizer.learning_rate", "lr"]),
         (["data.batch_size=0"], ["data.batch_size=0"]),
