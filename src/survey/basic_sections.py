@@ -220,6 +220,6 @@ def augment(look: Look) -> Section:
             f"{n['mean']:.2f} and their standard deviation {n['sd']:.2f}."
         ]
         figure = figures.normalised(images, read)
-        caption = "Above the grey levels, below what the network reads: white is 0, purple above, orange below."
+        caption = "Above the grey levels, below what the network reads: white is 0, orange above, purple below."
         shown.insert(0, Shown("normalisation", figure, "Images before and after normalisation.", caption))
     return Section("Normalisation and augmentation", text, shown, [Table(head, rows, what)], numbers)

@@ -174,7 +174,7 @@ def components(axes_images: Tensor, shares: Tensor) -> Figure:
         box = (0.005 + 0.1 * (place % columns), 0.5 - 0.5 * (place // columns), 0.095, 0.4)
         axes = figure.add_axes(box)
         top = max(float(np.abs(image).max()), 1e-9)
-        axes.imshow(image, cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
+        axes.imshow(image, cmap="PuOr_r", vmin=-top, vmax=top, aspect="auto")
         axes.set_title(f"{100 * float(shares[place]):.1f} %", fontsize=SMALL - 1, pad=2)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -226,7 +226,7 @@ def normalised(images: Tensor, read: Tensor) -> Figure:
         flat = torch.cat(list(values.mean(1)), 1).numpy()
         low = (total[1] - 0.05 - (row + 1) * cell * ratio) / total[1]
         axes = figure.add_axes((0.05 / total[0], low, cell * count / total[0], 0.96 * cell * ratio / total[1]))
-        limits = {"cmap": "gray", "vmin": 0, "vmax": 255} if row == 0 else {"cmap": "PuOr", "vmin": -top, "vmax": top}
+        limits = {"cmap": "gray", "vmin": 0, "vmax": 255} if row == 0 else {"cmap": "PuOr_r", "vmin": -top, "vmax": top}
         drawn = axes.imshow(flat, aspect="auto", **limits)
         axes.set_xticks([])
         axes.set_yticks([])
