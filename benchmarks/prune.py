@@ -18,7 +18,7 @@ from pathlib import Path
 
 from src.run import ROOT
 from src.sweep.search import PRUNERS
-from src.sweep.study import make_pruner
+from src.sweep.study import STUDY, make_pruner
 
 
 def search(folder: Path, seed: int, root: str, trials: int) -> list[list[float]]:
@@ -48,7 +48,9 @@ def replay(curves: list[list[float]], pruner: str, warmup: int) -> tuple[int, fl
     """Epochs that a search spends on these trials with a pruner, and the best of those that it lets end."""
     import optuna
 
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, warmup=warmup))
+    study = optuna.create_study(  # hyperband hashes the study's name
+        study_name=STUDY, direction="maximize", pruner=make_pruner(pruner, warmup=warmup)
+    )
     spent, best = 0, 0.0
     for curve in curves:
         trial, state = study.ask(), optuna.trial.TrialState.COMPLETE
