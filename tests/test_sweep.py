@@ -367,6 +367,32 @@ def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatc
     assert room.watcher()(1, None) is False
 
 
+@pytest.mark.parametrize("finished", [0, 12])
+def test_a_trial_that_was_cut_between_two_parameters_gets_the_same_values(finished):
+    optuna = pytest.importorskip("optuna")
+    from src.sweep.study import draw_again
+
+    names, given = ["a", "b", "c"], []
+    for cut in (0, 1, 2, 3):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for number in range(finished):
+            trial = study.ask()
+            study.tell(trial, sum(trial.suggest_float(name, 0, 1) for name in names) + number % 3)
+        study.sampler = optuna.samplers.TPESampler(seed=5, n_startup_trials=10)
+        trial = study.ask()
+        for name in names[:cut]:
+            trial.suggest_float(name, 0, 1)
+        study.sampler = optuna.samplers.TPESampler(seed=5, n_startup_trials=10)  # of the process that goes on
+        trial = optuna.trial.Trial(study, trial._trial_id)
+        drawn = dict(trial.params)
+        for name in names:
+            if name in drawn:
+                draw_again(study, trial, name)
+            trial.suggest_float(name, 0, 1)
+        given.append(trial.params)
+    assert given[1:] == given[:1] * 3
+
+
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_halving_lets_the_better_half_go_on(direction):
     optuna = pytest.importorskip("optuna")

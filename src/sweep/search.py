@@ -9,7 +9,7 @@ from src.errors import InputError, is_count, require
 from src.monitor import direction
 from src.sweep.jobs import JobSweeper
 from src.sweep.plan import flat
-from src.sweep.study import STUDY, first_line, make_pruner, open_storage, quiet, study_extras
+from src.sweep.study import STUDY, draw_again, first_line, make_pruner, open_storage, quiet, study_extras
 
 if TYPE_CHECKING:
     import optuna
@@ -187,8 +187,11 @@ class OptunaSweeper(JobSweeper):
                 self.study.enqueue_trial(self.points[number])
             trial = self.study.ask()
         values: dict[str, str] = {}
+        drawn = dict(trial.params)
         for parameter in self.space:
             if parameter.applies({**self._fixed_values(), **values}):
+                if parameter.key in drawn:
+                    draw_again(self.study, trial, parameter.key)
                 values[parameter.key] = parameter.ask(trial)
         self.ledger.jobs.append([*self.fixed, *(f"{key}={value}" for key, value in values.items())])
         return number

@@ -47,6 +47,14 @@ def make_pruner(name: str, startup: int = 5, warmup: int = 1) -> "optuna.pruners
     return pruners.NopPruner()
 
 
+def draw_again(study: "optuna.Study", trial: "optuna.Trial", key: str) -> None:
+    """Draw a parameter that a trial already has, for nothing: a search that was killed between two parameters of it
+    draws the next one from where the sampler's random numbers were."""
+    if key not in trial.relative_params:
+        frozen = study.get_trials(deepcopy=False)[trial.number]
+        study.sampler.sample_independent(study, frozen, key, frozen.distributions[key])
+
+
 def study_extras(study: "optuna.Study", objectives: list[str]) -> dict:
     """What a report shows: importance of each parameter (fANOVA, Hutter et al. 2014) and the Pareto front."""
     import optuna
