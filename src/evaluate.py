@@ -5,9 +5,10 @@ import logging
 from omegaconf import DictConfig
 
 from src.errors import require
+from src.machine import check_threads, use_threads
 from src.run import ROOT, command, output_folder, shown, tune_process
 from src.runs import find_checkpoint
-from src.subject import SPLITS, build_data, check_device, check_threads, pick, pick_device
+from src.subject import SPLITS, build_data, check_device, pick, pick_device
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,6 @@ def main(cfg: DictConfig) -> float:
     check_threads(cfg.threads)
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
-    import torch
 
     from src.checkpoint import load_model
     from src.data.fetch import write_json
@@ -29,8 +29,7 @@ def main(cfg: DictConfig) -> float:
     from src.evaluation import measure, predict, table
 
     tune_process()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    use_threads(cfg.threads)
     net = load_model(path, base)
     require(cfg.views in (None, *COUNTS), f"views={cfg.views}: 1, 5 or null")
     require(cfg.views != 5 or not net.facts.target, f"{net.facts.target} is a number: leave views out")

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from src.errors import InputError, is_count, is_number, require
+from src.machine import check_threads, use_threads
 from src.run import ROOT, build, command, output_folder, plain, shown, tune_process
 from src.runs import find_checkpoint
 from src.subject import (
@@ -15,7 +16,6 @@ from src.subject import (
     as_trained,
     build_data,
     check_device,
-    check_threads,
     listed_pictures,
     pick,
     pick_device,
@@ -114,7 +114,6 @@ def explain_answers(cfg: DictConfig) -> None:
     """What the answers of a checkpoint's network to some images hang on."""
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
-    import torch
 
     from src import explanation
     from src.checkpoint import load_model
@@ -125,8 +124,7 @@ def explain_answers(cfg: DictConfig) -> None:
 
     started = time.perf_counter()
     tune_process()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    use_threads(cfg.threads)
     net = load_model(path, base)
     looks, net.views = net.views, 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)

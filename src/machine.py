@@ -31,6 +31,19 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
 
 
+def check_threads(given: object) -> None:
+    """Raise InputError unless it is a count of threads or None; torch is not read for it."""
+    require(given is None or (is_count(given) and given >= 1), f"threads={given}: at least 1, or null")
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch compute with so many threads; None leaves what it takes by itself."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
+
+
 def check_machine(cfg: DictConfig) -> None:
     """Threads, and a GPU where one is asked for. Raises InputError."""
     import torch
@@ -43,9 +56,8 @@ def check_machine(cfg: DictConfig) -> None:
         require(is_count(value) and value >= 1, f"trainer.{key}={value}: a whole number of at least 1")
     clip = cfg.trainer.gradient_clip_val
     require(clip is None or (is_number(clip) and clip >= 0), f"trainer.gradient_clip_val={clip}: 0 or more, or null")
-    if cfg.threads is not None:
-        require(is_count(cfg.threads) and cfg.threads >= 1, f"threads={cfg.threads}: at least 1, or null")
-        torch.set_num_threads(cfg.threads)
+    check_threads(cfg.threads)
+    use_threads(cfg.threads)
     epochs = cfg.trainer.max_epochs
     require(
         epochs is None or (is_count(epochs) and (epochs >= 1 or epochs == -1)),

@@ -8,6 +8,7 @@ import time
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError, is_count, require
+from src.machine import check_threads, use_threads
 from src.run import CONF, build, command, output_folder, shown, tune_process
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,7 @@ def main(cfg: DictConfig) -> None:
     names = choose(cfg.sections if isinstance(cfg.sections, str | None) else list(cfg.sections))
     started = time.perf_counter()
     tune_process()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    use_threads(cfg.threads)
     augments = {name: build(node, f"augment {name}") for name, node in augmentations(cfg).items()}
     data = build(cfg.data, "data")
     with tqdm(
@@ -71,7 +71,7 @@ def main(cfg: DictConfig) -> None:
 def check(cfg: DictConfig) -> None:
     """Raise InputError for a number out of its range."""
     require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
-    require(cfg.threads is None or (is_count(cfg.threads) and cfg.threads >= 1), f"threads={cfg.threads}: 1 or more")
+    check_threads(cfg.threads)
     for key, (low, high) in RANGES.items():
         value = cfg[key]
         require(is_count(value) and low <= value <= high, f"{key}={value}: a whole number, {low:,} to {high:,}")

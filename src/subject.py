@@ -61,11 +61,6 @@ def check_device(given: object) -> None:
     require(given in DEVICES, f"device={given}: one of {', '.join(DEVICES)}")
 
 
-def check_threads(given: object) -> None:
-    """Raise InputError unless it is a count of threads or None."""
-    require(given is None or (is_count(given) and given >= 1), f"threads={given}: at least 1, or null")
-
-
 def pick_device(given: str) -> str:
     """A device by name; auto takes the accelerator if there is one. Raises InputError for one that is not there."""
     import torch
