@@ -34,7 +34,7 @@ def run(job: tuple[str, int | None, int], start: str, words: list[str], split: s
     from hydra.core.global_hydra import GlobalHydra
 
     from src.errors import InputError
-    from src.train import train
+    from src.training import train
 
     torch.set_num_threads(1)
     method, shots, seed = job

@@ -28,7 +28,7 @@ COMMON = ["trainer.max_epochs=1", "test=false", "figures=false", "trainer.accele
 
 def job(cfg: DictConfig) -> float | None:
     """What a sweep runs."""
-    from src.train import train
+    from src.training import train
 
     return _recorded(lambda config: train(config, output_folder(), list(HydraConfig.get().overrides.task)), cfg)
 

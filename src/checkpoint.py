@@ -85,7 +85,10 @@ class Recogniser(nn.Module):
     facts: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
     file, digest: it came from; own: whether that file holds all of it, and not only changes.
     views: looks at each image whose mean is the answer, 1 or 5 (`src.data.views`).
+    temperature: what logits are divided by for probabilities (`src.calibration`); None where it was not fitted.
     """
+
+    temperature: float | None = None
 
     def __init__(self, model: nn.Module, facts: Facts, config: dict, digest: str = "", epoch: int = 0):
         super().__init__()
@@ -98,6 +101,10 @@ class Recogniser(nn.Module):
         if self.views == 1:
             return self.model(self.normalize(images))
         return settle(self.model(self.normalize(look(images))))
+
+    def probs(self, images: Tensor) -> Tensor:
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W)."""
+        return (self(images) / (self.temperature or 1.0)).softmax(1)
 
 
 def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
@@ -131,6 +138,7 @@ def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
     config = {**config, "structure": [*structure[:inherited], *left]}
     net = Recogniser(model, facts, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
     net.file, net.own = str(Path(path).resolve()), "base" not in checkpoint
+    net.temperature = checkpoint.get("temperature")
     return net
 
 

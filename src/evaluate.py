@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> float:
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     logits, labels = predict(net, data.loader(batches), pick_device(cfg.device))
-    results = measure(logits, labels, net.facts)
+    results = measure(logits, labels, net.facts, net.temperature)
 
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": cfg.split}

@@ -7,10 +7,10 @@ import time
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from src.data.source import Facts
-from src.metrics import make_metrics, make_number_metrics
+from src.metrics import CALIBRATION_BINS, make_metrics, make_number_metrics
 
 Z95 = 1.959963984540054
 
@@ -34,11 +34,12 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
 
 
-def measure(logits: Tensor, labels: Tensor, facts: Facts) -> dict:
+def measure(logits: Tensor, labels: Tensor, facts: Facts, temperature: float | None = None) -> dict:
     """Every figure of an evaluation, as plain values.
 
     logits: (N, K); labels: (N,), N > 0. acc_ci95 is Wilson's interval; per_class gives each class' share of right
-    answers (its recall) and its number of images; confusion has a row per true class.
+    answers (its recall) and its number of images; confusion has a row per true class. With a temperature, ece is of the
+    probabilities that it gives, and ece_uncalibrated of those without it; the rest knows nothing of it.
     """
     if facts.target:
         return measure_numbers(logits, labels, facts)
@@ -47,10 +48,16 @@ def measure(logits: Tensor, labels: Tensor, facts: Facts) -> dict:
     metrics = make_metrics(classes, sync_on_compute=False)  # everything is here, on every process
     metrics.update(probs, labels)
     confusion = multiclass_confusion_matrix(probs, labels, classes, validate_args=False)
+    figures = {name: float(value) for name, value in metrics.compute().items()}
+    if temperature is not None:
+        error = multiclass_calibration_error(
+            (logits / temperature).softmax(1), labels, classes, CALIBRATION_BINS, validate_args=False
+        )
+        figures |= {"ece": float(error), "ece_uncalibrated": figures["ece"], "temperature": temperature}
     counts, right = confusion.sum(1).tolist(), confusion.diag().tolist()
     return {
         "images": len(labels),
-        **{name: float(value) for name, value in metrics.compute().items()},
+        **figures,
         "acc_ci95": list(wilson(sum(right), len(labels))),
         "loss": float(nn.functional.cross_entropy(logits, labels)),
         "per_class": {
@@ -80,6 +87,10 @@ def table(results: dict) -> str:
     names = {"precision": "precision", "recall": "recall", "f1": "F1", "top2": "top 2", "ece": "calibration"}
     notes = {"precision": "mean over classes", "recall": "mean over classes", "f1": "mean over classes"}
     notes |= {"top2": "the class is among the two likeliest", "ece": "expected error of the probabilities"}
+    if "temperature" in results:
+        notes["ece"] += (
+            f", at temperature {results['temperature']:.2f}; {100 * results['ece_uncalibrated']:.2f} without"
+        )
     lines += [
         f"{text:<12} {100 * results[key]:6.2f} %   ({notes[key]})" for key, text in names.items() if key in results
     ]

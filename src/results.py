@@ -8,6 +8,7 @@ import numpy as np
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from src.calibration import fit_temperature, keep_temperature
 from src.callbacks import Checkpoints
 from src.checkpoint import Recogniser, load_model
 from src.data.fetch import write_json
@@ -32,6 +33,13 @@ def finish(
     path = saved.best if saved.best.is_file() else saved.last
     net = load_model(path)
     device = str(trainer.strategy.root_device)
+    if not (pruned or net.facts.target):
+        logits, labels = predict(net, data.val_dataloader(), device)
+        if data.folds is not None:
+            columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
+            np.savez_compressed(folder / "predictions.npz", **{name: value.numpy() for name, value in columns.items()})
+        net.temperature = fit_temperature(logits, labels)
+        net.digest = keep_temperature(path, net.temperature)
     results = {
         "best_epoch": net.epoch,
         "monitor": saved.monitor,
@@ -42,16 +50,13 @@ def finish(
         "seconds": round(seconds, 2),
         "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
         "seed": cfg.seed,
+        "temperature": net.temperature,
         "checkpoint": {"file": os.path.relpath(path, folder), "sha256": net.digest},
         "versions": versions(),
         **({"pruned": True} if pruned else {}),
     }
     if "latency_ms" in asked:
         results["latency_ms"] = latency_ms(net)
-    if data.folds is not None and not pruned:
-        logits, labels = predict(net, data.val_dataloader(), device)
-        columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
-        np.savez_compressed(folder / "predictions.npz", **{name: value.numpy() for name, value in columns.items()})
     figures, scalars = {}, {}
     if cfg.test and not pruned:
         figures = test(cfg, folder, trainer, net, start, results, path)
@@ -82,7 +87,7 @@ def test(
     """Put the figures of the test split into `results`, and what fine-tuning gained; returns the pictures of it."""
     data, device = trainer.datamodule, str(trainer.strategy.root_device)
     logits, labels = predict(net, data.test_dataloader(), device)
-    results["test"] = measure(logits, labels, net.facts)
+    results["test"] = measure(logits, labels, net.facts, net.temperature)
     if start.net is not None:
         count = results["parameters"]
         results["transfer"] = {

@@ -1,24 +1,12 @@
 """Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
 
-import logging
-import shlex
-import sys
-import time
-from pathlib import Path
-
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.errors import InputError, require
-from src.machine import check_machine, quiet_libraries
-from src.parallel import processes_of, quiet_others
-from src.resume import check_same_run, resume
-from src.run import Stop, build, command, output_folder, plain, shown, signals_to_trainer, tune_process
-from src.start import begin, choose_start
+from src.resume import resume
+from src.run import command, output_folder
+from src.start import choose_start
 from src.sweep.plan import take_up
-from src.sweep.study import objectives, watcher
-
-log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
@@ -31,143 +19,9 @@ def prepare() -> None:
 @command("train", prepare=prepare)
 def main(cfg: DictConfig) -> float | None:
     """One run. Returns the best validation metric."""
+    from src.training import train  # torch and lightning: --help, --cfg job and completion answer at once
+
     return train(cfg, output_folder(), list(HydraConfig.get().overrides.task))
-
-
-def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
-    """Data, model, training, the best epoch tested; everything is written to `folder`.
-
-    overrides: the command, kept in the checkpoint. Returns the best validation metric.
-    """
-    # Imported here, so that --help, --cfg job and completion answer at once.
-    import torch
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-    from src.callbacks import Checkpoints, Progress, Report, Unprofiled
-    from src.checkpoint import CheckpointFiles, read_checkpoint
-    from src.monitor import default_monitor
-    from src.results import finish
-    from src.task import Classifier
-
-    started = time.perf_counter()
-    quiet_libraries()
-    quiet_others()
-    tune_process()
-    check_machine(cfg)
-    config = {key: value for key, value in plain(cfg).items() if key not in ("output_dir", "resume_from")}
-    torch.manual_seed(cfg.seed)
-
-    data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
-    data.setup()
-    start = begin(cfg, config, data.facts)
-    if cfg.resume_from:
-        check_same_run(read_checkpoint(cfg.resume_from)["config"], start.config)
-    if start.net is not None:
-        data.read_as(start.facts.mean, start.facts.std)
-    if cfg.compile:
-        start.model.compile()  # in place: the checkpoint's names stay as they are
-    task = Classifier(
-        start.model,
-        start.facts,
-        optimizer=build(cfg.optimizer, "optimizer"),
-        scheduler=build(cfg.scheduler, "scheduler"),
-        loss=build(cfg.loss, "loss", class_counts=data.class_counts),
-        method=start.method,
-        **plain(cfg.task),
-        seed=cfg.seed,
-        log_every=cfg.trainer.log_every_n_steps,
-        config={**start.config, "overrides": overrides},
-        base={"file": start.net.file, "sha256": start.net.digest} if cfg.checkpoint == "adapter" else None,
-    )
-    nodes = cfg.get("callbacks") or {}
-    require(
-        "checkpoints" in nodes, "nothing would be saved: give callbacks=[default,...], or callbacks.checkpoints=null"
-    )
-    check_task(start.facts, task, cfg.views)
-    callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
-    if cfg.dashboard._target_:
-        callbacks.append(build(cfg.dashboard, "dashboard"))
-    unwanted = (() if cfg.trainer.enable_progress_bar else (Progress,)) + (
-        () if cfg.trainer.enable_checkpointing else (Checkpoints,)
-    )
-    callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
-    if (hopeless := watcher()) is not None:
-        callbacks.append(Report((objectives() or [default_monitor(start.facts.target)])[0], hopeless))
-    bar = any(isinstance(callback, Progress) for callback in callbacks)
-    saved = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
-    loggers = [build(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node]
-    trainer = build(
-        cfg.trainer,
-        "trainer",
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[CheckpointFiles()],
-        default_root_dir=str(folder),
-        enable_progress_bar=bar,
-        enable_checkpointing=saved is not None,
-        profiler=cfg.trainer.profiler or Unprofiled(),
-    )
-    log.info("%s", summary(cfg, data, start.model, trainer))
-
-    try:
-        with processes_of(folder, overrides, trainer.world_size), signals_to_trainer():
-            trainer.fit(task, data, ckpt_path=cfg.resume_from or None)
-    except (SystemExit, SIGTERMException) as stop:
-        status = 143 if isinstance(stop, SIGTERMException) else 130
-        kept = saved is not None and saved.last.is_file()
-        command = f"python -m src.train resume_from={shlex.quote(shown(folder))}"
-        raise Stop(status, f"stopped; go on with: {command}" if kept else "stopped before anything was saved") from None
-    except InputError as error:
-        if saved and saved.last.is_file():
-            raise type(error)(f"{error}; the last finite weights are in {shown(saved.last)}") from None
-        raise
-    if trainer.fast_dev_run or saved is None:
-        log.info("nothing was saved, so nothing is tested")
-        return None
-    if trainer.fit_loop.epoch_loop.batch_progress.total.completed == 0:
-        raise InputError("not one step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
-    seconds = time.perf_counter() - started
-    if trainer.is_global_zero:
-        finish(cfg, folder, trainer, saved, start, seconds, objectives())
-        log.info("\n%s", next_steps(folder, trainer.loggers, seconds))
-    return saved.best_score
-
-
-def summary(cfg: DictConfig, data, model, trainer) -> str:
-    """What is about to be trained, on what, where."""
-    count = sum(parameter.numel() for parameter in model.parameters())
-    device = trainer.strategy.root_device
-    return (
-        f"{type(model).__name__}, {count:,} parameters, on {device}; data={data.name}: "
-        f"{len(data.train_set):,} images to train, {len(data.val_set):,} to validate; seed {cfg.seed}"
-    )
-
-
-def check_task(facts, task, views: int) -> None:
-    """Raise InputError for a number that is to be estimated, or a head that is solved for, with what is not for it."""
-    from src.data.views import COUNTS
-
-    require(views in COUNTS, f"views={views}: 1, or 5 for the mean over turned and scaled copies")
-    closed, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
-    require(not (closed and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out")
-    if not facts.target:
-        return
-    from src.losses import MeanSquaredError
-
-    require(isinstance(task.loss, MeanSquaredError), f"{facts.target} is a number, not a class: give loss=mse")
-    require(not mixed, f"{facts.target} is a number: leave task.mixup and task.cutmix out")
-    require(not closed, f"{facts.target} is a number: this method is for classes")
-    require(views == 1, f"{facts.target} is a number: leave views out")
-
-
-def next_steps(folder: Path, loggers: list, seconds: float) -> str:
-    """What is where, and what to type next."""
-    run = shown(folder)
-    lines = [f"{seconds:.1f} s; everything is in {run}"]
-    if loggers:
-        lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir {shown(folder.parent)}")
-    lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,17 @@ ROOMS = [
     ("survey",),
     ("task",),
     ("checkpoint",),
-    ("evaluation", "explanation", "loggers", "callbacks"),
+    ("evaluation", "calibration", "explanation", "loggers", "callbacks"),
     ("exhibits",),
     ("run",),
     ("resume", "start", "transfer", "machine", "parallel", "subject"),
     ("results",),
     ("sweep",),
+    ("training",),
     COMMANDS,
 ]
-HYDRA = {"run", "start", "machine", "parallel", "results", "subject", *COMMANDS}
-LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "results", "train"}
+HYDRA = {"run", "start", "machine", "parallel", "results", "subject", "training", *COMMANDS}
+LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "results", "training"}
 LIGHTNING |= {"insight/live", "insight/lr_range"}
 
 
