@@ -18,7 +18,7 @@ lint: setup
 setup: .venv/ready
 .venv/ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dev,tune]"
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dev,tune,export,serve]"
 	touch .venv/ready
 
 clean:
