@@ -2,13 +2,14 @@
 
 from torch import nn
 
-from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
+from src.models.layers import SmallNet, check_widths, flat_features, make_activation, make_head, make_pooling
 
 
 class CNN(SmallNet):
-    """3x3 convolutions of 16 and 32 channels with same padding, each pooled, then 128-K.
+    """3x3 convolutions with same padding, each pooled, then fully connected layers.
 
-    Raises InputError for an unknown activation or pooling, a dropout outside 0..1, or images that are too small.
+    widths: channels of the two convolutions; hidden: of the layers before the last.
+    Raises InputError for an unknown activation or pooling, widths below 1, a dropout outside 0..1, or images that are too small.
     """
 
     def __init__(
@@ -19,9 +20,13 @@ class CNN(SmallNet):
         pooling: str = "max",
         batch_norm: bool = False,
         dropout: float = 0.0,
+        widths: tuple[int, int] = (16, 32),
+        hidden: tuple[int, ...] = (128,),
     ):
+        check_widths("widths", widths, 2)
+        check_widths("hidden", hidden)
         layers, inputs = [], shape[0]
-        for outputs in (16, 32):
+        for outputs in widths:
             layers += [
                 nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm),
                 *([nn.BatchNorm2d(outputs)] if batch_norm else []),
@@ -30,4 +35,4 @@ class CNN(SmallNet):
             ]
             inputs = outputs
         features = nn.Sequential(*layers)
-        super().__init__(features, make_head(flat_features(features, shape), (128,), num_classes, activation, dropout))
+        super().__init__(features, make_head(flat_features(features, shape), hidden, num_classes, activation, dropout))

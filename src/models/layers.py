@@ -61,6 +61,12 @@ def is_widths(values: object) -> bool:
     return isinstance(values, list | tuple) and all(is_count(width) and width >= 1 for width in values)
 
 
+def check_widths(key: str, values: object, count: int | None = None) -> None:
+    """Raise InputError unless `values` is a list of widths of at least 1, as many as `count` if that is given."""
+    many = "a list of widths of 1 or more, such as [128]" if count is None else f"{count} widths of 1 or more"
+    require(is_widths(values) and count in (None, len(values)), f"model.{key}={values}: {many}")
+
+
 def make_head(inputs: int, hidden: Sequence[int], classes: int, activation: str, dropout: float) -> nn.Sequential:
     """Fully connected layers of the given widths, each with its activation and dropout, then one of `classes`."""
     layers: list[nn.Module] = []

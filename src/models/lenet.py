@@ -4,17 +4,18 @@ from torch import nn
 
 from src.models.convolution import make_conv2d
 from src.models.deslant import Deslant
-from src.models.layers import SmallNet, flat_features, make_activation, make_head, make_pooling
+from src.models.layers import SmallNet, check_widths, flat_features, make_activation, make_head, make_pooling
 
 
 class LeNet(SmallNet):
-    """Two 5x5 convolutions of 6 and 16 channels, each pooled, then 120-84-K.
+    """Two 5x5 convolutions, each pooled, then fully connected layers; 6, 16, 120 and 84 wide, as the original.
 
     padded: keep 28x28 in the first convolution, as the original's 32x32 input does, and feed 16x5x5 to the first
     linear layer; without it, 16x4x4. deslant: set digits upright first. convolution: by which form of
-    src.models.convolution, with the same weights.
-    Raises InputError for an unknown activation, pooling or convolution, a dropout outside 0..1, or images that are too
-    small.
+    src.models.convolution, with the same weights. widths: channels of the two convolutions; hidden: of the layers
+    before the last.
+    Raises InputError for an unknown activation, pooling or convolution, widths below 1, a dropout outside 0..1, or
+    images that are too small.
     """
 
     def __init__(
@@ -28,7 +29,12 @@ class LeNet(SmallNet):
         dropout: float = 0.0,
         deslant: bool = False,
         convolution: str = "native",
+        widths: tuple[int, int] = (6, 16),
+        hidden: tuple[int, ...] = (120, 84),
     ):
+        check_widths("widths", widths, 2)
+        check_widths("hidden", hidden)
+
         def block(inputs: int, outputs: int, padding: int) -> list[nn.Module]:
             # Pooling before a monotone activation gives the same values from a quarter of the work; averages do not.
             act, pool = make_activation(activation), make_pooling(pooling)
@@ -39,10 +45,8 @@ class LeNet(SmallNet):
             ]
 
         upright = [Deslant()] if deslant else []
-        features = nn.Sequential(*upright, *block(shape[0], 6, 2 if padded else 0), *block(6, 16, 0))
-        super().__init__(
-            features, make_head(flat_features(features, shape), (120, 84), num_classes, activation, dropout)
-        )
+        features = nn.Sequential(*upright, *block(shape[0], widths[0], 2 if padded else 0), *block(*widths, 0))
+        super().__init__(features, make_head(flat_features(features, shape), hidden, num_classes, activation, dropout))
 
 
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}

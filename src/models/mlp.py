@@ -4,8 +4,7 @@ import math
 
 from torch import nn
 
-from src.errors import require
-from src.models.layers import SmallNet, is_widths, make_head
+from src.models.layers import SmallNet, check_widths, make_head
 
 
 class MLP(SmallNet):
@@ -22,5 +21,5 @@ class MLP(SmallNet):
         activation: str = "relu",
         dropout: float = 0.0,
     ):
-        require(is_widths(hidden), f"model.hidden={hidden}: a list of widths of 1 or more, such as [128]")
+        check_widths("hidden", hidden)
         super().__init__(nn.Sequential(), make_head(math.prod(shape), hidden, num_classes, activation, dropout))

@@ -3,17 +3,17 @@
 from torch import Tensor, nn
 
 from src.errors import is_count, require
-from src.models.layers import is_widths, make_dropout
+from src.models.layers import check_widths, is_widths, make_dropout
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the first one may halve the resolution."""
+    """Two 3x3 convolutions beside a shortcut, `inner` channels between them; the first one may halve the resolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, inner: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU()
         self.shortcut = nn.Identity()
@@ -28,7 +28,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """A 3x3 stem, stages of residual blocks each at half the resolution of the one before, mean over space, logits.
 
-    widths: channels per stage; blocks: residual blocks per stage.
+    widths: channels per stage; blocks: residual blocks per stage; inner: channels between the two convolutions of each
+    block, None for as many as its stage has.
     Raises InputError for a width or a number of blocks below 1, or a dropout outside 0..1.
     """
 
@@ -39,9 +40,12 @@ class ResNet(nn.Module):
         widths: tuple[int, ...] = (16, 32, 64),
         blocks: int = 1,
         dropout: float = 0.0,
+        inner: tuple[int, ...] | None = None,
     ):
         require(is_widths(widths) and widths, f"model.widths={widths}: a list of one width of 1 or more per stage")
         require(is_count(blocks) and blocks >= 1, f"model.blocks={blocks}: 1 or more")
+        inner = [width for width in widths for _ in range(blocks)] if inner is None else inner
+        check_widths("inner", inner, len(widths) * blocks)
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
@@ -49,7 +53,8 @@ class ResNet(nn.Module):
         layers, inputs = [], widths[0]
         for stage, width in enumerate(widths):
             for block in range(blocks):
-                layers.append(Block(inputs, width, 2 if stage and not block else 1))
+                stride = 2 if stage and not block else 1
+                layers.append(Block(inputs, width, stride, inner[stage * blocks + block]))
                 inputs = width
         self.stages = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
