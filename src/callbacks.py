@@ -98,7 +98,8 @@ class Checkpoints(Checkpoint):
 
     folder: where they go; mode: whether more is better (max) or less (min), auto by its name.
     monitor: auto is val/acc, or val/mae for numbers. choose: best; last, by which every validated epoch replaces the
-    one before as the best; or auto, which is last for few-shot training, as so few labels leave none to choose by.
+    one before as the best; or auto, which is last for few-shot training and corrections, as so few labels leave none to
+    choose by.
     An interrupt (Ctrl-C, SIGTERM) leaves a `last.ckpt` of the moment. Weights that are not finite are never saved.
     """
 
@@ -119,7 +120,7 @@ class Checkpoints(Checkpoint):
             self.monitor = default_monitor(task.facts.target)
             self.mode = direction(self.monitor, self.given_mode)
         if self.choose == "auto":
-            self.choose = "best" if getattr(trainer.datamodule, "shots", None) is None else "last"
+            self.choose = "last" if getattr(trainer.datamodule, "few_labels", False) else "best"
 
     @property
     def best(self) -> Path:

@@ -15,15 +15,24 @@ def compare(start, tuned, data: ImageData, after: dict, device: str) -> dict:
 
     after: what `measure` gave for the tuned network on the target. None stands for what has no meaning (a head that
     does not know the classes) or cannot be read. without_ink: the start on the target's pictures as they are.
+    Of data=feedback the target is the corrections that were held out.
     """
     known = not tuned.facts.target and start.facts.class_names == tuned.facts.class_names
     result = {"target": data.name, "after": after.get("acc"), "before": None, "source": None}
-    if known:
-        result["before"] = _accuracy(start, data, device)
-        if data.ink == "mnist":
-            plain = data.without_ink()
-            if tuple(plain.test_set.images.shape[1:]) == start.facts.shape:
-                result["before_without_ink"] = _accuracy(start, plain, device)
+    goal = data.goal()
+    if goal is not data:
+        result["target_images"] = len(goal.test_set) if goal else 0
+        result["after"] = _accuracy(tuned, goal, device) if goal else None
+    if goal is None:
+        log.info(
+            "every correction was learnt: of those after the 20th, data.held_out are kept to measure what is gained"
+        )
+    elif known:
+        result["before"] = _accuracy(start, goal, device)
+    if known and data.ink == "mnist":
+        plain = data.without_ink()
+        if tuple(plain.test_set.images.shape[1:]) == start.facts.shape:
+            result["before_without_ink"] = _accuracy(start, plain, device)
     options = {key: value for key, value in start.config["data"].items() if not key.startswith("_")}
     result["source"] = options["name"]
     if known:

@@ -1,4 +1,4 @@
-"""What people corrected: a store that a server writes, and the data set that training reads from it."""
+"""What people corrected: the store that a server writes and training reads."""
 
 import hashlib
 import sqlite3
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import InputError, is_count, require
+from src.errors import InputError, require
 
 NAME = "feedback.sqlite"
 VERSION = 1
@@ -29,14 +29,18 @@ TABLE = """CREATE TABLE corrections (
 )"""
 
 
-class Full(InputError):
+class FullError(InputError):
     """The store takes no more."""
 
 
 class Correction(NamedTuple):
-    """One picture that somebody named: image uint8 (C, H, W) as the network read it, its class' name."""
+    """One picture that somebody named: image uint8 (C, H, W) as the network read it, its class' name.
+
+    id: of its last row; key: SHA-256 of the image's bytes, the same whenever the picture comes again.
+    """
 
     id: int
+    key: bytes
     image: Tensor
     correction: str
     answer: str | None
@@ -60,7 +64,7 @@ class Feedback:
         """Keep one correction; returns its number, from 1.
 
         image: uint8 (C, H, W), as the network read it; picture: the file that was sent; digest: the network's SHA-256.
-        Raises Full if there is no room, InputError if it cannot be written, or is given something else.
+        Raises FullError if there is no room, InputError if it cannot be written, or is given something else.
         """
         array = np.ascontiguousarray(image.numpy() if isinstance(image, Tensor) else image)
         require(
@@ -124,7 +128,7 @@ class Feedback:
         count = connection.execute("SELECT count(*) FROM corrections").fetchone()[0]
         pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         if count >= self.rows or pages * page >= self.megabytes * 1_000_000:
-            raise Full(
+            raise FullError(
                 f"{self.path} is full ({count:,} corrections, {pages * page / 1e6:,.0f} MB): train with data=feedback, "
                 "then move it away"
             )
@@ -137,7 +141,7 @@ def store_file(path: Path | str) -> Path:
 
 
 def read_corrections(path: Path | str) -> list[Correction]:
-    """All corrections, oldest first, one per image: of one that was corrected twice the last counts.
+    """All corrections, one per image, in the order in which the images first came: the last word on each counts.
 
     Raises InputError if there is no such store, it is something else or of another version, or it is empty.
     """
@@ -156,8 +160,7 @@ def read_corrections(path: Path | str) -> list[Correction]:
             ):
                 key = hashlib.sha256(image).digest()
                 pixels = torch.from_numpy(np.frombuffer(image, np.uint8).reshape(shape).copy())
-                found.pop(key, None)
-                found[key] = Correction(number, pixels, correction, answer, model)
+                found[key] = Correction(number, key, pixels, correction, answer, model)
     except (sqlite3.Error, ValueError) as error:
         raise InputError(f"data.root={path} is no store of corrections, or damaged ({error})") from None
     require(bool(found), f"data.root={path} holds no corrections yet: correct some answers on the page of src.serve")

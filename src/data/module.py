@@ -17,9 +17,9 @@ from src.data.features import KeptFeatures
 from src.data.kept import read_once
 from src.data.normalize import Normalize, channel_statistics
 from src.data.recast import recast
-from src.data.source import Facts, Images
+from src.data.source import Facts, Images, Source
 from src.data.sources import load_source
-from src.data.splits import few_shot, fold_mask, stratified
+from src.data.splits import few_shot, stratified, validation_mask
 from src.data.turned import check_target, turn
 from src.errors import InputError, is_count, is_number, require
 
@@ -95,6 +95,7 @@ class ImageData(LightningDataModule):
         check_target(target, max_angle_deg, self.augment)
         self.target, self.max_angle_deg = target, max_angle_deg
         self._raw = load_source(name, **options)
+        require(target == "class" or not self._raw.mixed, f"data.target={target}: corrections are about classes")
         self._view, self._options = {"classes": classes, "quarter_turns": quarter_turns}, options
         self.ink, self.source = ink, recast(self._raw, ink, **self._view)
         self.train_set: Batches | None = None
@@ -109,7 +110,9 @@ class ImageData(LightningDataModule):
             return
         images, labels = read_once(self.contents, "train", self.source.train)
         self._check_labels(labels)
-        in_val = self._validation_mask(labels)
+        mixed = self.source.mixed
+        how = len(self.source.class_names), self.val, self.folds, self.fold, self.split_seed, self.name
+        in_val = mixed.validated(labels, *how) if mixed else validation_mask(labels, *how)
         train_rows = (~in_val).nonzero().flatten()
         if self.fraction < 1:
             count = round(self.fraction * len(train_rows))
@@ -117,6 +120,8 @@ class ImageData(LightningDataModule):
             train_rows = train_rows[stratified(labels[train_rows], count, self.seed)]
         if self.shots is not None:
             train_rows = train_rows[few_shot(labels[train_rows], self.shots, self.seed)]
+        if mixed:
+            train_rows = mixed.epoch(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=len(self.source.class_names))
         images, labels = self._with_targets(images, labels, "train")
         mean, std = self._statistics(images, train_rows)
@@ -145,25 +150,6 @@ class ImageData(LightningDataModule):
         names = self.source.class_names
         if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(names):
             raise InputError(f"the labels of data={self.name} are not all in 0..{len(names) - 1}")
-
-    def _validation_mask(self, labels: Tensor) -> Tensor:
-        smallest = int(labels.bincount().min())
-        if self.folds is not None:
-            require(
-                self.folds <= smallest,
-                f"data.folds={self.folds}, but the smallest class has {smallest} images: give at most that many folds",
-            )
-            return fold_mask(labels, self.folds, self.fold, self.split_seed)
-        count = round(self.val * len(labels)) if self.val < 1 else int(self.val)
-        classes = len(self.source.class_names)
-        few = f"data={self.name} has {len(labels):,} training images of {classes} classes: give 3 per class, or more"
-        require(len(labels) >= 2 * classes, few)
-        require(
-            classes <= count <= len(labels) - classes,
-            f"data.val={self.val} of {len(labels):,} training images: keep at least one image per class on both sides, "
-            f"{classes} to {len(labels) - classes:,} images (or a fraction)",
-        )
-        return stratified(labels, count, self.split_seed)
 
     @property
     def test_set(self) -> Batches:
@@ -212,13 +198,28 @@ class ImageData(LightningDataModule):
     @property
     def contents(self) -> str:
         """What images it holds, as a key: equal for equal ones."""
-        return repr((self.name, self.ink, self.target, self._view, self._options))
+        mixed = self.source.mixed  # a store grows: what was read of it once is not what it holds later
+        return repr((self.name, self.ink, self.target, self._view, self._options, mixed and mixed.mark))
+
+    @property
+    def few_labels(self) -> bool:
+        """Whether its labels are too few to choose an epoch by."""
+        return self.shots is not None or self.source.mixed is not None
 
     def without_ink(self) -> "ImageData":
         """The same data set, its pictures as they are."""
+        return self._reading(recast(self._raw, "none", **self._view), "none")
+
+    def goal(self) -> "ImageData | None":
+        """What is to be gained on: itself; of corrections those that were held out as its test split, None for none."""
+        mixed = self.source.mixed
+        if mixed is None or not len(mixed.apart().labels):
+            return None if mixed else self
+        return self._reading(replace(self.source, test=mixed.apart, mixed=mixed.measured()), self.ink)
+
+    def _reading(self, source: Source, ink: str) -> "ImageData":
         other = copy(self)
-        other.ink, other.source = "none", recast(self._raw, "none", **self._view)
-        other.train_set = other.val_set = other._test_set = None
+        other.source, other.ink, other.train_set, other.val_set, other._test_set = source, ink, None, None, None
         return other
 
     def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):

@@ -41,6 +41,12 @@ def recast(
     """
     require(ink in FORMS, f"data.ink={ink}: one of {', '.join(FORMS)}")
     require(is_count(quarter_turns), f"data.quarter_turns={quarter_turns}: a whole number")
+    changed = ink != "none" or classes is not None or quarter_turns % 4
+    require(
+        source.mixed is None or not changed,
+        "corrections are as the network read them: give data.mix.ink, data.mix.classes and data.mix.quarter_turns of "
+        "the original data in the place of data.ink, data.classes and data.quarter_turns",
+    )
     names, groups = _groups(source.class_names, classes)
     table = torch.full((len(source.class_names),), -1)
     for new, members in enumerate(groups):
@@ -60,7 +66,7 @@ def recast(
             images = change(images) if isinstance(images, Tensor) else Changed(images, change)
         return Split(images, labels)
 
-    return Source(names, lambda: read(source.train), lambda: read(source.test))
+    return Source(names, lambda: read(source.train), lambda: read(source.test), mixed=source.mixed)
 
 
 @dataclass(frozen=True)

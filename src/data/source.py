@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from src.data.mixture import Mixture
 
 
 class Images(Protocol):
@@ -29,12 +32,14 @@ class Source:
     """A data set whose splits are read when they are first asked for, so that training never opens the test files.
 
     frame: brings pictures of another size to 28x28 where nothing else does; None for pictures that need none.
+    mixed: what the last training images are where they were added to the original ones; None where all are original.
     """
 
     class_names: tuple[str, ...]
     train: Callable[[], Split]
     test: Callable[[], Split]
     frame: Callable[[Tensor], Tensor] | None = None
+    mixed: "Mixture | None" = None
 
 
 @dataclass(frozen=True)

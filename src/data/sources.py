@@ -1,8 +1,35 @@
 """The data sets by name: what each one is called in `data=` and how its two splits are read."""
 
-from src.data import folder, idx, scans
+from collections.abc import Mapping, Sequence
+
+from src.data import folder, idx, mixture, scans
+from src.data.recast import recast
 from src.data.source import Source
-from src.errors import InputError
+from src.errors import InputError, require
+
+MIX_KEYS = ("name", "root", "ink", "classes", "quarter_turns", "options")
+
+
+def feedback(
+    root: str, mix: Mapping, download: bool = True, mirrors: Sequence[str] | None = None, **knobs: float | None
+) -> Source:
+    """Corrections of the store `root`, mixed with the data set that the network was trained on (`src.data.mixture`).
+
+    mix: its name, root, ink, classes, quarter_turns as in `ImageData`, and options, what else its reader takes.
+    Raises InputError for another mix, or what `mixture.feedback` refuses.
+    """
+    known = isinstance(mix, Mapping) and "name" in mix and set(mix) <= set(MIX_KEYS)
+    require(known and mix["name"] != "feedback", f"data.mix={mix}: the original data, with keys {', '.join(MIX_KEYS)}")
+    mix = dict(mix)
+    options = {
+        "root": mix.pop("root", None),
+        "download": download,
+        "mirrors": mirrors,
+        **(mix.pop("options", {}) or {}),
+    }
+    original = recast(load_source(mix.pop("name"), **options), **mix)
+    return mixture.feedback(root, original, **knobs)
+
 
 READERS = {
     "mnist": idx.mnist,
@@ -13,6 +40,7 @@ READERS = {
     "usps": scans.usps,
     "digits": scans.digits,
     "folder": folder.folder,
+    "feedback": feedback,
 }
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.errors import InputError
+from src.errors import InputError, require
 
 
 def class_ranks(labels: Tensor, seed: int) -> Tensor:
@@ -48,3 +48,28 @@ def few_shot(labels: Tensor, shots: int, seed: int) -> Tensor:
             f"has {int(present.min())} training images: give at most that many"
         )
     return class_ranks(labels, seed) < shots
+
+
+def validation_mask(
+    labels: Tensor, classes: int, val: float, folds: int | None, fold: int | None, seed: int, name: str
+) -> Tensor:
+    """Mask (N,) of the images that validate: `val` of them, a count or a fraction, or part `fold` of `folds`.
+
+    Raises InputError, about the data set `name`, where a side would be without images of a class.
+    """
+    smallest = int(labels.bincount().min())
+    if folds is not None:
+        require(
+            folds <= smallest,
+            f"data.folds={folds}, but the smallest class has {smallest} images: give at most that many folds",
+        )
+        return fold_mask(labels, folds, fold, seed)
+    count = round(val * len(labels)) if val < 1 else int(val)
+    few = f"data={name} has {len(labels):,} training images of {classes} classes: give 3 per class, or more"
+    require(len(labels) >= 2 * classes, few)
+    require(
+        classes <= count <= len(labels) - classes,
+        f"data.val={val} of {len(labels):,} training images: keep at least one image per class on both sides, "
+        f"{classes} to {len(labels) - classes:,} images (or a fraction)",
+    )
+    return stratified(labels, count, seed)
