@@ -4,6 +4,7 @@ The form as its makers describe it (http://yann.lecun.com/exdb/mnist): "size nor
 while preserving their aspect ratio [...] centered in a 28x28 image by computing the center of mass of the pixels".
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ CENTRE = 14  # the centre of mass of all 70,000 but 2 is within half a pixel of 
 def to_mnist_form(images: Tensor, chunk_px: int = 1 << 21) -> Tensor:
     """Fit the ink of each image into 20x20 and put its centre of mass into the middle of 28x28: uint8 (N, 1, 28, 28).
 
-    images: uint8 (N, 1, H, W), light ink on dark ground; where the ink lies and how large it is do not matter. Ground
+    images: uint8 (N, 1, H, W), on any device, light ink on dark ground; where the ink lies and how large it is do not matter. Ground
     lighter than a twentieth of the lightest pixel counts as ink.
     chunk_px: pixels of images worked on at once; affects memory only.
     The longer side becomes 20 pixels, the shorter one keeps the proportion. The move is of whole pixels, so that
@@ -30,37 +31,39 @@ def to_mnist_form(images: Tensor, chunk_px: int = 1 << 21) -> Tensor:
     given = f"images {images.dtype} {tuple(images.shape)}"
     require(good, f"{given}: uint8 (N, 1, H, W) is needed; data.ink=mnist wants data.channels=1")
     count = max(1, chunk_px // (images.shape[2] * images.shape[3]))
-    done = [_centre(_fit(part[:, 0])).unsqueeze(1).to(torch.uint8) for part in images.split(count) if len(part)]
-    return torch.cat(done) if done else images.new_empty(0, 1, FRAME, FRAME)
+    done = [_centre(_fit(part[:, 0].cpu().numpy())) for part in images.split(count) if len(part)]
+    formed = torch.from_numpy(np.concatenate(done)).unsqueeze(1) if done else images.new_empty(0, 1, FRAME, FRAME)
+    return formed.to(images.device)
 
 
-def _spans(images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """First and last row, and first and last column, that hold ink, of (N, H, W): int64 (N, 1) each.
+# Below is NumPy, whose calls take a third of the time of torch's for a single image, as a server has it, and both axes
+# of all images go through one call: first rows, then columns, (2, N).
+
+
+def _spans(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row and column that hold ink, of (N, H, W): two of int64 (2, N).
 
     An image without ink spans the whole frame.
     """
-    ink = images > images.amax((1, 2), keepdim=True) * INK
-    spans = []
-    for marks in (ink.any(2).int(), ink.any(1).int()):
-        last = marks.shape[1] - 1 - marks.flip(1).argmax(1, keepdim=True)
-        spans.append((marks.argmax(1, keepdim=True), last))
-    return spans
+    lines = images.max(2), images.max(1)
+    floor = lines[0].max(1, keepdims=True) * np.float32(INK)
+    marks = [line > floor for line in lines]
+    first = np.stack([mark.argmax(1) for mark in marks])
+    last = np.stack([mark.shape[1] - 1 - mark[:, ::-1].argmax(1) for mark in marks])
+    return first, last
 
 
-def _fit(images: Tensor) -> Tensor:
-    """The ink of (N, H, W), scaled to 20 pixels on its longer side, in (N, 20, 20): whole grey levels."""
-    spans = _spans(images)
-    sides = [last - first + 1 for first, last in spans]
-    scale = BOX / sides[0].maximum(sides[1])
-    rows, columns = (
-        _resampling(first, side, scale, length)
-        for (first, _), side, length in zip(spans, sides, images.shape[1:], strict=True)
-    )
-    return (rows @ images.float() @ columns.mT).round().clamp(0, 255)
+def _fit(images: np.ndarray) -> np.ndarray:
+    """The ink of (N, H, W), scaled to 20 pixels on its longer side, in (N, 20, 20): uint8."""
+    first, last = _spans(images)
+    height, width = images.shape[1:]
+    rows, columns = _resampling(first, last - first + 1, max(height, width))
+    grey = rows[:, :, :height] @ images.astype(np.float32) @ columns[:, :, :width].transpose(0, 2, 1)
+    return np.rint(grey).clip(0, 255).astype(np.uint8)
 
 
-def _resampling(first: Tensor, side: Tensor, scale: Tensor, length: int) -> Tensor:
-    """Weights (N, 20, length) that scale `side` pixels from `first` on, one axis of each image, about the middle.
+def _resampling(first: np.ndarray, side: np.ndarray, length: int) -> np.ndarray:
+    """Weights (2, N, 20, length) that scale `side` pixels from `first` on, each (2, N), about the middle.
 
     Lanczos of three lobes, widened by the factor of shrinking: what is shrunk is averaged. What lies beyond the ink
     counts as ground. scikit-learn's digits (8x8), recognised by five networks trained on MNIST: 96.9 % so, 96.7 %
@@ -68,30 +71,36 @@ def _resampling(first: Tensor, side: Tensor, scale: Tensor, length: int) -> Tens
     The ink starts at a whole pixel, so that the weights are a copy where nothing is scaled; else they sum to 1 within
     a hundredth.
     """
-    first, side, scale = (value.unsqueeze(2) for value in (first, side, scale))
-    start = ((BOX - side * scale) / 2 + 1e-3).floor()
-    pixel = torch.arange(BOX, device=first.device).view(1, -1, 1) - start
-    source = torch.arange(length, device=first.device).view(1, 1, -1) - first
-    shrink = scale.clamp(max=1)
-    distance = (source - ((pixel + 0.5) / scale - 0.5)) * shrink
-    weights = torch.sinc(distance) * torch.sinc(distance / 3) * shrink
-    return weights * ((distance.abs() < 3) & (source >= 0) & (source < side))
+    scale = (BOX / side.max(0)).astype(np.float32)
+    start = np.floor((BOX - side * scale) / 2 + np.float32(1e-3))
+    shrink = np.minimum(scale, 1)
+    pixel = (np.arange(BOX, dtype=np.float32) - start[:, :, None] + np.float32(0.5)) / scale[:, None]
+    middle = ((pixel - np.float32(0.5) + first[:, :, None]) * shrink[:, None]).astype(np.float32)  # (2, N, 20)
+    source = np.arange(length, dtype=np.float32)
+    distance = (source * shrink[:, None])[None, :, None] - middle[..., None]
+    inside = (source >= first[..., None]) & (source < (first + side)[..., None])
+    angle = distance * np.float32(np.pi / 3) + np.float32(1e-6)  # never 0
+    sine = np.square(np.sin(angle))  # sin(3a) = sin(a) (3 - 4 sin(a)^2), so that one sine is enough
+    weights = sine * (3 - 4 * sine) / np.square(angle) * (shrink / 3)[:, None, None]
+    return weights * ((np.abs(distance) < 3) & inside[:, :, None])
 
 
-def _centre(boxes: Tensor) -> Tensor:
+def _centre(boxes: np.ndarray) -> np.ndarray:
     """Put the ink of (N, 20, 20) into (N, 28, 28) with its centre of mass nearest to row and column 14.
 
     Scaling leaves faint edges; those that are no ink are left out, so that a second time finds the same ink.
     """
-    source = torch.arange(BOX, device=boxes.device)
-    target = torch.arange(FRAME, device=boxes.device).view(1, -1, 1)
-    (top, bottom), (left, right) = _spans(boxes)
-    rows, columns = (source >= top) & (source <= bottom), (source >= left) & (source <= right)
-    boxes = boxes * rows.unsqueeze(2) * columns.unsqueeze(1)
-    mass = boxes.sum((1, 2)).clamp(min=1)
-    moves = []
-    for across, first, last in ((2, top, bottom), (1, left, right)):
-        move = (CENTRE - boxes.sum(across) @ source.float() / mass).round().long().unsqueeze(1)
-        move = move.maximum(-first).minimum(FRAME - 1 - last)
-        moves.append((target == (source + move).unsqueeze(1)).float())
-    return moves[0] @ boxes @ moves[1].mT
+    first, last = _spans(boxes)
+    place = np.arange(BOX)
+    kept = (place >= first[..., None]) & (place <= last[..., None])  # (2, N, 20)
+    boxes = boxes * kept[0][:, :, None] * kept[1][:, None, :]
+    lines = np.stack([boxes.sum(2, dtype=np.float32), boxes.sum(1, dtype=np.float32)])
+    mass = np.maximum(lines[0].sum(1), 1)
+    move = np.rint(CENTRE - lines @ place.astype(np.float32) / mass).astype(np.int64)
+    move = np.minimum(np.maximum(move, -first), FRAME - 1 - last)
+    padded = np.zeros((len(boxes), BOX + 1, BOX + 1), np.uint8)  # the last row and column are ground
+    padded[:, :BOX, :BOX] = boxes
+    rows, columns = np.arange(FRAME) - move[..., None]  # (N, 28) each: where a pixel of the frame comes from
+    rows[(rows < 0) | (rows >= BOX)] = BOX
+    columns[(columns < 0) | (columns >= BOX)] = BOX
+    return padded[np.arange(len(boxes))[:, None, None], rows[:, :, None], columns[:, None, :]]
