@@ -394,7 +394,7 @@ def test_a_trial_that_was_cut_between_two_parameters_gets_the_same_values(finish
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_halving_lets_the_better_half_go_on(direction):
+def test_halving_lets_the_better_part_go_on(direction):
     optuna = pytest.importorskip("optuna")
     from src.sweep.study import make_pruner
 
@@ -412,9 +412,9 @@ def test_halving_lets_the_better_half_go_on(direction):
                 break
         else:
             study.tell(trial, sign * value)
-    assert ended.pop(0.4) == 1, "the worse of two"
-    assert ended.pop(0.45) == 1
-    assert ended.pop(0.55) == 2, "second of four, but of two at the second epoch it is the worse one"
+    assert ended.pop(0.4) == 2, "the worse of two: one of two thirds at the first look, not in the better half"
+    assert ended.pop(0.55) == 8, "second of three where a third goes on, and where two fifths do not yet leave it out"
+    assert ended.pop(0.45) == 2, "fourth of five"
     assert len(ended) == 1 and ended.popitem()[1] == 1, "no number"
 
 
