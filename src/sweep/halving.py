@@ -11,7 +11,7 @@ class Halving(BasePruner):
 
     Successive halving without waiting (Li et al. 2018, arXiv:1810.05934), milder at first, when validation says least
     of how a trial will end. With a half each time, five searches of hparams_search=lenet spend 0.44 of the epochs and
-    lose 0.016 points of the best validation accuracy; so, 0.50 and 0.004.
+    lose 0.016 points of the best validation accuracy; so, 0.48 and 0.004.
     What it says of a trial depends on the values that trials have reported, and on nothing else: asked again after an
     interruption, it says the same, where Optuna's own pruner remembers the question and lets the trial go on.
     """
