@@ -133,6 +133,8 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:
             return
+        if task.method is not None and not task.method.complete(task.model):
+            return
         metrics = trainer.callback_metrics
         require(
             self.monitor in metrics,
@@ -225,7 +227,9 @@ class EMA(WeightAveraging):
 
     def _average(self, averages, currents, count) -> None:
         n = int(count)
-        get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))(averages, currents, count)
+        decay = min(self.decay, (1 + n) / (10 + n))
+        # Masks and counters have no mean.
+        get_ema_multi_avg_fn(decay if averages[0].is_floating_point() else 0.0)(averages, currents, count)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         closed = task.method is not None and task.method.closed_form

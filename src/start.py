@@ -114,6 +114,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
         model = method.adapt(model, facts.shape, fresh)
         trainable = method.ever(model)
         require(bool(trainable), "this method leaves nothing to train")
+        config = {**config, "model": method.model_options(config["model"])}
         if method.adds:
             config = {**config, "structure": [*config.get("structure", []), plain(cfg.finetune)]}
         total = sum(p.numel() for p in model.parameters())
@@ -124,6 +125,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
             net is not None and method is not None,
             "checkpoint=adapter saves the changes of a start: give init_from and a method, finetune=lora for one",
         )
+        require(not method.reshapes, "checkpoint=adapter: this method makes another network: leave checkpoint out")
         require(net.own, "checkpoint=adapter: the start is itself a file of changes; fine-tune it with checkpoint=full")
     return Start(model, facts, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
 

@@ -19,6 +19,7 @@ from src.losses import CrossEntropy
 from src.metrics import Scores
 from src.mixing import mix
 from src.optimizers import constant, parameter_groups, rate_and_decay
+from src.progress import epochs_of
 
 
 class DivergedError(InputError):
@@ -30,7 +31,8 @@ class Classifier(LightningModule):
 
     model: normalised images (B, C, H, W) -> logits (B, K). facts: of the data it is trained on.
     optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps, gives what
-    `configure_optimizers` takes. loss: called with logits and targets.
+    `configure_optimizers` takes. loss: called with logits and targets; also
+    with the images and the facts, where its `wants_images` is true.
     method: what of the network trains, and when; None trains everything.
     mixup, cutmix: alpha of the Beta distribution that images are mixed by (Zhang et al. 2018, arXiv:1710.09412; Yun
     et al. 2019, arXiv:1905.04899), 0 for none; with both, each batch takes one of them at random.
@@ -70,6 +72,7 @@ class Classifier(LightningModule):
         self._answers, self._labels = [], []  # of tensors
         self.predicted: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
         self._loss_sum, self._image_count, self._epoch_seed, self._started = 0.0, 0, 0, 0.0
+        self._steps = math.inf  # of the whole training
 
     def __setattr__(self, name: str, value: object) -> None:
         # Lightning notes the running hook here 44 times a step, which nn.Module's search for parameters and modules
@@ -98,18 +101,10 @@ class Classifier(LightningModule):
             parts.clear()
         if self.method:
             mixed = bool(self.mixup or self.cutmix)
-            self.method.begin_epoch(self.model, self.trainer.datamodule, self.current_epoch, self.epochs, mixed)
+            epochs = epochs_of(self.trainer)
+            self.method.begin_epoch(self.model, self.trainer.datamodule, self.current_epoch, epochs, mixed)
             self.train()
         self._started = time.perf_counter()
-
-    @property
-    def epochs(self) -> int:
-        """How many there are to be, 1 where that is not known."""
-        trainer = self.trainer
-        if (trainer.max_epochs or -1) > 0:
-            return trainer.max_epochs
-        known = trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches)
-        return max(1, -(-trainer.max_steps // max(1, int(trainer.num_training_batches)))) if known else 1
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -119,8 +114,11 @@ class Classifier(LightningModule):
         targets = labels
         if self.mixup or self.cutmix:
             images, targets = mix(images, labels, self.facts.num_classes, self.mixup, self.cutmix)
+        if self.method:
+            self.method.begin_step(self.model, (self.global_step + 1) / self._steps)
         logits = self(images) if self.method else self.model(images)
-        loss = self.loss(logits, targets)
+        seen = (images, self.facts) if getattr(self.loss, "wants_images", False) else ()
+        loss = self.loss(logits, targets, *seen)
         if self.method:
             loss = loss + self.method.penalty(self.model)
         self.unread.append((loss.detach(), logits.detach(), labels))
@@ -227,7 +225,7 @@ class Classifier(LightningModule):
             optimizer = self.make_optimizer(groups)
         except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
-        steps = self.trainer.estimated_stepping_batches
+        self._steps = steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(steps))}
 

@@ -16,8 +16,9 @@ from src.data.recast import recast
 from src.errors import InputError
 from src.finetune.adapter import Bottleneck, Prompt
 from src.finetune.closed import Prototype, Ridge
+from src.finetune.l2sp import L2SP
 from src.finetune.lora import DoRA, LoRA
-from src.finetune.method import L2SP, Full, Gradual, Head, Last, ProbeThenFull
+from src.finetune.method import Full, Gradual, Head, Last, ProbeThenFull
 from src.finetune.parts import blocks, head_of, read_features, reset_head
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
@@ -72,7 +73,7 @@ def tune(model, method, data, folder, epochs=1, batches=2, callbacks=(), **task)
     return trainer
 
 
-REFUSED = {("norm", "cnn"), ("norm", "convnet"), ("norm", "lenet"), ("norm", "mlp")}
+REFUSED = {("norm", "cnn"), ("norm", "convnet"), ("norm", "lenet"), ("norm", "mlp"), ("channels", "pretrained")}
 
 
 @pytest.mark.filterwarnings("ignore:.*no optimizer", "ignore:.*returned .None", "ignore:.*eval mode at the start")
@@ -94,12 +95,12 @@ def test_every_model_and_method_train_or_are_refused(option, name, data, tmp_pat
     assert changed, "something trains"
     assert changed <= {key for key, (own, _) in before.items() if own in trained}, "what is frozen keeps its bits"
     assert 0 <= float(trainer.callback_metrics["val/acc"]) <= 1
-    if option not in ("full", "l2sp", "gradual", "probe_then_full", "norm", "last"):
+    if option not in ("full", "l2sp", "gradual", "probe_then_full", "norm", "last", "prune", "channels"):
         assert all(value.equal(buffers[key]) for key, value in model.named_buffers()), "frozen batch norms measure not"
 
 
 def test_no_method_is_left_out():
-    assert len(METHODS) == len(list((CONF / "finetune").glob("*.yaml"))) - 1 >= 14
+    assert len(METHODS) == len(list((CONF / "finetune").glob("*.yaml"))) - 1 >= 16
     assert {name for _, name in REFUSED} <= set(MODELS)
 
 

@@ -19,11 +19,12 @@ ROOMS = [
     ("models",),
     ("finetune",),
     ("metrics",),
-    ("losses", "optimizers", "mixing"),
+    ("losses", "optimizers", "mixing", "progress"),
     ("insight",),
     ("survey",),
     ("task",),
     ("checkpoint",),
+    ("exported",),
     ("evaluation", "calibration", "explanation", "loggers", "callbacks"),
     ("exhibits",),
     ("run",),
@@ -35,7 +36,7 @@ ROOMS = [
 ]
 HYDRA = {"run", "start", "machine", "parallel", "results", "subject", "training", *COMMANDS}
 LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "results", "training"}
-LIGHTNING |= {"insight/live", "insight/lr_range"}
+LIGHTNING |= {"insight/live", "insight/lr_range", "progress"}
 
 
 def room_of(name: str) -> int:

@@ -28,6 +28,7 @@ class Method:
     closed_form = False  # solved at the end of an epoch, without gradients
     adds = False  # changes the structure of the network, not only its values
     merges = False  # what it adds can be folded into the weights
+    reshapes = False  # makes another network of the same class
 
     def __init__(self, layer_decay: float = 1.0, head_rate: float = 1.0, cached_passes: int | None = None):
         require(
@@ -116,12 +117,23 @@ class Method:
             for (rate, decayed), params in made.items()
         ]
 
+    def begin_step(self, model: nn.Module, progress: float) -> None:
+        """What is to be done before a step; progress: share of all steps that are done after it, above 0, at most 1."""
+
     def penalty(self, model: nn.Module) -> Tensor | float:
         """What is added to the loss."""
         return 0.0
 
     def finish(self, model: nn.Module) -> None:
         """What is left to do at an epoch's end, before it is validated."""
+
+    def complete(self, model: nn.Module) -> bool:
+        """Whether the network is what it is to become, and may be chosen as the best."""
+        return True
+
+    def model_options(self, options: dict) -> dict:
+        """The options that build the adapted network, from those of the one that was adapted."""
+        return options
 
     def merge(self, model: nn.Module) -> None:
         """Fold what was added into the weights, in place, where that can be done."""
@@ -215,33 +227,3 @@ class Norm(Method):
     def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         norms = [p for module in model.modules() if is_norm(module) for p in module.parameters()]
         return [*norms, *head_of(model)[1].parameters()]
-
-
-class L2SP(Method):
-    """Every weight trains, drawn to where it started; a fresh head to 0 (Li et al. 2018, arXiv:1802.01483).
-
-    alpha: strength towards the start; beta: towards 0, of a head that starts afresh.
-    """
-
-    def __init__(self, alpha: float = 0.01, beta: float = 0.01, **rates: float):
-        super().__init__(**rates)
-        for key, value in (("alpha", alpha), ("beta", beta)):
-            require(is_number(value) and value >= 0, f"finetune.{key}={value}: 0 or more")
-        self.alpha, self.beta = alpha, beta
-        self._start: list[Tensor] = []
-
-    def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
-        self._start = [p.detach().clone() for p in model.parameters()]
-        return super().adapt(model, shape, fresh_head)
-
-    def penalty(self, model: nn.Module) -> Tensor:
-        head = {id(p) for p in head_of(model)[1].parameters()} if self.fresh_head else set()
-        total = 0.0
-        for place, (parameter, start) in enumerate(zip(model.parameters(), self._start, strict=True)):
-            if start.device != parameter.device:
-                self._start[place] = start = start.to(parameter.device)
-            if id(parameter) in head:
-                total = total + self.beta / 2 * parameter.square().sum()
-            else:
-                total = total + self.alpha / 2 * (parameter - start).square().sum()
-        return total

@@ -9,7 +9,8 @@ class CNN(SmallNet):
     """3x3 convolutions with same padding, each pooled, then fully connected layers.
 
     widths: channels of the two convolutions; hidden: of the layers before the last.
-    Raises InputError for an unknown activation or pooling, widths below 1, a dropout outside 0..1, or images that are too small.
+    Raises InputError for an unknown activation or pooling, widths below 1, a dropout outside 0..1, or images that are
+    too small.
     """
 
     def __init__(
