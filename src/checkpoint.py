@@ -86,8 +86,10 @@ class Recogniser(nn.Module):
     file, digest: it came from; own: whether that file holds all of it, and not only changes.
     views: looks at each image whose mean is the answer, 1 or 5 (`src.data.views`).
     temperature: what logits are divided by for probabilities (`src.calibration`); None where it was not fitted.
+    engine: what computes it.
     """
 
+    engine = "torch"
     temperature: float | None = None
 
     def __init__(self, model: nn.Module, facts: Facts, config: dict, digest: str = "", epoch: int = 0):

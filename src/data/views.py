@@ -23,8 +23,8 @@ def look(images: Tensor) -> Tensor:
         for scale in (1 - SCALE, 1 + SCALE):
             cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
             matrix = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=images.device)
-            grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-            looks.append(F.grid_sample(looks[0], grid, align_corners=False))
+            grid = F.affine_grid(matrix.unsqueeze(0), [1, *images.shape[1:]], align_corners=False)
+            looks.append(F.grid_sample(looks[0], grid.expand(images.shape[0], -1, -1, -1), align_corners=False))
     return torch.cat(looks)
 
 

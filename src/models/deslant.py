@@ -33,8 +33,6 @@ class Deslant(nn.Module):
         variance = (by_row * down.square()).sum(1) / mass
         covariance = (ink @ across.unsqueeze(2)).squeeze(2).mul(down).sum(1) / mass
         slant = (covariance / variance.clamp(min=1e-3)).clamp(-STEEPEST, STEEPEST) * (height / width)
-        maps = ink.new_zeros(ink.shape[0], 2, 3)  # torch.export takes len() for a constant
-        maps[:, 0, 0] = maps[:, 1, 1] = 1
-        maps[:, 0, 1] = slant
-        maps[:, 0, 2] = -slant * ((2 * middle + 1) / height - 1)
-        return maps
+        shift = -slant * ((2 * middle + 1) / height - 1)
+        one, none = torch.ones_like(slant), torch.zeros_like(slant)
+        return torch.stack([one, slant, shift, none, one, none], 1).unflatten(1, (2, 3))

@@ -1,0 +1,89 @@
+"""A trained network from any file that this project writes, and as a function that answers as fast as it can."""
+
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from src.checkpoint import load_model
+from src.errors import InputError, require
+
+log = logging.getLogger(__name__)
+LOGITS_OFF = 1e-3  # that ONNX Runtime may differ from torch, as a share of the largest logit or 1
+
+
+def load_net(path: Path | str, base: Path | str | None = None, threads: int | None = None) -> nn.Module:
+    """The trained network of a checkpoint or an exported file, in eval mode: `src.checkpoint.Recogniser`, or for ONNX
+    `src.exported.runtime.OnnxNet`, which has no weights to look at.
+
+    base: where the start of a checkpoint of changes is now. threads: of ONNX Runtime; None takes as many as torch.
+    Raises InputError for what is damaged, foreign or asks for more than a network.
+    """
+    kind = Path(path).suffix.lower()
+    require(
+        base is None or kind not in (".onnx", ".pt2", ".safetensors"), f"base={base}: {path} is whole: leave base out"
+    )
+    if kind == ".onnx":
+        from src.exported.onnx import read_onnx
+
+        return read_onnx(path, threads)
+    return load_model(path, base)
+
+
+def need_weights(net: nn.Module, what: str) -> None:
+    """Raise InputError if only ONNX Runtime can compute `net`; what: that needs torch's network, for the error."""
+    if net.engine != "torch":
+        raise InputError(
+            f"{what} needs the network itself, and {Path(net.file).name} is for ONNX Runtime only: "
+            "give the checkpoint it came from, or a safetensors file"
+        )
+
+
+def fast(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+    """`net` as a function of raw grey levels, uint8 (B, C, H, W), to calibrated probabilities, float32 (B, K), or for
+    networks of a number to it in its unit (B, 1).
+
+    ONNX Runtime where it is installed and gives what torch gives on a few images; else torch, and the log says why.
+    Safe to call from several threads.
+    """
+    if net.engine == "onnxruntime":
+        return _onnx(net.content, net.facts, threads)
+    try:
+        if find_spec("onnxruntime") is None:
+            raise InputError("onnxruntime is not installed: pip install -e '.[export]' brings it")
+        from src.exported.onnx import onnx_bytes
+
+        call = _onnx(onnx_bytes(net), net.facts, threads)
+        images = np.random.default_rng(0).integers(0, 256, (8, *net.facts.shape), dtype=np.uint8)
+        images[:4] = images[:4] // 128 * 255  # black and white
+        wanted, given = _torch(net)(images), call(images)
+        off = np.abs(wanted - given).max()
+        require(off <= LOGITS_OFF * max(1.0, np.abs(wanted).max()), f"ONNX Runtime's answers are {off:.2g} off")
+        return call
+    except InputError as error:
+        log.info("answers come from torch: %s", error)
+        return _torch(net)
+
+
+def _onnx(content: bytes, facts, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    from src.exported.plain import output_names
+    from src.exported.runtime import make_session
+
+    session, wanted = make_session(content, threads), output_names(facts)[:1]
+    return lambda images: session.run(wanted, {"images": images})[0]
+
+
+def _torch(net: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    from src.exported.plain import Plain
+
+    plain = Plain(net).eval()
+
+    def call(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return plain(torch.from_numpy(images))[0].numpy()
+
+    return call
