@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import nn
 
-from src.data.given import _paper, choose_ink, find_pictures, lifted, read_given
+from src.data.given import choose_ink, find_pictures, read_given
 from src.data.source import Facts
 from src.errors import InputError
 from src.explanation import Explanation, cases, choose, choose_methods, records, table, whole
@@ -612,14 +612,6 @@ def test_pictures_of_any_polarity_and_kind_become_the_same_digit(tmp_path):
         assert image.max() > 190
 
 
-def test_the_paper_is_the_mean_of_the_darkest_nearby():
-    grey = 255 * torch.rand(31, 43)
-    window = 11
-    padded = F.pad(grey[None, None], (window - 1,) * 4, mode="replicate")
-    by_hand = F.avg_pool2d(-F.max_pool2d(-padded, window, 1), window, 1)[0, 0]
-    assert torch.allclose(_paper(grey), by_hand, atol=1e-3)
-
-
 def test_light_ink_on_black_stays_as_it_is(tmp_path):
     from sklearn.datasets import load_digits
 
@@ -634,10 +626,6 @@ def test_light_ink_on_black_stays_as_it_is(tmp_path):
     again = read_given(find_pictures(str(tmp_path)), DIGITS, ink=True)
     assert torch.equal(again[::2], formed)
     assert torch.equal(again[1::2], formed)
-
-
-def test_an_empty_page_stays_empty():
-    assert lifted(torch.full((1, 30, 30), 230, dtype=torch.uint8)).count_nonzero() == 0
 
 
 def test_pictures_that_cannot_be_are_named(tmp_path):

@@ -16,6 +16,7 @@ ROOMS = [
     ("errors",),
     ("monitor", "runs"),
     ("data",),
+    ("answers",),
     ("models",),
     ("finetune",),
     ("metrics",),

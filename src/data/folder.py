@@ -1,24 +1,19 @@
 """A user's own pictures in class-named folders."""
 
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from src.data.picture import FILES, decode, square
 from src.data.source import Images, Source, Split
 from src.data.splits import stratified
 from src.errors import InputError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MAX_PIXELS = 64_000_000
 TEST_SHARE, TEST_SEED = 0.2, 0  # where there is no test folder: drawn once, by this seed
 
 
@@ -26,43 +21,10 @@ def read_picture(path: Path, size: int, channels: int, enlarge: bool = True) -> 
     """One picture as uint8 (channels, size, size): longest side scaled to `size`, the rest its border's median.
 
     enlarge: without it, a picture with shorter sides than `size` stays as it is, in a square of its longer side.
-    EXIF rotation is applied, transparency is composited on white, 16-bit greys are scaled to 8 bits.
-    Raises InputError naming the file if it is no picture of a known format, damaged, or over 64 megapixels.
+    Opened as `src.data.picture.decode` says. Raises PictureError, an InputError, naming the file if it is no picture
+    of a known format, damaged, or over 64 megapixels.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(f"{path} has {picture.width}x{picture.height} pixels: at most {MAX_PIXELS:,}")
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I"):  # 16-bit grey: convert("L") would clip, not scale
-                grey = np.asarray(picture, np.float64)
-                picture = Image.fromarray((grey / max(255, grey.max()) * 255).astype(np.uint8))
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            picture = picture.convert("L" if channels == 1 else "RGB")
-            size = size if enlarge else min(size, max(picture.size))
-            picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
-            pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as a picture ({error}): remove or replace it") from None
-    height, width = pixels.shape[:2]
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    square = np.empty((size, size, channels), np.uint8)
-    square[:] = np.median(border, axis=0).astype(np.uint8)
-    top, left = (size - height) // 2, (size - width) // 2
-    square[top : top + height, left : left + width] = pixels
-    return torch.from_numpy(square).permute(2, 0, 1).contiguous()
-
-
-@contextmanager
-def _own_limit() -> Iterator[None]:
-    """Pillow's warning of large pictures off: `read_picture` refuses them itself, in one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
+    return torch.from_numpy(square(decode(path, FILES, channels).image, size, channels, enlarge))
 
 
 class Pictures:
@@ -72,8 +34,7 @@ class Pictures:
         self.paths, self.shape = list(paths), (len(paths), channels, size, size)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        with _own_limit():
-            return torch.stack([self._read(row) for row in index.tolist()])
+        return torch.stack([self._read(row) for row in index.tolist()])
 
     def _read(self, row: int) -> Tensor:
         return read_picture(self.paths[row], self.shape[2], self.shape[1])
@@ -83,7 +44,7 @@ class Pictures:
 
     def decoded(self) -> Tensor:
         """All of them as one tensor, read by as many threads as there are cores."""
-        with _own_limit(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             return torch.stack(list(pool.map(self._read, range(len(self.paths)))))
 
 

@@ -20,8 +20,8 @@ CENTRE = 14  # the centre of mass of all 70,000 but 2 is within half a pixel of 
 def to_mnist_form(images: Tensor, chunk_px: int = 1 << 21) -> Tensor:
     """Fit the ink of each image into 20x20 and put its centre of mass into the middle of 28x28: uint8 (N, 1, 28, 28).
 
-    images: uint8 (N, 1, H, W), on any device, light ink on dark ground; where the ink lies and how large it is do not matter. Ground
-    lighter than a twentieth of the lightest pixel counts as ink.
+    images: uint8 (N, 1, H, W), on any device, light ink on dark ground; where the ink lies and how large it is do not
+    matter. Ground lighter than a twentieth of the lightest pixel counts as ink.
     chunk_px: pixels of images worked on at once; affects memory only.
     The longer side becomes 20 pixels, the shorter one keeps the proportion. The move is of whole pixels, so that
     MNIST's own images stay as they are, and ends where ink would leave the frame. An image without ink stays empty.

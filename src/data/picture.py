@@ -232,3 +232,20 @@ def _opaque(picture: Image.Image, channels: int) -> tuple[Image.Image, str | Non
     ground = Image.new(flat.mode, flat.size, "black" if black else "white")
     ground.paste(flat, mask=alpha)
     return ground, "light ink on a transparent ground, put on black" if black and not page else None
+
+
+def square(image: Image.Image, size: int, channels: int, enlarge: bool = True) -> np.ndarray:
+    """A picture as uint8 (channels, size, size): longest side scaled to `size`, the rest its border's median.
+
+    enlarge: without it, a picture with shorter sides than `size` stays as it is, in a square of its longer side.
+    """
+    size = size if enlarge else min(size, max(image.size))
+    image = ImageOps.contain(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    height, width = pixels.shape[:2]
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    filled = np.empty((size, size, channels), np.uint8)
+    filled[:] = np.median(border, axis=0).astype(np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    filled[top : top + height, left : left + width] = pixels
+    return np.ascontiguousarray(filled.transpose(2, 0, 1))

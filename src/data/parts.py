@@ -1,0 +1,162 @@
+"""The digits of one picture: parts of ink that belong together, in the order in which they are read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are not included
+SIDE = 64  # ink is looked at with its shorter side this long, and handed on with its longer side about this long
+STRONG = 0.25  # ink parts where it is fainter than this share of the strongest
+SPECK, SPECK_AREA = 0.2, 0.04  # a speck's sides as a share of the tallest part, and its area as one of the largest
+PIECE = 0.55  # a part less tall than this share of its neighbour may be a piece of the same digit
+CLOSE = 0.2  # if it is no farther from it than this share of the neighbour's height
+OVER = 0.5  # a part that overlaps another by this share of the narrower one's width is of the same digit
+MOST = 32  # digits on one picture
+ALL_SIDES = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True)
+class Found:
+    """digits: of each its ink, uint8 (h, w), and its box in what was searched; notes: for the person who sent it."""
+
+    digits: list[tuple[np.ndarray, Box]]
+    notes: tuple[str, ...] = ()
+
+
+def find_digits(ink: np.ndarray, several: bool = True) -> Found:
+    """Part ink, uint8 (H, W), light on black and cropped to what there is, into digits, from left to right.
+
+    Parts that touch are one; pieces of a broken stroke or a loose bar are put to their digit, specks are left out.
+    Lines of digits are read from the top one down, and noted. With one part, or without `several`, all of the ink is
+    one digit, specks included.
+    """
+    height, width = ink.shape
+    whole = [(_reduced(ink, max(ink.shape) // SIDE), (0, 0, width, height))]
+    if not several:
+        return Found(whole)
+    step = max(1, min(height, width) // SIDE)
+    small = _reduced(ink, step)
+    labels, count = ndimage.label(small > small.max() * STRONG, ALL_SIDES)
+    if count == 1:
+        return Found(whole)
+    groups = _groups(labels, count)
+    if len(groups) > MOST:
+        return Found(whole, (f"{len(groups)} parts, more than {MOST} digits: read as one",))
+    if len(groups) == 1 and count == len(groups[0].parts):
+        return Found(whole)
+    lines = _lines(groups)
+    order = [group for line in lines for group in line]
+    notes = (f"{len(lines)} lines, read from the top one down",) if len(lines) > 1 else ()
+    return Found(_cut(ink, labels, count, order, step), notes)
+
+
+def _reduced(ink: np.ndarray, step: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(ink).reduce(step)) if step > 1 else ink
+
+
+@dataclass
+class _Group:
+    """Parts of one digit, by their labels, and the box around them."""
+
+    parts: list[int]
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def join(self, other: "_Group") -> None:
+        self.parts += other.parts
+        self.left, self.top = min(self.left, other.left), min(self.top, other.top)
+        self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)
+
+
+def _groups(labels: np.ndarray, count: int) -> list[_Group]:
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    boxes = ndimage.find_objects(labels)
+    groups = [_Group([i + 1], c.start, r.start, c.stop, r.stop) for i, (r, c) in enumerate(boxes)]
+    tallest, largest = max(max(g.height, g.width) for g in groups), areas.max()
+    groups = [
+        group
+        for group, area in zip(groups, areas, strict=True)
+        if max(group.height, group.width) > SPECK * tallest or area > SPECK_AREA * largest
+    ]
+    if len(groups) > 4 * MOST:
+        return groups
+    merged = True
+    while merged and len(groups) > 1:
+        merged = False
+        groups.sort(key=lambda group: group.height)
+        for place, part in enumerate(groups):
+            near = [(_distance(part, other), other) for other in groups[place + 1 :] if _belongs(part, other)]
+            if near:
+                min(near, key=lambda pair: pair[0])[1].join(part)
+                del groups[place]
+                merged = True
+                break
+    return groups
+
+
+def _distance(one: _Group, other: _Group) -> float:
+    across = max(0, one.left - other.right, other.left - one.right)
+    down = max(0, one.top - other.bottom, other.top - one.bottom)
+    return max(across, down)
+
+
+def _belongs(part: _Group, other: _Group) -> bool:
+    """Whether the less tall `part` is a piece of the digit that `other` is."""
+    shared = min(part.right, other.right) - max(part.left, other.left)
+    overlap = shared / min(part.width, other.width)
+    down = max(part.top - other.bottom, other.top - part.bottom)
+    if overlap >= OVER and down < CLOSE * other.height:
+        return True
+    return part.height < PIECE * other.height and _distance(part, other) <= CLOSE * other.height
+
+
+def _lines(groups: list[_Group]) -> list[list[_Group]]:
+    """Groups whose middles lie between one another's top and bottom share a line; lines from the top down."""
+    lines: list[list[_Group]] = []
+    for group in sorted(groups, key=lambda group: -group.height):
+        middle = (group.top + group.bottom) / 2
+        line = next((line for line in lines if line[0].top <= middle < line[0].bottom), None)
+        if line is None:
+            lines.append([group])
+        else:
+            line.append(group)
+    lines.sort(key=lambda line: line[0].top)
+    return [sorted(line, key=lambda group: group.left + group.right) for line in lines]
+
+
+def _cut(
+    ink: np.ndarray, labels: np.ndarray, count: int, groups: list[_Group], step: int
+) -> list[tuple[np.ndarray, Box]]:
+    """Each group's ink without the others', with the faint ink around it."""
+    owner = np.zeros(count + 1, np.int16)
+    for place, group in enumerate(groups, 1):
+        owner[group.parts] = place
+    owners = owner[labels]
+    for _ in range(2):
+        owners = np.where(owners, owners, ndimage.maximum_filter(owners, 3))
+    owners = np.where((owner[labels] == 0) & (labels > 0), 0, owners)  # specks
+    height, width = ink.shape
+    digits = []
+    for place, group in enumerate(groups, 1):
+        rows = slice(max(0, group.top - 2), group.bottom + 2)
+        columns = slice(max(0, group.left - 2), group.right + 2)
+        own = owners[rows, columns] == place
+        part = ink[rows.start * step : rows.stop * step, columns.start * step : columns.stop * step]
+        if step > 1:
+            own = own.repeat(step, 0).repeat(step, 1)[: part.shape[0], : part.shape[1]]
+        part = np.where(own, part, np.uint8(0))
+        box = group.left * step, group.top * step, min(width, group.right * step), min(height, group.bottom * step)
+        digits.append((_reduced(part, max(part.shape) // SIDE), box))
+    return digits

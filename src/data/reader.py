@@ -1,0 +1,110 @@
+"""From a picture to the digits on it, each as a network reads it: the one way for files, requests and tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from src.data.ground import lift
+from src.data.ink import FRAME, to_mnist_form
+from src.data.parts import Box, find_digits
+from src.data.picture import FILES, Limits, decode, square
+from src.data.source import Facts
+from src.errors import require
+
+WITHIN = 1024  # longest side that ink is looked for in, pixels; a larger picture is reduced
+
+
+@dataclass(frozen=True)
+class Page:
+    """A picture reduced to its digits, before they are brought to one size; made by `Reader.page`.
+
+    digits: uint8 each, (h, w), light ink on black; or (C, H, W) as the network reads it, where ink is not looked for.
+    """
+
+    digits: list[np.ndarray]
+    boxes: list[Box]
+    size: tuple[int, int]
+    inverted: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a network is asked about a picture.
+
+    images: uint8 (n, C, H, W), from left to right, a top line before the next; n is 0 for an empty page.
+    boxes: of each, (left, top, right, bottom) in pixels of the upright picture as it was sent, right and bottom not
+    included. size: that picture's width and height. inverted: whether dark ink was made light. reason: "empty" or None.
+    """
+
+    images: np.ndarray
+    boxes: list[Box]
+    size: tuple[int, int]
+    inverted: bool
+    reason: str | None
+    notes: tuple[str, ...]
+
+
+class Reader:
+    """Brings pictures to what a network of `facts` reads.
+
+    ink: find what is written, lighten it if it is dark, take the paper away, and bring it to MNIST's form; without it a
+    picture is fitted into the network's square, as data=folder does. several: look for more than one digit.
+    Raises InputError for facts that neither form fits.
+    """
+
+    def __init__(self, facts: Facts, ink: bool, several: bool = True):
+        channels, height, width = self.shape = facts.shape
+        require(height == width, f"this network reads {height}x{width}: pictures of files are square")
+        require(channels in (1, 3), f"this network reads {channels} channels: pictures of files have 1 or 3")
+        require(not ink or self.shape == (1, FRAME, FRAME), f"MNIST's form is 1x28x28, not {channels}x{height}x{width}")
+        self.ink, self.several = ink, several
+
+    def page(self, source: Path | bytes, limits: Limits = FILES) -> Page:
+        """Open a picture and find what is on it; safe to call from several threads.
+
+        Raises PictureError (`src.data.picture.decode`).
+        """
+        if not self.ink:
+            picture = decode(source, limits, self.shape[0])
+            image = square(picture.image, self.shape[1], self.shape[0])
+            return Page([image], [(0, 0, *picture.size)], picture.size, False, picture.notes)
+        picture = decode(source, limits, 1, WITHIN)
+        lifted = lift(picture.pixels, picture.lossy)
+        digits, boxes, notes = [], [], picture.notes
+        if lifted.ink is not None:
+            found = find_digits(lifted.ink, self.several)
+            notes += found.notes
+            digits = [digit for digit, _ in found.digits]
+            wide, high = picture.size[0] / picture.image.width, picture.size[1] / picture.image.height
+            boxes = [_placed(box, lifted.corner, lifted.scale, (wide, high)) for _, box in found.digits]
+        return Page(digits, boxes, picture.size, lifted.inverted, notes)
+
+    def read(self, pages: Sequence[Page]) -> list[Reading]:
+        """What a network is to be asked about each page; all their digits are brought to MNIST's form at once."""
+        digits = [digit for page in pages for digit in page.digits]
+        if not digits:
+            images = np.empty((0, *self.shape), np.uint8)
+        elif not self.ink:
+            images = np.stack(digits)
+        else:
+            side = max(max(digit.shape) for digit in digits)
+            padded = np.zeros((len(digits), 1, side, side), np.uint8)
+            for frame, digit in zip(padded, digits, strict=True):
+                frame[0, : digit.shape[0], : digit.shape[1]] = digit
+            images = to_mnist_form(torch.from_numpy(padded)).numpy()
+        readings, start = [], 0
+        for page in pages:
+            end = start + len(page.digits)
+            reason = None if page.digits else "empty"
+            readings.append(Reading(images[start:end], page.boxes, page.size, page.inverted, reason, page.notes))
+            start = end
+        return readings
+
+
+def _placed(box: Box, corner: tuple[int, int], scale: int, reduced: tuple[float, float]) -> Box:
+    """A box of lifted ink in pixels of the picture as it was sent."""
+    return tuple(round((side * scale + corner[i % 2]) * reduced[i % 2]) for i, side in enumerate(box))
