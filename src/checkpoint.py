@@ -7,6 +7,7 @@ SHA-256 of everything before it, so that a file carries its own digest and stays
 import hashlib
 import importlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,10 +32,29 @@ def write_checkpoint(checkpoint: dict, path: Path) -> None:
     """Write tensors and plain values with their digest; readers see the old file or the whole new one."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    body = buffer.getbuffer()[:-2]  # without the archive's comment length, which is 0
-    comment = MARK + hashlib.sha256(body).hexdigest().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, b"".join((body, len(comment).to_bytes(2, "little"), comment)))
+    write_bytes(path, seal_archive(buffer.getbuffer()))
+
+
+def seal_archive(archive: bytes | memoryview) -> bytes:
+    """A zip archive without a comment, and with the one that holds its digest."""
+    body = archive[:-2]  # without the comment's length, which is 0
+    comment = MARK + hashlib.sha256(body).hexdigest().encode()
+    return b"".join((body, len(comment).to_bytes(2, "little"), comment))
+
+
+def check_archive(content: bytes, path: Path | str) -> str:
+    """The digest of what `seal_archive` gave. Raises InputError if it is something else, or damaged."""
+    comment = content[-COMMENT:]
+    if not content.startswith(b"PK") or not comment.startswith(MARK):
+        raise InputError(
+            f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: "
+            "it does not end in a digest"
+        )
+    digest = hashlib.sha256(memoryview(content)[: -COMMENT - 2]).hexdigest()
+    if comment != MARK + digest.encode():
+        raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
+    return digest
 
 
 def read_checkpoint(path: Path | str) -> dict:
@@ -49,15 +69,7 @@ def read_checkpoint(path: Path | str) -> dict:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
-    comment = content[-COMMENT:]
-    if not content.startswith(b"PK") or not comment.startswith(MARK):
-        raise InputError(
-            f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: "
-            "it does not end in a digest"
-        )
-    digest = hashlib.sha256(memoryview(content)[: -COMMENT - 2]).hexdigest()
-    if comment != MARK + digest.encode():
-        raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
+    digest = check_archive(content, path)
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what weights_only refuses
@@ -142,6 +154,37 @@ def load_model(path: Path | str, base: Path | str | None = None) -> Recogniser:
     net.file, net.own = str(Path(path).resolve()), "base" not in checkpoint
     net.temperature = checkpoint.get("temperature")
     return net
+
+
+def rebuild(config: dict, facts: Facts, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path) -> Recogniser:
+    """The network of a config, every weight of it from `read`, in eval mode.
+
+    read: given the entries that the network has, without values, returns them with values. Nothing is computed, and no
+    memory taken, before it has. Raises InputError for a network from outside `src.models`, or weights that do not fit.
+    """
+
+    def make() -> nn.Module:
+        model, _ = _start({"config": config}, facts, path, None)
+        for options in config.get("structure", []):
+            model = _build(options, METHODS, path).adapt(model, facts.shape)
+        return model
+
+    try:
+        with torch.device("meta"):
+            wanted = make().state_dict()
+        weights = read(wanted)
+        model = make()
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"ckpt={path}: its network cannot be built ({error})") from None
+    strange = sorted(wanted.keys() ^ weights.keys())
+    strange += [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
+    strange += [key for key in wanted if key in weights and weights[key].dtype != wanted[key].dtype]
+    if strange:
+        raise InputError(f"ckpt={path}: the weights do not fit the network (first: {strange[0]})")
+    model.load_state_dict(weights)
+    return Recogniser(model, facts, config).eval()
 
 
 def _start(checkpoint: dict, facts: Facts, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:

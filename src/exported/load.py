@@ -31,6 +31,14 @@ def load_net(path: Path | str, base: Path | str | None = None, threads: int | No
         from src.exported.onnx import read_onnx
 
         return read_onnx(path, threads)
+    if kind == ".pt2":
+        from src.exported.program import read_program
+
+        return read_program(path)
+    if kind == ".safetensors":
+        from src.exported.tensors import read_tensors
+
+        return read_tensors(path)
     return load_model(path, base)
 
 

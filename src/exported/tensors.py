@@ -1,0 +1,55 @@
+"""safetensors files: weights by name and texts, nothing that could run; the network is built by this project."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from src.checkpoint import Recogniser, rebuild
+from src.errors import InputError, require
+from src.exported.card import OPEN, SEAL, card_of, check_seal, dress, need, read_card, read_content, seal
+
+HEADER = 4 << 20  # bytes; ours are some thousand
+
+
+def tensors_bytes(net: Recogniser, **notes) -> bytes:
+    """The network as a safetensors file: the weights of `net.model`, which reads normalised images, and its card.
+
+    notes: for the card. Raises InputError if the extra's package is missing.
+    """
+    need("safetensors")
+    from safetensors.torch import save
+
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in net.model.state_dict().items()}
+    return seal(save(weights, {**card_of(net, **notes).texts(), SEAL: OPEN}))
+
+
+def read_tensors(path: Path | str) -> Recogniser:
+    """The network of a safetensors file of this project, computed by torch.
+
+    Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
+    that do not fit it.
+    """
+    need("safetensors")
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    content = read_content(path)
+    size = int.from_bytes(content[:8], "little")
+    good = len(content) > 8 and 2 <= size <= min(HEADER, len(content) - 8)
+    require(good, f"ckpt={path} ({len(content):,} bytes) is damaged or no safetensors file")
+    try:
+        header = json.loads(content[8 : 8 + size])
+        texts = header.get("__metadata__", {})
+        weights = load(content)
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError, SafetensorError) as error:
+        raise InputError(f"ckpt={path} is damaged or no safetensors file ({type(error).__name__})") from None
+    card = read_card(texts, path)
+    check_seal(content, texts.get(SEAL), path)
+
+    def read(wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return weights
+
+    net = rebuild(card.config, card.facts, read, path)
+    dress(net, card, content, path)
+    return net
