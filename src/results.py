@@ -12,6 +12,7 @@ from src.calibration import fit_temperature, keep_temperature
 from src.callbacks import Checkpoints
 from src.checkpoint import Recogniser, load_model
 from src.data.fetch import write_json
+from src.distillation import Distill
 from src.evaluation import latency_ms, measure, predict, table
 from src.insight.dashboard import write_run
 from src.run import plain
@@ -55,6 +56,8 @@ def finish(
         "versions": versions(),
         **({"pruned": True} if pruned else {}),
     }
+    if isinstance(task.loss, Distill):
+        results["teacher"] = {"sha256": task.loss.net.digest, "seconds": round(task.loss.seconds, 2)}
     if "latency_ms" in asked:
         results["latency_ms"] = latency_ms(net)
     figures, scalars = {}, {}

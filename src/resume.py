@@ -11,6 +11,7 @@ FIXED = (
     "augment",
     "model",
     "loss",
+    "teacher",
     "optimizer",
     "scheduler",
     "task",

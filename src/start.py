@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from src.errors import InputError, require
 from src.run import ROOT, build, flags_first, plain
+from src.runs import find_checkpoint
 
 if TYPE_CHECKING:  # torch: not before a job runs
     from torch import nn
@@ -35,11 +36,19 @@ def choose_start() -> None:
     if not any(word.startswith("experiment=") for word in words):
         words = ["experiment=finetune", *words]
     if "," not in given[-1]:  # a sweep over starts finds each of them when its turn comes
-        from src.checkpoint import find_checkpoint
-
         path = find_checkpoint(given[-1], ROOT / "outputs", key="init_from").resolve()
         words = [word for word in words if not _is(word, "init_from")] + [f"init_from='{path}'"]
     sys.argv[1:] = flags_first(words)
+
+
+def choose_teacher() -> None:
+    """With loss.teacher=..., put its file into sys.argv, so that the run records which one it was."""
+    words = sys.argv[1:]
+    given = [word.partition("=")[2].strip("'\"") for word in words if _is(word, "loss.teacher")]
+    if given and given[-1] not in ("", "null") and "," not in given[-1]:
+        path = find_checkpoint(given[-1], ROOT / "outputs", key="loss.teacher").resolve()
+        words = [word for word in words if not _is(word, "loss.teacher")] + [f"loss.teacher='{path}'"]
+        sys.argv[1:] = flags_first(words)
 
 
 def _is(word: str, key: str) -> bool:
@@ -78,7 +87,7 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
     require(cfg.init_from is None or isinstance(cfg.init_from, str), f"init_from={cfg.init_from}: one run or file")
     require(cfg.init_from or cfg.head == "auto", f"head={cfg.head} is about the head of a start: give init_from")
     if cfg.init_from:
-        from src.checkpoint import find_checkpoint, load_model
+        from src.checkpoint import load_model
 
         net = load_model(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
         facts, fresh = fit(net, facts, cfg.head)

@@ -5,15 +5,16 @@ from omegaconf import DictConfig
 
 from src.resume import resume
 from src.run import command, output_folder
-from src.start import choose_start
+from src.start import choose_start, choose_teacher
 from src.sweep.plan import take_up
 
 
 def prepare() -> None:
-    """Complete the command line: what sweep.resume, resume_from and init_from stand for."""
+    """Complete the command line: what sweep.resume, resume_from, init_from and loss.teacher stand for."""
     take_up()
     resume()
     choose_start()
+    choose_teacher()
 
 
 @command("train", prepare=prepare)

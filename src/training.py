@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from src.callbacks import Checkpoints, Progress, Report, Unprofiled
 from src.checkpoint import CheckpointFiles, read_checkpoint
 from src.data.views import COUNTS
+from src.distillation import Distill
 from src.errors import InputError, require
 from src.losses import MeanSquaredError
 from src.machine import check_machine, quiet_libraries
@@ -44,6 +45,9 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
     data.setup()
     start = begin(cfg, config, data.facts)
+    loss = build(cfg.loss, "loss", class_counts=data.class_counts)
+    if isinstance(loss, Distill):
+        start.config["teacher"] = loss.net.digest
     if cfg.resume_from:
         check_same_run(read_checkpoint(cfg.resume_from)["config"], start.config)
     if start.net is not None:
@@ -55,7 +59,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
         start.facts,
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
-        loss=build(cfg.loss, "loss", class_counts=data.class_counts),
+        loss=loss,
         method=start.method,
         **plain(cfg.task),
         seed=cfg.seed,
@@ -92,6 +96,11 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
         profiler=cfg.trainer.profiler or Unprofiled(),
     )
     log.info("%s", summary(cfg, data, start.model, trainer))
+    if isinstance(loss, Distill):
+        loss.check(start.facts)
+        log.info(
+            "teacher: %s, weights of epoch %d, %d look(s) at each image", loss.net.file, loss.net.epoch, loss.net.views
+        )
 
     try:
         with processes_of(folder, overrides, trainer.world_size), signals_to_trainer():

@@ -12,8 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
 from src.callbacks import Unprofiled
-from src.checkpoint import CheckpointFiles
+from src.checkpoint import CheckpointFiles, write_checkpoint
+from src.data.module import ImageData
 from src.data.scans import USPS_FILES
+from src.models.mlp import MLP
 from src.run import CONF, ROOT, build, plain
 from src.task import Classifier
 
@@ -49,10 +51,22 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
         given += ["trainer.enable_checkpointing=true"]
     if (group, name) == ("model", "pretrained"):
         given += ["model.size=32"]
+    if (group, name) == ("loss", "distill"):
+        given += [f"loss.teacher={write_teacher(folder.parent / 'teacher.ckpt', data_root)}"]
     if (group, name) == ("logger", "wandb"):
         pytest.importorskip("wandb", reason="the wandb extra is not installed")
         given += ["logger.wandb.offline=true"]
     return given
+
+
+def write_teacher(path: Path, data_root: Path) -> Path:
+    """The file of an untrained network that knows the classes of the small KMNIST."""
+    data = ImageData("kmnist", root=str(data_root), download=False, val=50)
+    data.setup()
+    weights = {f"model.{name}": value for name, value in MLP(data.facts.shape, 10).state_dict().items()}
+    config = {"model": {"_target_": "src.models.mlp.MLP"}, "data": {"name": "kmnist", "root": str(data_root)}}
+    write_checkpoint({"state_dict": weights, "config": config, "facts": data.facts.plain(), "epoch": 0}, path)
+    return path
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ ROOMS = [
     ("task",),
     ("checkpoint",),
     ("exported",),
-    ("evaluation", "calibration", "explanation", "loggers", "callbacks"),
+    ("evaluation", "calibration", "explanation", "loggers", "callbacks", "distillation"),
     ("exhibits",),
     ("run",),
     ("resume", "start", "transfer", "machine", "parallel", "subject"),
