@@ -10,7 +10,7 @@ from src.run import ROOT
 
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
-COMMANDS = ("train", "evaluate", "compare", "explain", "report")
+COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serve")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
@@ -28,6 +28,7 @@ ROOMS = [
     ("exported",),
     ("evaluation", "calibration", "explanation", "loggers", "callbacks", "distillation"),
     ("exhibits",),
+    ("server",),
     ("run",),
     ("resume", "start", "transfer", "machine", "parallel", "subject"),
     ("results",),

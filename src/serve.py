@@ -1,0 +1,108 @@
+"""Answer pictures over HTTP, with a page to draw on: python -m src.serve ckpt=<run, file or newest> [port=8000]"""
+
+import logging
+import os
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.errors import InputError, is_count, require
+from src.run import ROOT, Stop, command, output_folder, shown
+from src.runs import find_checkpoint
+
+log = logging.getLogger(__name__)
+EXTRA = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
+TOKEN = "SERVE_TOKEN"
+INKS = ("auto", "mnist", "none")
+
+
+@command("serve")
+def main(cfg: DictConfig) -> None:
+    """Serve until SIGTERM (143) or Ctrl-C (130); SIGHUP takes a newer network."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to replace
+    check(cfg)
+    token = find_token(cfg)
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+
+    from src.server.settings import Settings, is_loopback
+
+    local = is_loopback(cfg.host)
+    require(
+        local or token is not None,
+        f"host={cfg.host} is open to others: set {TOKEN} or give token_file=<file> with a token that they must send",
+    )
+    names = {name.lower() for name in (*Settings.hosts, cfg.host, *cfg.hosts)}
+    settings = Settings(
+        batch=cfg.batch, waiting=cfg.waiting, deadline_s=cfg.deadline_s, connections=cfg.connections,
+        hosts=frozenset(names if local or cfg.hosts else ()), token=token,
+    )  # fmt: skip
+
+    from src.server.process import address_of, open_socket
+
+    bound = open_socket(cfg.host, cfg.port)
+
+    from src.data.feedback import Feedback
+    from src.data.fetch import write_json
+    from src.machine import use_threads
+    from src.server.app import App
+    from src.server.process import serve
+    from src.server.served import Served
+
+    use_threads(1)
+
+    def load() -> Served:
+        newest = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+        return Served(newest, base, cfg.ink, cfg.several)
+
+    served = Served(path, base, cfg.ink, cfg.several)
+    app = App(served, settings, Feedback(Path(cfg.feedback).expanduser()) if cfg.feedback else None)
+    try:
+        served.check()
+    except InputError as error:
+        app.life.unfit = str(error)
+        log.warning("/readyz says 503: %s", error)
+    address, results = address_of(bound), output_folder() / "results.json"
+    about = {"address": address, "checkpoint": {"file": str(path), "sha256": served.net.digest}}
+    write_json(results, about)
+
+    def ready() -> None:
+        log.info("%s answers with %s (%s); Ctrl-C ends it", address, shown(path), served.engine)
+
+    caught = serve(app, bound, load, ready)
+    write_json(results, {**about, "requests": app.metrics.counts()})
+    if caught == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Stop(128 + (caught or signal.SIGTERM), "stopped")
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise InputError for a value that is not taken, or packages that are not here; torch is not read for it."""
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    require(not missing, f"{', '.join(missing)} is not installed: pip install -e '.[serve]' brings it")
+    require(isinstance(cfg.host, str) and bool(cfg.host), f"host={cfg.host}: an address of this machine")
+    require(is_count(cfg.port) and 0 <= cfg.port < 65_536, f"port={cfg.port}: 0 to 65535, 0 takes a free one")
+    require(cfg.ink in INKS, f"ink={cfg.ink}: one of {', '.join(INKS)}")
+    require(isinstance(cfg.several, bool), f"several={cfg.several}: true or false")
+    for key in ("base", "token_file", "feedback"):
+        require(cfg[key] is None or isinstance(cfg[key], str), f"{key}={cfg[key]}: a file, or null")
+    named = not isinstance(cfg.hosts, str) and all(isinstance(name, str) for name in cfg.hosts or ())
+    require(named and cfg.hosts is not None, f"hosts={cfg.hosts}: a list of names, such as hosts=[digits.example.org]")
+
+
+def find_token(cfg: DictConfig) -> str | None:
+    """The token of the environment or of a file; None for none. It is no key: configs are written to disk."""
+    from src.server.settings import read_token
+
+    if cfg.token_file is None:
+        return read_token(os.environ.get(TOKEN), TOKEN)
+    try:
+        return read_token(Path(cfg.token_file).expanduser().read_text(), f"token_file={cfg.token_file}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"token_file={cfg.token_file} cannot be read ({error})") from None
+
+
+if __name__ == "__main__":
+    main()

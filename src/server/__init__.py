@@ -1,0 +1,1 @@
+"""A trained network behind HTTP: requests within limits, pictures in batches, one shape of error."""
