@@ -23,20 +23,25 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.checkpoint import load_model
     from src.data.fetch import write_json
     from src.data.views import COUNTS
     from src.evaluation import measure, predict, table
+    from src.exported.load import load_net
 
     tune_process()
     use_threads(cfg.threads)
-    net = load_model(path, base)
+    net = load_net(path, base, cfg.threads)
     require(cfg.views in (None, *COUNTS), f"views={cfg.views}: 1, 5 or null")
     require(cfg.views != 5 or not net.facts.target, f"{net.facts.target} is a number: leave views out")
+    if net.engine == "onnxruntime":
+        require(cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files are computed by the CPU here")
+        fixed = f"views={cfg.views}: the file was exported with {net.views}: leave views out, or export again"
+        require(cfg.views in (None, net.views), fixed)
     net.views = cfg.views or net.views
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
-    logits, labels = predict(net, data.loader(batches), pick_device(cfg.device))
+    device = pick_device(cfg.device) if net.engine == "torch" else "cpu"
+    logits, labels = predict(net, data.loader(batches), device)
     results = measure(logits, labels, net.facts, net.temperature)
 
     folder = output_folder()

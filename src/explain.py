@@ -116,16 +116,17 @@ def explain_answers(cfg: DictConfig) -> None:
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
     from src import explanation
-    from src.checkpoint import load_model
     from src.data.fetch import write_json
     from src.exhibits import write_architecture, write_arrays, write_pictures
+    from src.exported.load import load_net, need_weights
     from src.insight.rest import answers
     from src.insight.summary import short, summarise
 
     started = time.perf_counter()
     tune_process()
     use_threads(cfg.threads)
-    net = load_model(path, base)
+    net = load_net(path, base)
+    need_weights(net, "explain")
     looks, net.views = net.views, 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     explanation.check_layer(cfg.layer, net.model)

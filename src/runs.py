@@ -4,11 +4,14 @@ from pathlib import Path
 
 from src.errors import InputError
 
+EXPORTED = (".onnx", ".pt2", ".safetensors")  # what src.export writes
+
 
 def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", key: str = "ckpt") -> Path:
     """The checkpoint file that `given` means: a file, a run's folder, or `newest`, the last run written in `outputs`.
 
-    name: which of a run's checkpoints. Raises InputError if there is none.
+    name: which of a run's checkpoints; for best.ckpt an exported file will do, or a folder that holds one. Raises
+    InputError if there is none.
     """
     if not given:
         raise InputError(f"{key} is missing: give {key}=<run folder>, {key}=<file.ckpt> or {key}=newest")
@@ -26,10 +29,20 @@ def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", k
     path = Path(given).expanduser()
     if path.is_dir():
         inside = [path / "checkpoints" / name, path / name]
-        path = next((file for file in inside if file.is_file()), inside[0])
+        path = next((file for file in inside if file.is_file()), None) or _exported(path, given, key) or inside[0]
     if not path.is_file():
         jobs = sorted(folder.name for folder in Path(given).glob("*") if (folder / "checkpoints" / name).is_file())
         hint = f"; give one of its runs: {', '.join(jobs[:12])}" if jobs else ""
         hint = hint or f"; give {key}=<run folder>, {key}=<file.ckpt> or {key}=newest"
         raise InputError(f"{key}={given}: there is no file {path}{hint}")
+    if path.suffix.lower() in EXPORTED and name != "best.ckpt":
+        raise InputError(f"{key}={given}: an exported file has no {name} to go on from; give the run that it came from")
     return path
+
+
+def _exported(folder: Path, given: str, key: str) -> Path | None:
+    """The one exported file of a folder, or None. Raises InputError if there are several."""
+    found = sorted(file for file in folder.iterdir() if file.suffix.lower() in EXPORTED and file.is_file())
+    if len(found) > 1:
+        raise InputError(f"{key}={given}: there are several; give one: {', '.join(map(str, found[:8]))}")
+    return found[0] if found else None

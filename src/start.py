@@ -6,13 +6,14 @@ import copy
 import logging
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from src.errors import InputError, require
 from src.run import ROOT, build, flags_first, plain
-from src.runs import find_checkpoint
+from src.runs import EXPORTED, find_checkpoint
 
 if TYPE_CHECKING:  # torch: not before a job runs
     from torch import nn
@@ -87,9 +88,10 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
     require(cfg.init_from is None or isinstance(cfg.init_from, str), f"init_from={cfg.init_from}: one run or file")
     require(cfg.init_from or cfg.head == "auto", f"head={cfg.head} is about the head of a start: give init_from")
     if cfg.init_from:
-        from src.checkpoint import load_model
+        from src.exported.load import load_net, need_weights
 
-        net = load_model(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
+        net = load_net(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
+        need_weights(net, f"init_from={cfg.init_from}")
         facts, fresh = fit(net, facts, cfg.head)
         _refuse_another_model(net.config["model"], config["model"])
         net.views = cfg.views  # measured as what comes of it will be
@@ -136,6 +138,8 @@ def begin(cfg: DictConfig, config: dict, facts: Facts) -> Start:
         )
         require(not method.reshapes, "checkpoint=adapter: this method makes another network: leave checkpoint out")
         require(net.own, "checkpoint=adapter: the start is itself a file of changes; fine-tune it with checkpoint=full")
+        exported = Path(net.file).suffix in EXPORTED
+        require(not exported, "checkpoint=adapter: the start is an exported file; give the run it came from")
     return Start(model, facts, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
 
 

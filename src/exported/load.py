@@ -11,6 +11,7 @@ from torch import nn
 
 from src.checkpoint import load_model
 from src.errors import InputError, require
+from src.runs import EXPORTED
 
 log = logging.getLogger(__name__)
 LOGITS_OFF = 1e-3  # that ONNX Runtime may differ from torch, as a share of the largest logit or 1
@@ -24,9 +25,8 @@ def load_net(path: Path | str, base: Path | str | None = None, threads: int | No
     Raises InputError for what is damaged, foreign or asks for more than a network.
     """
     kind = Path(path).suffix.lower()
-    require(
-        base is None or kind not in (".onnx", ".pt2", ".safetensors"), f"base={base}: {path} is whole: leave base out"
-    )
+    whole = f"base={base}: an exported file is whole: leave base out"
+    require(base is None or kind not in EXPORTED, whole)
     if kind == ".onnx":
         from src.exported.onnx import read_onnx
 
