@@ -10,9 +10,11 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom ar
 SIDE = 64  # ink is looked at with its shorter side this long, and handed on with its longer side about this long
 STRONG = 0.25  # ink parts where it is fainter than this share of the strongest
 SPECK, SPECK_AREA = 0.2, 0.04  # a speck's sides as a share of the tallest part, and its area as one of the largest
-PIECE = 0.55  # a part less tall than this share of its neighbour may be a piece of the same digit
-CLOSE = 0.2  # if it is no farther from it than this share of the neighbour's height
-OVER = 0.5  # a part that overlaps another by this share of the narrower one's width is of the same digit
+OVER = 0.5  # share of the narrower one's width by which a part lies above or below another
+PIECE, SHORT = 0.36, 0.5  # a part less tall than this share of its neighbour is a piece, if it is close
+CLOSE, CLOSE_ALIKE, CLOSE_BAR = 0.2, 0.06, 0.35  # gaps within a digit as shares of its height
+ASIDE = 0.2  # a bar's middle is this share of the neighbour's height above or below the neighbour's
+BAR = 1.4  # what is wider than this times its height is no digit by itself
 MOST = 32  # digits on one picture
 ALL_SIDES = np.ones((3, 3), bool)
 
@@ -32,24 +34,19 @@ def find_digits(ink: np.ndarray, several: bool = True) -> Found:
     Lines of digits are read from the top one down, and noted. With one part, or without `several`, all of the ink is
     one digit, specks included.
     """
-    height, width = ink.shape
-    whole = [(_reduced(ink, max(ink.shape) // SIDE), (0, 0, width, height))]
-    if not several:
-        return Found(whole)
-    step = max(1, min(height, width) // SIDE)
+    step = max(1, min(ink.shape) // SIDE)
     small = _reduced(ink, step)
-    labels, count = ndimage.label(small > small.max() * STRONG, ALL_SIDES)
-    if count == 1:
-        return Found(whole)
-    groups = _groups(labels, count)
-    if len(groups) > MOST:
-        return Found(whole, (f"{len(groups)} parts, more than {MOST} digits: read as one",))
-    if len(groups) == 1 and count == len(groups[0].parts):
-        return Found(whole)
-    lines = _lines(groups)
-    order = [group for line in lines for group in line]
-    notes = (f"{len(lines)} lines, read from the top one down",) if len(lines) > 1 else ()
-    return Found(_cut(ink, labels, count, order, step), notes)
+    labels, count = ndimage.label(small > small.max() * STRONG, ALL_SIDES) if several else (None, 1)
+    groups = _groups(labels, count) if count > 1 else []
+    if 0 < len(groups) <= MOST and (len(groups) > 1 or len(groups[0].parts) < count):
+        lines = _lines(groups)
+        order = [group for line in lines for group in line]
+        notes = (f"{len(lines)} lines, read from the top one down",) if len(lines) > 1 else ()
+        return Found(_cut(ink, labels, count, order, step), notes)
+    long = max(ink.shape) // SIDE
+    one = small if long <= step else _reduced(ink, long)
+    notes = (f"{len(groups)} parts, more than {MOST} digits: read as one",) if len(groups) > MOST else ()
+    return Found([(one, (0, 0, ink.shape[1], ink.shape[0]))], notes)
 
 
 def _reduced(ink: np.ndarray, step: int) -> np.ndarray:
@@ -73,6 +70,10 @@ class _Group:
     @property
     def width(self) -> int:
         return self.right - self.left
+
+    @property
+    def flat(self) -> bool:
+        return self.width > BAR * self.height
 
     def join(self, other: "_Group") -> None:
         self.parts += other.parts
@@ -113,13 +114,22 @@ def _distance(one: _Group, other: _Group) -> float:
 
 
 def _belongs(part: _Group, other: _Group) -> bool:
-    """Whether the less tall `part` is a piece of the digit that `other` is."""
+    """Whether the less tall `part` is a piece of the digit that `other` is.
+
+    One above the other: if they are close, and closer still where each has a digit's shape, for then they may be two
+    lines. Side by side: if it is a bar, or far too small for a digit.
+    """
     shared = min(part.right, other.right) - max(part.left, other.left)
-    overlap = shared / min(part.width, other.width)
     down = max(part.top - other.bottom, other.top - part.bottom)
-    if overlap >= OVER and down < CLOSE * other.height:
-        return True
-    return part.height < PIECE * other.height and _distance(part, other) <= CLOSE * other.height
+    if shared >= OVER * min(part.width, other.width):
+        both = max(part.bottom, other.bottom) - min(part.top, other.top)
+        alike = not (part.flat or other.flat) and part.height > SHORT * other.height
+        return down < (CLOSE_ALIKE if alike else CLOSE) * both
+    distance = _distance(part, other)
+    aside = abs(part.top + part.bottom - other.top - other.bottom) / 2 > ASIDE * other.height
+    if part.flat and part.height < SHORT * other.height and aside:
+        return distance < CLOSE_BAR * other.height
+    return part.height < PIECE * other.height and distance < CLOSE * other.height and not (part.flat and not aside)
 
 
 def _lines(groups: list[_Group]) -> list[list[_Group]]:

@@ -13,6 +13,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 LIGHT = 170  # what is drawn on a transparent ground and is lighter than this on average is put on black
 PAGE = 0.75  # share of a picture that, opaque, makes it a page and not ink on nothing
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of grey levels; a picture's largest one tells which it has
+EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow keeps what may tell a rotation
 LOSSY = ("JPEG", "WEBP")
 # First bytes, by which formats are told apart: those that are read, and some that are not, to name them.
 MAGIC = {
@@ -155,7 +156,7 @@ def _upright(picture: Image.Image, size: tuple[int, int], channels: int, within:
     if kind == "TIFF" and picture.size != size:  # Pillow turns these by itself
         notes.append("rotated by EXIF")
         size = picture.size
-    turned = _turned(picture) if kind in ("JPEG", "PNG", "WEBP") else picture
+    turned = picture if EXIF.isdisjoint(picture.info) else _turned(picture)
     if turned is not picture:
         notes.append("rotated by EXIF")
         size = size if (turned.width < turned.height) == (size[0] < size[1]) else size[::-1]

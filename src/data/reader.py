@@ -52,7 +52,8 @@ class Reader:
     """Brings pictures to what a network of `facts` reads.
 
     ink: find what is written, lighten it if it is dark, take the paper away, and bring it to MNIST's form; without it a
-    picture is fitted into the network's square, as data=folder does. several: look for more than one digit.
+    picture is fitted into the network's square, as data=folder does. several: look for more than one digit, unless
+    the picture is not larger than 28x28, an image of a data set.
     Raises InputError for facts that neither form fits.
     """
 
@@ -76,7 +77,7 @@ class Reader:
         lifted = lift(picture.pixels, picture.lossy)
         digits, boxes, notes = [], [], picture.notes
         if lifted.ink is not None:
-            found = find_digits(lifted.ink, self.several)
+            found = find_digits(lifted.ink, self.several and max(picture.size) > FRAME)
             notes += found.notes
             digits = [digit for digit, _ in found.digits]
             wide, high = picture.size[0] / picture.image.width, picture.size[1] / picture.image.height
