@@ -16,7 +16,7 @@ def answer(
     """One dict of plain values per picture.
 
     probs: (N, K), a row per digit of all readings, one after the other: calibrated probabilities; or, for a network of
-    a number (facts.target), its outputs (N, 1), as `forward` gives them. A tensor on the CPU is taken too.
+    a number (facts.target), that number in its unit (N, 1). A tensor on the CPU is taken too.
     prediction: the labels of all digits in their order, joined as a number where each is one character, else by blanks;
     None for an empty picture. probability: the smallest of the digits'. low_confidence: it is below `threshold`. It is
     no sign for pictures that show no digit at all: a network names a class for whatever it is shown.
@@ -30,7 +30,7 @@ def answer(
         boxes = [list(box) for box in reading.boxes]
         if facts.target:
             digits = [
-                {"value": round(float(probs[row, 0]) * facts.scale, 6), "box": box}
+                {"value": round(float(probs[row, 0]), 6), "box": box}
                 for row, box in zip(rows, boxes, strict=True)
             ]
             said, least, low = [f"{digit['value']:.1f}" for digit in digits], None, False
