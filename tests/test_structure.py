@@ -10,7 +10,7 @@ from src.run import ROOT
 
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
-COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serve")
+COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serve", "compress")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
@@ -27,6 +27,7 @@ ROOMS = [
     ("checkpoint",),
     ("exported",),
     ("evaluation", "calibration", "explanation", "loggers", "callbacks", "distillation"),
+    ("compression",),
     ("exhibits",),
     ("server",),
     ("run",),

@@ -1,0 +1,165 @@
+"""Make a trained network smaller or faster: python -m src.compress ckpt=<run, file or newest> method=<method>"""
+
+import logging
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig
+
+from src.errors import InputError, is_count, is_number, require
+from src.machine import check_threads
+from src.run import CONF, ROOT, command, output_folder, plain, shown, tune_process
+from src.runs import find_checkpoint
+from src.subject import build_data, pick
+
+log = logging.getLogger(__name__)
+VALUES = {"prune": "sparsity", "channels": "keep", "int8": "images", "distill": "model"}  # the key of each method
+TRAINING = ("epochs", "lr", "train", "seed")
+
+
+@command("compress")
+def main(cfg: DictConfig) -> float:
+    """One method on one network, before and after in one table. Returns the accuracy of what is kept."""
+    check(cfg, {word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task})
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+
+    from src.compression.measure import plain_file
+    from src.compression.rows import Made, choose, exported, measure, validate
+    from src.compression.table import remarks, table
+    from src.data.fetch import write_bytes, write_json
+    from src.exported.load import load_net, need_weights
+
+    tune_process()
+    folder, net = output_folder(), load_net(path, base)
+    need_weights(net, f"method={cfg.method}")
+    require(not net.facts.target, f"{net.facts.target} is a number: compress compares how many classes are right")
+    data = build_data(cfg, net.config["data"])
+    batches = pick(data, "test", net.facts)
+    data.setup()
+    kept = folder / ("int8.onnx" if cfg.method == "int8" else "checkpoints/best.ckpt")
+    made = [Made("before", net, plain_file(net), exported(net))]
+    if cfg.method == "int8":
+        made.append(quantised(cfg, made[0], data, kept))
+    else:
+        for value in listed(cfg[VALUES[cfg.method]]):
+            made.append(trained(cfg, net, path, value, folder))
+    scores = validate(made, data)
+    chosen = choose(made, scores, cfg.tolerance)
+    write_bytes(kept, made[chosen].file)
+    rows = measure(made, scores, data, batches, cfg.threads, cfg.turns)
+
+    about = {"ckpt": str(path), "sha256": net.digest, "data": data.name, "method": cfg.method, "threads": cfg.threads}
+    write_json(folder / "results.json", {**about, "kept": made[chosen].name, "rows": rows})
+    log.info("\n%s\n", table(rows))
+    for row in rows[1:]:
+        log.info("%s (%s s of work)\n  %s", row["name"], f"{row['seconds']:,.0f}", "\n  ".join(remarks(rows[0], row)))
+    if cfg.figures:
+        from src.compression.figures import write_comparison
+
+        write_comparison(folder / "figures" / "compression.png", rows)
+    why = f", the smallest that loses at most {100 * cfg.tolerance:g} points on validation images, else the best there"
+    log.info("\nkept: %s%s, in %s", made[chosen].name, why if len(made) > 2 else "", shown(kept))
+    log.info("  evaluate  python -m src.evaluate ckpt=%s", shown(folder))
+    return rows[chosen]["acc"]
+
+
+def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
+    """Raise InputError for values that make no sense, before anything is loaded; torch is not. given: typed keys."""
+    require(cfg.method is not None, f"method is missing: give method=<one of {', '.join(VALUES)}>")
+    require(isinstance(cfg.method, str) and cfg.method in VALUES, f"method={cfg.method}: one of {', '.join(VALUES)}")
+    for method, key in VALUES.items():
+        require(key not in given or method == cfg.method, f"{key} is for method={method}: leave it out")
+    for key in TRAINING if cfg.method == "int8" else ():
+        require(key not in given, f"{key} is about training, and method=int8 trains nothing: leave it out")
+    for key in ("sparsity", "keep"):
+        values = listed(cfg[key])
+        good = bool(values) and all(is_number(value) and 0 < value < 1 for value in values)
+        require(good, f"{key}={cfg[key]}: above 0, below 1, or a list of such shares")
+    models = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+    if cfg.method == "distill":
+        require(cfg.model in models, f"model={cfg.model}: the network that learns, one of {', '.join(models)}")
+    require(is_count(cfg.images) and cfg.images >= 1, f"images={cfg.images}: at least 1")
+    require(cfg.epochs is None or (is_count(cfg.epochs) and cfg.epochs >= 1), f"epochs={cfg.epochs}: at least 1")
+    require(cfg.lr is None or (is_number(cfg.lr) and cfg.lr > 0), f"lr={cfg.lr}: above 0, or null")
+    require(is_number(cfg.tolerance) and 0 <= cfg.tolerance < 1, f"tolerance={cfg.tolerance}: 0 to below 1")
+    require(is_count(cfg.turns) and 1 <= cfg.turns <= 1000, f"turns={cfg.turns}: 1 to 1000")
+    require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
+    check_threads(cfg.threads)
+    require(cfg.threads is not None, "threads=null: measuring needs a number of threads, such as 1")
+    require(isinstance(cfg.figures, bool), f"figures={cfg.figures}: true or false")
+    words = isinstance(cfg.train, ListConfig) and all(isinstance(word, str) and "=" in word for word in cfg.train)
+    require(words, f"train={cfg.train}: a list of overrides of src.train, such as [optimizer.lr=1e-3]")
+    require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
+    require(cfg.data._target_ is None, "compress works with the data of the checkpoint: leave data=<name> out")
+
+
+def listed(value: object) -> list:
+    """A value, or each of a list, the weakest compression first."""
+    if not isinstance(value, ListConfig | list):
+        return [value]
+    return list(value)
+
+
+def composed(words: list[str]) -> DictConfig:
+    """The config of src.train with these overrides."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("train", words)
+    finally:
+        GlobalHydra.instance().initialize(running)
+
+
+def trained(cfg: DictConfig, net, path: Path, value: float | str, folder: Path):
+    """What training with a method makes of a network, as `Made`; the run is in train/<value>."""
+    from src.checkpoint import load_model
+    from src.compression.measure import plain_file
+    from src.compression.recipe import text, training_words
+    from src.compression.rows import Made, exported
+    from src.training import train
+
+    begun, place = time.perf_counter(), folder / "train" / str(value)
+    words = training_words(CONF, net.config, path.resolve(), cfg.method, value, cfg.epochs, cfg.lr)
+    words += [f"++data.{key}={text(entry)}" for key, entry in plain(cfg.data).items() if entry is not None]
+    words += [f"seed={cfg.seed}", "logger=none", "figures=false", "test=false", *cfg.train]
+    refused = [w for w in cfg.train if w.startswith(("init_from", "finetune=", "resume_from", "output_dir", "model="))]
+    require(not refused, f"train: leave {' '.join(refused)} out: ckpt, method and model say it")
+    log.info("%s=%s: python -m src.train %s\n", VALUES[cfg.method], value, " ".join(words))
+    inner = composed([*words, f"output_dir={text(str(place))}", f"run_name={place.name}"])
+    place.mkdir(parents=True, exist_ok=True)
+    train(inner, place, words)
+    file = next((f for f in (place / "checkpoints" / n for n in ("best.ckpt", "last.ckpt")) if f.is_file()), None)
+    if file is None:
+        raise InputError("training saved nothing: see train=[...]")
+    after = load_model(file)
+    name = str(value) if cfg.method == "distill" else f"{VALUES[cfg.method]} {value}"
+    return Made(name, after, plain_file(after), exported(after), time.perf_counter() - begun)
+
+
+def quantised(cfg: DictConfig, before, data, kept: Path):
+    """The network in 8 bits, calibrated on training images, as `Made`."""
+    import torch
+
+    from src.compression.rows import Made
+    from src.exported.card import need
+    from src.exported.int8 import quantise
+    from src.exported.onnx import open_onnx
+
+    need("onnx", "onnxruntime")
+    require(before.onnx is not None, "method=int8: this network cannot be exported as ONNX")
+    begun, count = time.perf_counter(), min(cfg.images, len(data.train_set))
+    rows = torch.linspace(0, len(data.train_set) - 1, count).long()
+    content = quantise(before.onnx, data.train_set[rows][0].numpy())
+    net = open_onnx(content, kept, cfg.threads)
+    return Made("int8", net, content, content, time.perf_counter() - begun, quantised=True)
+
+
+if __name__ == "__main__":
+    main()

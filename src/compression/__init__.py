@@ -1,0 +1,1 @@
+"""Smaller and faster networks: how each method trains, and what it costs and gains, measured."""
