@@ -10,7 +10,7 @@ from src.run import ROOT
 
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
-COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serve", "compress")
+COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serve", "compress", "predict")
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
@@ -26,7 +26,7 @@ ROOMS = [
     ("task",),
     ("checkpoint",),
     ("exported",),
-    ("evaluation", "calibration", "explanation", "loggers", "callbacks", "distillation"),
+    ("evaluation", "calibration", "explanation", "prediction", "loggers", "callbacks", "distillation"),
     ("compression",),
     ("exhibits",),
     ("server",),

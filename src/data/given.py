@@ -17,9 +17,10 @@ INKS = ("auto", "mnist", "none")
 WRITTEN = ("mnist", "qmnist", "emnist", "usps", "digits")  # data sets of light ink on dark ground
 
 
-def find_pictures(given: str | Sequence[str]) -> list[Path]:
+def find_pictures(given: str | Sequence[str], missing: bool = False) -> list[Path]:
     """The files that names, folders (searched through, by suffix) and patterns with * stand for; each once.
 
+    missing: keep a name that stands for no file, so that whoever opens it says so.
     Raises InputError for a name or a pattern without any file, or a folder without pictures.
     """
     found: dict[Path, None] = {}
@@ -30,13 +31,15 @@ def find_pictures(given: str | Sequence[str]) -> list[Path]:
         path = Path(word).expanduser()
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            require(bool(inside), f"images={word}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})")
+            require(
+                bool(inside) or missing, f"images={word}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})"
+            )
         elif path.is_file():
             inside = [path]
         else:
             inside = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-            require(bool(inside), f"images={word}: there is no such file, folder or pattern")
-        found |= dict.fromkeys(inside)
+            require(bool(inside) or missing, f"images={word}: there is no such file, folder or pattern")
+        found |= dict.fromkeys(inside or [path])
     return list(found)
 
 

@@ -1,0 +1,104 @@
+"""Say what pictures show: python -m src.predict ckpt=<run, file or newest> images=<files, folders, patterns, -> ..."""
+
+import logging
+import os
+import sys
+import time
+
+from omegaconf import DictConfig
+
+from src.errors import InputError, is_count, is_number, require
+from src.machine import check_threads, use_threads
+from src.run import ROOT, command, output_folder, shown, tune_process
+from src.runs import find_checkpoint
+from src.subject import check_device, listed_pictures, pick_device
+
+log = logging.getLogger(__name__)
+FORMATS = ("table", "json", "csv")
+INKS = ("auto", "mnist", "none")  # as `src.data.given` has them, which imports torch; a test compares them
+
+
+@command("predict")
+def main(cfg: DictConfig) -> None:
+    """Print an answer per picture; predictions.json or predictions.csv and results.json in the run's folder."""
+    check(cfg)
+    words = listed_pictures(cfg.images)
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+
+    from tqdm import tqdm
+
+    from src.data.fetch import write_bytes, write_json
+    from src.data.given import choose_ink
+    from src.data.reader import Reader
+    from src.exported.load import load_net
+    from src.prediction import answers_of, as_csv, as_json, as_table, name_pictures
+
+    tune_process()
+    use_threads(cfg.threads)
+    named = name_pictures(words, sys.stdin.buffer.read)
+    net = load_net(path, base, cfg.threads)
+    require(net.engine == "torch" or cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files take device=cpu")
+    trained = net.config["data"]
+    ink = choose_ink(cfg.ink, net.facts, trained.get("name"), trained.get("ink"))
+    how = {
+        "top_k": cfg.top_k,
+        "threshold": cfg.threshold,
+        "batch_size": cfg.batch_size,
+        "threads": cfg.threads or os.cpu_count() or 1,
+        "device": pick_device(cfg.device) if net.engine == "torch" else "cpu",
+    }
+    started, answers = time.perf_counter(), []
+    quiet = not sys.stderr.isatty()
+    with tqdm(total=len(named), unit=" pictures", leave=False, dynamic_ncols=True, disable=quiet) as bar:
+        for batch in answers_of(named, net, Reader(net.facts, ink, cfg.several), **how):
+            answers += batch
+            bar.update(len(batch))
+    seconds = time.perf_counter() - started
+
+    folder, wrong = output_folder(), [said for said in answers if "error" in said]
+    kind, form = ("csv", as_csv) if cfg.format == "csv" else ("json", as_json)
+    text = form(answers)
+    write_bytes(folder / f"predictions.{kind}", f"{text}\n".encode())
+    empty, low = (sum(bool(said.get(key)) for said in answers) for key in ("reason", "low_confidence"))
+    write_json(
+        folder / "results.json",
+        {
+            "ckpt": str(path),
+            "sha256": net.digest,
+            "ink": "mnist" if ink else "none",
+            "pictures": len(answers),
+            "not_read": len(wrong),
+            "empty": empty,
+            "low_confidence": low,
+            "seconds": round(seconds, 3),
+        },
+    )
+    print(as_table(answers) if cfg.format == "table" else text, flush=True)
+    rate = f"{len(answers) / seconds:,.0f} a second"
+    log.info("%d pictures, %s, ink=%s; %s", len(answers), rate, "mnist" if ink else "none", shown(folder))
+    if wrong:
+        first = wrong[0]["error"]["message"]
+        raise InputError(f"{len(wrong)} of {len(answers)} pictures could not be read; the first: {first}")
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise InputError for values that make no sense, before anything is loaded; torch is not."""
+    require(
+        cfg.images is not None,
+        "images is missing: give a file, a folder, a pattern such as 'digits/*.png', a list or -",
+    )
+    for key, words in (("format", FORMATS), ("ink", INKS)):
+        require(cfg[key] in words, f"{key}={cfg[key]}: one of {', '.join(words)}")
+    for key, most in (("top_k", 1000), ("batch_size", 65_536)):
+        require(is_count(cfg[key]) and 1 <= cfg[key] <= most, f"{key}={cfg[key]}: 1 to {most:,}")
+    good = is_number(cfg.threshold) and 0 <= cfg.threshold <= 1
+    require(good, f"threshold={cfg.threshold}: a probability, 0 to 1")
+    require(isinstance(cfg.several, bool), f"several={cfg.several}: true or false")
+    require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
+    check_device(cfg.device)
+    check_threads(cfg.threads)
+
+
+if __name__ == "__main__":
+    main()
