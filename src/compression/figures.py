@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from src.insight.figures import QUIET, RIGHT
 
 PANELS = (
-    ("file, KiB", lambda row: row["bytes"] / 1024),
+    ("file packed by zlib, KiB", lambda row: row["packed_bytes"] / 1024),
     ("multiply-adds, thousands", lambda row: row["multiply_adds"] / 1000),
     ("one image, µs (p50)", lambda row: 1e6 * row["speed"][fastest(row)]["p50_s"]),
 )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import floor
 
 import torch
 from torch import Tensor, nn
@@ -84,12 +83,16 @@ class Channels(Method):
     its batch norm (Liu et al. 2017, arXiv:1708.06519); or the norm of its weights times that of the weights that read
     it (path).
     spread: the same share of each layer (uniform), or one output after the other, the least important for what it
-    costs (greedy). multiple: widths of convolutions are rounded down to multiples of it, where they are larger.
+    costs (greedy). multiple: convolutions keep a multiple of so many channels, or of half as many where that leaves
+    too much: 16 is what ONNX Runtime computes at once. With 16, 16 and 56 of the 16, 32 and 128 of `cnn` it was 1.4
+    times faster; with 11, 22 and 88, as much arithmetic, no faster at all.
     """
 
     reshapes = True
 
-    def __init__(self, keep: float = 0.5, by: str = "path", spread: str = "uniform", multiple: int = 1, **rates: float):
+    def __init__(
+        self, keep: float = 0.5, by: str = "weights", spread: str = "uniform", multiple: int = 16, **rates: float
+    ):
         super().__init__(**rates)
         require(is_number(keep) and 0 < keep < 1, f"finetune.keep={keep}: above 0, below 1")
         require(by in CRITERIA, f"finetune.by={by}: one of {', '.join(CRITERIA)}")
@@ -117,32 +120,38 @@ class Channels(Method):
         return {**options, **self.widths}
 
     def _choose(self, units: list[Unit], strengths: list[Tensor], cost: "Cost") -> list[int]:
-        """How many outputs each unit keeps."""
-        most = [unit.width for unit in units]
-        if cost([1] * len(units)) > self.keep:
-            raise InputError(f"finetune.keep={self.keep}: this network keeps {cost([1] * len(units)):.2g} at least")
-        if self.spread == "uniform":
-            low, high = 0.0, 1.0
-            for _ in range(40):
-                share = (low + high) / 2
-                widths = self._rounded(units, [max(1, floor(share * width)) for width in most])
-                low, high = (share, high) if cost(widths) <= self.keep else (low, share)
-            return self._rounded(units, [max(1, floor(low * width)) for width in most])
-        ordered = [strength.sort().values.square().tolist() for strength in strengths]
-        widths = list(most)
-        while (now := cost(self._rounded(units, widths))) > self.keep:
-            prices = {}
-            for place, width in enumerate(widths):
-                if width > 1:
-                    fewer = [w - (place == other) for other, w in enumerate(widths)]
-                    saved = max(now - cost(fewer), 1e-12)
-                    prices[place] = ordered[place][most[place] - width] / saved
-            widths[min(prices, key=prices.get)] -= 1
-        return self._rounded(units, widths)
+        """How many outputs each unit keeps; of convolutions blocks, smaller ones where large ones do not do."""
+        least = cost([1] * len(units))
+        require(least <= self.keep, f"finetune.keep={self.keep}: this network keeps {least:.2g} at least")
+        ordered = [[0.0, *strength.sort().values.square().cumsum(0).tolist()] for strength in strengths]
+        most, multiple = [unit.width for unit in units], self.multiple
+        while True:
+            widths = list(most)
+            blocks = [multiple if isinstance(unit.maker, nn.Conv2d) else 1 for unit in units]
+            while (now := cost(widths)) > self.keep:
+                moves = {}
+                for place, (width, block) in enumerate(zip(widths, blocks, strict=True)):
+                    if width > block:
+                        fewer = [*widths[:place], (width - 1) // block * block, *widths[place + 1 :]]
+                        lost = ordered[place][most[place] - fewer[place]] - ordered[place][most[place] - width]
+                        price = lost / max(now - cost(fewer), 1e-12)
+                        moves[place] = (-width / most[place] if self.spread == "uniform" else price, fewer)
+                if not moves:
+                    break
+                widths = min(moves.values())[1]
+            if now <= self.keep:
+                return self._filled(widths, most, blocks, cost)
+            multiple = max(1, multiple // 2)
 
-    def _rounded(self, units: list[Unit], widths: list[int]) -> list[int]:
-        by = [self.multiple if isinstance(unit.maker, nn.Conv2d) else 1 for unit in units]
-        return [width // m * m if width > m else width for width, m in zip(widths, by, strict=True)]
+    def _filled(self, widths: list[int], most: list[int], blocks: list[int], cost: "Cost") -> list[int]:
+        """With the neurons that still fit, where a block of channels has taken more away than was asked for."""
+        for place, block in enumerate(blocks):
+            while block == 1 and widths[place] < most[place]:
+                more = [*widths[:place], widths[place] + 1, *widths[place + 1 :]]
+                if cost(more) > self.keep:
+                    break
+                widths = more
+        return widths
 
 
 class Cost:
