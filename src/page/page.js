@@ -6,6 +6,7 @@ const MOST_BYTES = 700_000; // of a picture that is sent as it is, so that its b
 const MOST_PIXELS = 4_000_000;
 const MOST_SIDE = 1024;
 const KNOWN = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"];
+const REST_MS = 30; // between an answer and the next request
 const LOOK_MS = 150; // while the pen moves, where the network looked is asked for if answers come faster than this
 
 const $ = (id) => document.getElementById(id);
@@ -397,7 +398,14 @@ async function ask() {
     refused(error, mine);
   }
   asking = false;
-  ask();
+  if (!timer) again(REST_MS);
+}
+
+function again(wait_ms) {
+  timer = setTimeout(() => {
+    timer = null;
+    ask();
+  }, wait_ms);
 }
 
 function refused(error, mine) {
@@ -414,10 +422,7 @@ function refused(error, mine) {
   const wait_s = Math.max(error.wait_s ?? 0, Math.min(8, 0.25 * 2 ** failures));
   if (!busy) state(`The server does not answer. The drawing stays; trying again every ${Math.max(1, Math.round(wait_s))} s.`);
   else if (failures > 2) state("The server is busy; the answer comes as soon as it has time.");
-  timer = setTimeout(() => {
-    timer = null;
-    ask();
-  }, 1000 * wait_s);
+  again(1000 * wait_s);
 }
 
 // ---- showing ---------------------------------------------------------------------------------------------------------
@@ -429,7 +434,7 @@ function take(mine, picture, rect, found) {
   show();
 }
 
-const percent = (p) => (p > 0.9995 && p < 1 ? ">99.9" : (100 * p).toFixed(1)) + " %";
+const percent = (p) => (p > 0.9995 && p < 1 ? ">99.9" : (100 * p).toFixed(1)) + "\u00a0%";
 
 /** Put the answer on the page: number, bars, pictures, correction. */
 function show() {
@@ -471,7 +476,7 @@ function sentence(found) {
   if (model.target) return model.target;
   const several = found.digits.length > 1;
   const sure = several ? `at least ${percent(found.probability)} sure of each` : `${percent(found.probability)} sure`;
-  const notes = (found.notes ?? []).filter((note) => !note.startsWith("looked"));
+  const notes = (found.notes ?? []).filter((note) => !note.includes("where it looked"));
   const doubt = found.low_confidence ? `Not certain: ${sure}` : sure;
   return [doubt, ...notes].join(" · ");
 }
@@ -595,7 +600,7 @@ function correction(digit) {
     const name = button.dataset.name, now = name === digit.label;
     button.classList.toggle("now", now);
     button.disabled = over || asking_correction;
-    button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
+    if (name) button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
     button.title = now ? "Right as it is" : "";
     button.classList.toggle("sent", over && name === sent.name);
   }
@@ -608,6 +613,10 @@ let asking_correction = false;
 
 function choices() {
   const box = $("choices");
+  const longest = Math.max(0, ...model.classes.map((name) => name.length));
+  box.classList.toggle("keys", longest <= 2);
+  box.style.setProperty("--wide", model.classes.length);
+  box.style.setProperty("--narrow", Math.ceil(model.classes.length / 2));
   if (model.classes.length <= 12) {
     box.replaceChildren(
       ...model.classes.map((name) => {
@@ -676,12 +685,12 @@ function introduce() {
   const parts = [model.engine && `answers by ${model.engine}`];
   const accuracy = typeof model.accuracy === "number" ? model.accuracy : null;
   if (accuracy !== null) parts.push(`${(100 * accuracy).toFixed(2)} % right on its test pictures`);
-  const digest = model.digest ?? model.sha256;
-  if (digest) parts.push(`network ${digest.slice(0, 12)}`);
+  if (model.sha256) parts.push(`network ${model.sha256.slice(0, 12)}`);
   const [depth, height, width] = model.shape ?? [];
   const grey = depth === 3 ? "colours" : "grey levels";
   const size = height ? `${height} × ${width} ${grey}: all that reaches the network.` : "";
-  $("form").textContent = `${size} Amber is what spoke most for the answer.`.trim();
+  $("form").textContent = `${size} ${model.looks === false ? "" : "Amber is what spoke most for the answer."}`.trim();
+  $("look").hidden = model.looks === false;
   const line = parts.filter(Boolean).join(" · ");
   $("about").textContent = line;
   if (token) return; // a link does not carry it
