@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.errors import InputError, is_count, require
-from src.run import ROOT, Stop, command, output_folder, shown
+from src.run import ROOT, Stop, command, output_folder, shown, tune_process
 from src.runs import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
         hosts=frozenset(names if local or cfg.hosts else ()), token=token,
     )  # fmt: skip
 
-    from src.server.process import address_of, open_socket
+    from src.server.sockets import address_of, open_socket
 
     bound = open_socket(cfg.host, cfg.port)
 
@@ -51,6 +51,7 @@ def main(cfg: DictConfig) -> None:
     from src.server.process import serve
     from src.server.served import Served
 
+    tune_process()  # a sixth of a picture's time is memory that is given back and asked for again
     use_threads(1)
 
     def load() -> Served:

@@ -16,6 +16,7 @@ from src.data.reader import Reading
 from src.server.admission import Admission, left
 from src.server.errors import Refusal
 from src.server.metrics import Metrics
+from src.server.opening import Opener
 from src.server.served import Served
 
 log = logging.getLogger(__name__)
@@ -27,14 +28,13 @@ class Work:
     until: time.monotonic() from when on nobody waits for it. keep: also keep what was read of the pictures.
     """
 
-    __slots__ = ("answers", "future", "keep", "look", "pages", "pictures", "readings", "served", "top_k", "until")
+    __slots__ = ("answers", "future", "keep", "look", "pictures", "readings", "served", "top_k", "until")
 
     def __init__(self, pictures: Sequence[bytes], until: float, top_k: int = 3, look: bool = False, keep: bool = False):
         self.pictures, self.until, self.top_k, self.look, self.keep = pictures, until, top_k, look, keep
         self.future: asyncio.Future | None = None
         self.answers: list[dict | PictureError] = []
         self.readings: list[Reading | None] = []
-        self.pages: list = []
         self.served: Served | None = None
 
 
@@ -47,6 +47,7 @@ class Engine:
     def __init__(self, served: Served, admission: Admission, metrics: Metrics, batch: int):
         self.served, self.admission, self.metrics, self.batch = served, admission, metrics, batch
         self.working = 0
+        self._opener = Opener()
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -60,6 +61,7 @@ class Engine:
         """Let the thread end after what it was given."""
         self._queue.put(None)
         self._thread.join(seconds)
+        self._opener.stop()
 
     async def do(self, work: Work) -> Work:
         """Have it done; to be awaited in the event loop.
@@ -118,17 +120,18 @@ class Engine:
 
     def _do(self, batch: list[Work]) -> None:
         served = self.served
+        pictures = [picture for work in batch for picture in work.pictures]
+        opened = iter(self._opener.open(lambda picture: served.reader.page(picture, REQUESTS), pictures))
         pages, whose = [], []
         for work in batch:
-            work.served, work.answers, work.readings = served, [], []
-            for picture in work.pictures:
-                try:
-                    pages.append(served.reader.page(picture, REQUESTS))
-                    whose.append((work, len(work.answers)))
-                    work.answers.append({})
-                except PictureError as error:
-                    work.answers.append(error)
-                work.readings.append(None)
+            count = len(work.pictures)
+            work.served, work.answers, work.readings = served, [{}] * count, [None] * count
+            for place, page in zip(range(count), opened, strict=False):
+                if isinstance(page, PictureError):
+                    work.answers[place] = page
+                else:
+                    pages.append(page)
+                    whose.append((work, place))
         readings = served.reader.read(pages)
         if not readings:
             return

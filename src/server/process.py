@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import signal
@@ -16,44 +15,13 @@ from src.errors import InputError
 from src.server.app import App
 from src.server.connection import Connection, sweep
 from src.server.served import Served
+from src.server.sockets import refused
 
 log = logging.getLogger(__name__)
 NOTICE_S = 0.5  # answers ask clients to leave for so long before no more are taken
 DRAIN_S = 10.0  # what is in flight then has so long
 TICK_S = 0.05
 KEEP_ALIVE_S = 30
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet. Raises InputError if the port is taken or the host is not of here."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind)
-    except (OSError, UnicodeError, OverflowError) as error:
-        raise InputError(f"host={host} port={port}: there is no such address ({error})") from None
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(1)  # two sockets may be bound to one port, but only one may listen
-        found.set_inheritable(False)
-    except OSError as error:
-        found.close()
-        raise _refused(host, port, error) from None
-    return found
-
-
-def _refused(host: str, port: int, error: OSError) -> InputError:
-    if error.errno == errno.EADDRINUSE:
-        return InputError(f"port={port} is in use on {host}: stop what listens there, give another port, or port=0")
-    if error.errno == errno.EACCES:
-        return InputError(f"port={port} is not for everybody: give one above 1023")
-    return InputError(f"host={host} port={port} cannot be used ({error.strerror or error})")
-
-
-def address_of(bound: socket.socket) -> str:
-    """http://host:port of a socket."""
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -167,7 +135,7 @@ def serve(app: App, bound: socket.socket, load: Callable[[], Served], ready: Cal
     try:
         server.run(sockets=[bound])
     except OSError as error:
-        raise _refused(*bound.getsockname()[:2], error) from None
+        raise refused(*bound.getsockname()[:2], error) from None
     finally:
         bound.close()
         app.close()
