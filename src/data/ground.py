@@ -89,18 +89,19 @@ def _from_paper(grey: np.ndarray, ground: float) -> Lifted:
     ink = np.where(seen, (risen - mean_ground) * (255 / contrast), 0).clip(0, 255).astype(np.uint8)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Lifted(ink, (int(columns[0]) * scale, int(rows[0]) * scale), scale, dark)
+    return Lifted(ink, (int(columns[0]) * scale, int(rows[0]) * scale), scale, bool(dark))
 
 
 def paper(light: np.ndarray) -> np.ndarray:
-    """The ground under light ink, uint8 (H, W) to float32: the darkest around each pixel, over a third of the shorter
-    side, then the mean of that; both of a coarse copy, in which noise is averaged."""
+    """The ground under light ink, uint8 (H, W) to float32: what is narrower than a third of the shorter side taken away
+    (a morphological opening), then smoothed; all in a coarse copy, in which noise is averaged."""
     height, width = light.shape
     coarse = Image.fromarray(light).reduce(max(1, min(height, width) // COARSE))
     levels = np.asarray(coarse, np.float32)
     window = min(levels.shape) // 3 | 1
-    darkest = ndimage.uniform_filter(ndimage.minimum_filter(levels, window, mode="nearest"), window, mode="nearest")
-    return np.asarray(Image.fromarray(darkest).resize((width, height), Image.Resampling.BILINEAR))
+    opened = ndimage.maximum_filter(ndimage.minimum_filter(levels, window, mode="nearest"), window, mode="nearest")
+    opened = ndimage.uniform_filter(opened, window // 3 | 1, mode="nearest")
+    return np.asarray(Image.fromarray(opened).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _otsu(risen: np.ndarray) -> tuple[float, float, float]:
