@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.errors import InputError, is_count, is_number, require
 from src.machine import check_threads
@@ -16,6 +16,7 @@ from src.subject import build_data, pick
 
 log = logging.getLogger(__name__)
 VALUES = {"prune": "sparsity", "channels": "keep", "int8": "images", "distill": "model"}  # the key of each method
+SAID = ("init_from", "resume_from", "output_dir", "run_name", "model", "sweep")  # by other keys than train
 TRAINING = ("epochs", "lr", "train", "seed")
 
 
@@ -44,7 +45,7 @@ def main(cfg: DictConfig) -> float:
     if cfg.method == "int8":
         made.append(quantised(cfg, made[0], data, kept))
     else:
-        for value in listed(cfg[VALUES[cfg.method]]):
+        for value in listed(plain(cfg)[VALUES[cfg.method]]):
             made.append(trained(cfg, net, path, value, folder))
     scores = validate(made, data)
     chosen = choose(made, scores, cfg.tolerance)
@@ -71,7 +72,8 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
     require(cfg.method is not None, f"method is missing: give method=<one of {', '.join(VALUES)}>")
     require(isinstance(cfg.method, str) and cfg.method in VALUES, f"method={cfg.method}: one of {', '.join(VALUES)}")
     for method, key in VALUES.items():
-        require(key not in given or method == cfg.method, f"{key} is for method={method}: leave it out")
+        typed = any(word.split(".")[0] == key for word in given)
+        require(not typed or method == cfg.method, f"{key} is for method={method}: leave it out")
     for key in TRAINING if cfg.method == "int8" else ():
         require(key not in given, f"{key} is about training, and method=int8 trains nothing: leave it out")
     for key in ("sparsity", "keep"):
@@ -79,8 +81,8 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
         good = bool(values) and all(is_number(value) and 0 < value < 1 for value in values)
         require(good, f"{key}={cfg[key]}: above 0, below 1, or a list of such shares")
     models = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
-    if cfg.method == "distill":
-        require(cfg.model in models, f"model={cfg.model}: the network that learns, one of {', '.join(models)}")
+    student = cfg.model._target_ is not None
+    require(student or cfg.method != "distill", f"method=distill: give model=<one of {', '.join(models)}>")
     require(is_count(cfg.images) and cfg.images >= 1, f"images={cfg.images}: at least 1")
     require(cfg.epochs is None or (is_count(cfg.epochs) and cfg.epochs >= 1), f"epochs={cfg.epochs}: at least 1")
     require(cfg.lr is None or (is_number(cfg.lr) and cfg.lr > 0), f"lr={cfg.lr}: above 0, or null")
@@ -90,8 +92,11 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
     check_threads(cfg.threads)
     require(cfg.threads is not None, "threads=null: measuring needs a number of threads, such as 1")
     require(isinstance(cfg.figures, bool), f"figures={cfg.figures}: true or false")
-    words = isinstance(cfg.train, ListConfig) and all(isinstance(word, str) and "=" in word for word in cfg.train)
-    require(words, f"train={cfg.train}: a list of overrides of src.train, such as [optimizer.lr=1e-3]")
+    require(
+        isinstance(cfg.train, DictConfig | None), f"train={cfg.train}: keys of src.train, such as {{optimizer.lr:1e-3}}"
+    )
+    refused = [key for key in map(str, cfg.train or ()) if key.split(".")[0] in SAID or key == "finetune"]
+    require(not refused, f"train: leave {', '.join(refused)} out: ckpt, method and model say it")
     require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
     require(cfg.data._target_ is None, "compress works with the data of the checkpoint: leave data=<name> out")
 
@@ -117,7 +122,7 @@ def composed(words: list[str]) -> DictConfig:
         GlobalHydra.instance().initialize(running)
 
 
-def trained(cfg: DictConfig, net, path: Path, value: float | str, folder: Path):
+def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path):
     """What training with a method makes of a network, as `Made`; the run is in train/<value>."""
     from src.checkpoint import load_model
     from src.compression.measure import plain_file
@@ -125,21 +130,22 @@ def trained(cfg: DictConfig, net, path: Path, value: float | str, folder: Path):
     from src.compression.rows import Made, exported
     from src.training import train
 
-    begun, place = time.perf_counter(), folder / "train" / str(value)
+    begun, name = time.perf_counter(), f"{VALUES[cfg.method]} {value}"
+    if cfg.method == "distill":
+        name = value["_target_"].rpartition(".")[2]
+    place = folder / "train" / name.replace(" ", "_")
     words = training_words(CONF, net.config, path.resolve(), cfg.method, value, cfg.epochs, cfg.lr)
     words += [f"++data.{key}={text(entry)}" for key, entry in plain(cfg.data).items() if entry is not None]
-    words += [f"seed={cfg.seed}", "logger=none", "figures=false", "test=false", *cfg.train]
-    refused = [w for w in cfg.train if w.startswith(("init_from", "finetune=", "resume_from", "output_dir", "model="))]
-    require(not refused, f"train: leave {' '.join(refused)} out: ckpt, method and model say it")
-    log.info("%s=%s: python -m src.train %s\n", VALUES[cfg.method], value, " ".join(words))
+    words += [f"seed={cfg.seed}", "logger=none", "figures=false", "test=false"]
+    words += [f"{key}={text(entry)}" for key, entry in plain(cfg.train or OmegaConf.create()).items()]
+    log.info("%s: python -m src.train %s\n", name, " ".join(words))
     inner = composed([*words, f"output_dir={text(str(place))}", f"run_name={place.name}"])
     place.mkdir(parents=True, exist_ok=True)
     train(inner, place, words)
     file = next((f for f in (place / "checkpoints" / n for n in ("best.ckpt", "last.ckpt")) if f.is_file()), None)
     if file is None:
-        raise InputError("training saved nothing: see train=[...]")
+        raise InputError("training saved nothing: see train={...}")
     after = load_model(file)
-    name = str(value) if cfg.method == "distill" else f"{VALUES[cfg.method]} {value}"
     return Made(name, after, plain_file(after), exported(after), time.perf_counter() - begun)
 
 

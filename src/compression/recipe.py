@@ -1,5 +1,6 @@
 """How a compressed network is trained: as the network that it comes from was, as overrides of src.train."""
 
+import re
 from math import ceil
 from pathlib import Path
 
@@ -12,18 +13,19 @@ SKIPPED = ("_target_", "_partial_", "_convert_")
 
 
 def training_words(
-    conf: Path, config: dict, ckpt: Path, method: str, value: float | str, epochs: int | None, lr: float | None
+    conf: Path, config: dict, ckpt: Path, method: str, value: float | dict, epochs: int | None, lr: float | None
 ) -> list[str]:
     """Overrides for one training of `method`, from the config in the checkpoint.
 
     Data, augmentation, loss, mixing, views, averaging and weight decay are the run's; what is chosen is an option of
-    conf or refused, so that a file never says which class runs. value: sparsity, share to keep, or the student's model.
+    conf or refused, so that a file never says which class runs.
+    value: sparsity, share to keep, or the student as model describes it.
     epochs: None takes half of the run's for a network that is trained already, and all of them for a student.
     """
     words = [*_data(conf, config["data"]), *_group(conf, "augment", config.get("augment"))]
     loss = config.get("loss") or {}
     if method == "distill":
-        words += [f"model={value}", "loss=distill", f"loss.teacher={text(str(ckpt))}"]
+        words += [*_group(conf, "model", value), "loss=distill", f"loss.teacher={text(str(ckpt))}"]
         kept = {key: loss[key] for key in ("label_smoothing", "class_weights") if key in loss}
         words += [f"loss.{key}={text(entry)}" for key, entry in kept.items()]
     else:
@@ -64,7 +66,7 @@ def _group(conf: Path, group: str, options: dict | None) -> list[str]:
         if yaml.safe_load(path.read_text()).get("_target_") == options["_target_"]:
             given = [f"++{group}.{key}={text(value)}" for key, value in options.items() if key not in SKIPPED]
             return [f"{group}={path.stem}", *given]
-    raise InputError(f"the checkpoint asks for {options['_target_']}, which is no option of {group}: give train=[...]")
+    raise InputError(f"the checkpoint asks for {options['_target_']}, which is no option of {group}: give train={...}")
 
 
 def text(value: object) -> str:
@@ -79,4 +81,5 @@ def text(value: object) -> str:
         return f"[{','.join(map(text, value))}]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{text(entry)}" for key, entry in value.items()) + "}"
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Within quotes a backslash means something before a quote only.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), str(value)) + "'"
