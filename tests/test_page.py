@@ -168,6 +168,8 @@ def visit(served, browser):
 
     yield visit
     for context in contexts:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert [text for text in said if not any(part in text for part in allowed)] == []
     assert {url for url in asked if not url.startswith((served[0] + "/", "blob:", "data:"))} == set()

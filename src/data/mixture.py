@@ -30,7 +30,7 @@ class Mixture:
 
     count: Callable[[], int]
     apart: Callable[[], Split]
-    replay: int | None = 6000
+    replay: int | None = 10_000
     share: float = 0.3
     repeats: int = 50
     mark: str = field(default_factory=lambda: uuid4().hex)
@@ -60,7 +60,7 @@ class Mixture:
 def feedback(
     root: str,
     original: Source,
-    replay: int | None = 6000,
+    replay: int | None = 10_000,
     share: float = 0.3,
     repeats: int = 50,
     held_out: float = 0.2,

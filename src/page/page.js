@@ -129,7 +129,7 @@ function mark() {
   const context = contextOf(marks);
   context.clearRect(0, 0, SIDE, SIDE);
   const accent = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-  const digits = answer?.version === version ? answer.found.digits : [];
+  const digits = answer?.found.digits ?? []; // of the last answer: hidden while a newer one comes, they would flicker
   const several = digits.length > 1 || visible().some((item) => item.kind === "picture");
   if (several) digits.forEach((digit, place) => frame(context, digit, place, accent, digits.length > 1));
   if (pen.shown) {
@@ -388,7 +388,8 @@ async function ask() {
       body: picture,
       headers: { "Content-Type": picture.type || "application/octet-stream" },
     });
-    elapsed_ms = 0.7 * elapsed_ms + 0.3 * (performance.now() - begun);
+    const took_ms = performance.now() - begun;
+    elapsed_ms = elapsed_ms ? 0.7 * elapsed_ms + 0.3 * took_ms : took_ms;
     failures = 0;
     asked = mine;
     looked = look;
