@@ -58,14 +58,12 @@ class Served:
         }  # fmt: skip
 
     def classify(self, readings: Sequence[Reading]) -> np.ndarray:
-        """Probabilities of all digits of all readings, float32 (n, K), in their order, by one call of the network.
-
-        Of a network of a number, its outputs (n, 1) before they are brought to its unit.
-        """
+        """Probabilities of all digits of all readings, float32 (n, K), in their order, by one call of the network; of
+        one of a number, numbers in its unit (n, 1)."""
         images = np.concatenate([reading.images for reading in readings])
         if not len(images):
             return np.empty((0, self.facts.num_classes), np.float32)
-        return self.probs(images) / self.facts.scale if self.facts.target else self.probs(images)
+        return self.probs(images)
 
     def answer(self, readings: Sequence[Reading], probs: np.ndarray, top_k: int) -> list[dict]:
         """One answer per reading (`src.answers`)."""
