@@ -49,6 +49,7 @@ def main(cfg: DictConfig) -> float:
             made.append(trained(cfg, net, path, value, folder))
     scores = validate(made, data)
     chosen = choose(made, scores, cfg.tolerance)
+    kept.parent.mkdir(exist_ok=True)
     write_bytes(kept, made[chosen].file)
     rows = measure(made, scores, data, batches, cfg.threads, cfg.turns)
 

@@ -155,7 +155,7 @@ class Channels(Method):
 
 
 class Cost:
-    """Multiply-adds by how many outputs each unit keeps, as a share of those of the whole network."""
+    """Multiply-adds of layers with weights, by how many outputs each unit keeps, as a share of those of all of them."""
 
     def __init__(self, model: nn.Module, units: list[Unit], shape: tuple[int, int, int]):
         layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
