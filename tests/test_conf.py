@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
@@ -13,6 +14,7 @@ from lightning.pytorch import Trainer
 
 from src.callbacks import Unprofiled
 from src.checkpoint import CheckpointFiles, write_checkpoint
+from src.data.feedback import Feedback
 from src.data.module import ImageData
 from src.data.scans import USPS_FILES
 from src.models.mlp import MLP
@@ -38,6 +40,10 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
     if (group, name) == ("data", "mnist"):
         data_root = request.getfixturevalue("mnist_root")
     root = picture_folder if (group, name) == ("data", "folder") else data_root
+    if (group, name) == ("data", "feedback"):
+        root, mix = folder.parent / "feedback.sqlite", data_root
+        Feedback(root).add(np.zeros((1, 28, 28), np.uint8), b"", "ki", "o")
+        given += ["data.mix.name=kmnist", f"data.mix.root={mix}"]
     given += [f"data.root={root}", "data.download=false", "data.batch_size=16", f"output_dir={folder}"]
     given += ["run_name=test", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
     given += ["trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"]
