@@ -10,6 +10,9 @@ from src.errors import InputError, require
 from src.exported.card import Card, dress
 from src.exported.plain import output_names
 
+# It pools whole numbers, outside the layout of convolutions: 26 ms for 256 images where float32 takes 0.1 ms.
+HARMFUL = ["QDQPropagationTransformer"]
+
 
 def make_session(content: bytes, threads: int = 1):
     """An onnxruntime.InferenceSession on the CPU with so many threads, none of which waits in a loop for work."""
@@ -21,7 +24,7 @@ def make_session(content: bytes, threads: int = 1):
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3  # errors; they are raised as well
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], disabled_optimizers=HARMFUL)
 
 
 class OnnxNet(nn.Module):
