@@ -175,7 +175,7 @@ def rebuild(config: dict, facts: Facts, read: Callable[[dict[str, Tensor]], dict
         weights = read(wanted)
         model = make()
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
-        if isinstance(error, InputError):
+        if str(error).startswith("ckpt="):  # says already which file it is about
             raise
         raise InputError(f"ckpt={path}: its network cannot be built ({error})") from None
     strange = sorted(wanted.keys() ^ weights.keys())

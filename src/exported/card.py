@@ -78,7 +78,7 @@ def read_card(texts: dict[str, str], path: Path | str) -> Card:
         ):
             if not holds:
                 raise ValueError("a value is out of range")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"ckpt={path}: its metadata is damaged ({type(error).__name__}: {error})") from None
     return card
 

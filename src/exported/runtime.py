@@ -22,7 +22,7 @@ def make_session(content: bytes, threads: int = 1):
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 4  # what is worse than an error; errors are raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], disabled_optimizers=HARMFUL)
 
