@@ -11,10 +11,12 @@ SIDE = 64  # ink is looked at with its shorter side this long, and handed on wit
 STRONG = 0.25  # ink parts where it is fainter than this share of the strongest
 SPECK, SPECK_AREA = 0.2, 0.04  # a speck's sides as a share of the tallest part, and its area as one of the largest
 OVER = 0.5  # share of the narrower one's width by which a part lies above or below another
-PIECE, SHORT = 0.36, 0.5  # a part less tall than this share of its neighbour is a piece, if it is close
+PIECE, SHORT = 0.36, 0.6  # a part less tall than this share of its neighbour is a piece, if it is close
 CLOSE, CLOSE_ALIKE, CLOSE_BAR = 0.2, 0.06, 0.35  # gaps within a digit as shares of its height
 ASIDE = 0.2  # a bar's middle is this share of the neighbour's height above or below the neighbour's
 BAR = 1.4  # what is wider than this times its height is no digit by itself
+WIDE = 1.5  # of 1,000 digits 6 are wider than this times their height
+TOUCHING = "wide for a digit: digits that touch are read as one"
 MOST = 32  # digits on one picture
 ALL_SIDES = np.ones((3, 3), bool)
 
@@ -30,9 +32,10 @@ class Found:
 def find_digits(ink: np.ndarray, several: bool = True) -> Found:
     """Part ink, uint8 (H, W), light on black and cropped to what there is, into digits, from left to right.
 
-    Parts that touch are one; pieces of a broken stroke or a loose bar are put to their digit, specks are left out.
-    Lines of digits are read from the top one down, and noted. With one part, or without `several`, all of the ink is
-    one digit, specks included.
+    Pieces of a broken stroke or a loose bar are put to their digit, specks are left out. Lines of digits are read from
+    the top one down, and noted. Parts that touch are one, and what is wide for a digit is noted: cutting at necks read
+    35 % of touching pairs rightly, but broke 0.2 % of single digits and 1.5 % of numbers without any that touch. With
+    one part, or without `several`, all of the ink is one digit, specks included.
     """
     step = max(1, min(ink.shape) // SIDE)
     small = _reduced(ink, step)
@@ -42,10 +45,13 @@ def find_digits(ink: np.ndarray, several: bool = True) -> Found:
         lines = _lines(groups)
         order = [group for line in lines for group in line]
         notes = (f"{len(lines)} lines, read from the top one down",) if len(lines) > 1 else ()
+        notes += (TOUCHING,) * any(group.width > WIDE * group.height for group in groups)
         return Found(_cut(ink, labels, count, order, step), notes)
     long = max(ink.shape) // SIDE
     one = small if long <= step else _reduced(ink, long)
-    notes = (f"{len(groups)} parts, more than {MOST} digits: read as one",) if len(groups) > MOST else ()
+    notes = (TOUCHING,) * (several and ink.shape[1] > WIDE * ink.shape[0])
+    if len(groups) > MOST:
+        notes = (f"{len(groups)} parts, more than {MOST} digits: read as one",)
     return Found([(one, (0, 0, ink.shape[1], ink.shape[0]))], notes)
 
 

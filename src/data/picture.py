@@ -14,7 +14,6 @@ LIGHT = 170  # what is drawn on a transparent ground and is lighter than this on
 PAGE = 0.75  # share of a picture that, opaque, makes it a page and not ink on nothing
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of grey levels; a picture's largest one tells which it has
 EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow keeps what may tell a rotation
-LOSSY = ("JPEG", "WEBP")
 # First bytes, by which formats are told apart: those that are read, and some that are not, to name them.
 MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -94,7 +93,8 @@ def decode(source: Path | bytes, limits: Limits = FILES, channels: int = 0, with
             width, height = picture.size
             if width * height > limits.pixels:
                 raise PictureError(f"{name} has {width}x{height} pixels: at most {limits.pixels:,}", "too_large")
-            return _upright(picture, (width, height), channels, within)
+            lossy = kind == "JPEG" or (kind == "WEBP" and b"VP8L" not in content[:512])
+            return _upright(picture, (width, height), channels, within, lossy)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -144,7 +144,7 @@ def _content(source: Path | bytes, limits: Limits, name: str, fix: str) -> bytes
     return content
 
 
-def _upright(picture: Image.Image, size: tuple[int, int], channels: int, within: int) -> Picture:
+def _upright(picture: Image.Image, size: tuple[int, int], channels: int, within: int, lossy: bool) -> Picture:
     kind = picture.format
     notes = []
     frames = _frames(picture)
@@ -172,7 +172,7 @@ def _upright(picture: Image.Image, size: tuple[int, int], channels: int, within:
         turned = turned.convert("L" if channels == 1 else "RGB")
     if within and max(turned.size) > within:
         turned = turned.reduce(-(-max(turned.size) // within))
-    return Picture(turned, size, tuple(notes), kind in LOSSY)
+    return Picture(turned, size, tuple(notes), lossy)
 
 
 def _frames(picture: Image.Image) -> str | None:
