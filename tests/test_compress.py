@@ -521,3 +521,19 @@ def test_pruning_and_what_it_does_not_gain(trained, tmp_path):  # noqa: F811
     ):
         given = [f"ckpt={trained}", *words] if "ckpt=nowhere" not in words else words
         assert expected in one_line(run("src.compress", *given, f"hydra.run.dir={tmp_path}/x"))
+
+
+@pytest.mark.slow
+def test_eight_bits_are_a_file_that_is_used_like_any_other(trained, tmp_path):  # noqa: F811
+    pytest.importorskip("onnxruntime", reason="the export extra is not installed")
+    done = run("src.compress", f"ckpt={trained}", "method=int8", "images=100", "turns=2", f"hydra.run.dir={tmp_path}/i")
+    assert done.returncode == 0, done.stderr
+    before, after = json.loads((tmp_path / "i/results.json").read_text())["rows"]
+    assert after["bytes"] < 0.5 * before["onnx_bytes"]
+    assert "eager" not in after["speed"]
+    assert after["errors"] <= before["errors"] + 4
+    done = run("src.evaluate", f"ckpt={tmp_path}/i", "figures=false", f"hydra.run.dir={tmp_path}/e")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "e/results.json").read_text())["acc"] == pytest.approx(after["acc"], abs=1e-6)
+    again = run("src.compress", f"ckpt={tmp_path}/i", "method=int8", f"hydra.run.dir={tmp_path}/x")
+    assert "method=int8 needs the network itself" in one_line(again)
