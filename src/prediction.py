@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from src.answers import LOW_CONFIDENCE, answer
+from src.data.formats import format_of
 from src.data.given import find_pictures
-from src.data.picture import FILES, Limits, PictureError, format_of
+from src.data.picture import FILES, Limits, PictureError
 from src.data.reader import Page, Reader
 from src.errors import require
 
@@ -47,13 +48,13 @@ def name_pictures(words: Sequence[str], stdin: Callable[[], bytes]) -> list[Name
 
 def _lines(content: bytes) -> list[str] | None:
     """The names in it; None if it is a file's content."""
-    if format_of(content) or content.lstrip()[:1] in (b"<", b"%", b"{"):
+    plain_picture = format_of(content) == "PPM" and content[2:3].isspace()  # may be all text
+    if plain_picture or b"\0" in content or content.lstrip()[:1] in (b"<", b"%", b"{"):
         return None
     try:
-        text = content.decode()
+        return [line for line in content.decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
         return None
-    return None if "\0" in text else [line for line in text.splitlines() if line.strip()]
 
 
 def answers_of(

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import nn
 
 from src.answers import answer
+from src.data.formats import format_of
 from src.data.ground import lift, paper
 from src.data.ink import to_mnist_form
 from src.data.parts import MOST, find_digits
-from src.data.picture import FILES, REQUESTS, Limits, PictureError, decode, format_of
+from src.data.picture import FILES, REQUESTS, Limits, PictureError, decode
 from src.data.reader import Reader
 from src.data.source import Facts
 from src.data.sources import load_source

@@ -98,6 +98,8 @@ def test_standard_input_is_a_picture_or_names(pictures):
     lines = f"{pictures}/1.png\n\n{pictures}/[02].png\nnone.png\n".encode()
     names = [name for name, _ in name_pictures(["-"], lambda: lines)]
     assert names == [f"{pictures}/1.png", f"{pictures}/0.png", f"{pictures}/2.png", "none.png"]
+    assert len(name_pictures(["-"], lambda: b"P1.png\nBM.png\n")) == 2
+    assert name_pictures(["-"], lambda: b"P1 2 1 0 1\n") == [("-", b"P1 2 1 0 1\n")]
     for strange in (b"<svg></svg>", b"%PDF-1.7", b"\xff\xfe\0\1", b"a\0b"):
         (named,) = name_pictures(["-"], lambda strange=strange: strange)
         with pytest.raises(PictureError):

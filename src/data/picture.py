@@ -7,26 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from src.data.formats import FORMATS, format_of, guess
 from src.errors import InputError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 LIGHT = 170  # what is drawn on a transparent ground and is lighter than this on average is put on black
 PAGE = 0.75  # share of a picture that, opaque, makes it a page and not ink on nothing
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of grey levels; a picture's largest one tells which it has
 EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow keeps what may tell a rotation
-# First bytes, by which formats are told apart: those that are read, and some that are not, to name them.
-MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
-    b"GIF8": "GIF",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    **{b"P%d" % kind: "PPM" for kind in range(1, 7)},
-}
-STRANGE = {b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"\0\0\1\0": "an icon"}
-STRANGE |= {b"PK": "a zip archive", b"\x1f\x8b": "packed by gzip", b"8BPS": "PSD", b"SIMPLE": "FITS"}
-
 # Limits are checked here, from a file's header; Pillow's own would be a warning besides, and a second number.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -100,33 +87,11 @@ def decode(source: Path | bytes, limits: Limits = FILES, channels: int = 0, with
     except UnidentifiedImageError:
         if kind in limits.formats:
             raise PictureError(f"{name} cannot be read as a picture (a damaged {kind}){fix}", "damaged") from None
-        what = f"it is {kind or _guess(content)}"
+        what = f"it is {kind or guess(content)}"
         raise PictureError(f"{name} cannot be read as a picture ({what}){fix}", "unknown_format") from None
     except Exception as error:  # Pillow's decoders raise some twenty kinds for files that were tampered with
         why = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise PictureError(f"{name} cannot be read as a picture ({why}){fix}", "damaged") from None
-
-
-def format_of(content: bytes) -> str | None:
-    """The format that the first bytes tell, by Pillow's name; None for all that is none of FORMATS."""
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "WEBP"
-    return next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), None)
-
-
-def _guess(content: bytes) -> str:
-    start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for magic, kind in STRANGE.items():
-        if content.startswith(magic):
-            return kind
-    if content[4:8] == b"ftyp":
-        return "HEIC, AVIF or a film"
-    for tag, kind in ((b"<svg", "SVG"), (b"<!doctype html", "HTML"), (b"<html", "HTML")):
-        if tag in start:
-            return kind
-    if b"\0" not in start and start.isascii():
-        return "text"
-    return "of no known format"
 
 
 def _content(source: Path | bytes, limits: Limits, name: str, fix: str) -> bytes:
