@@ -514,13 +514,8 @@ def test_pruning_and_what_it_does_not_gain(trained, tmp_path):  # noqa: F811
     before, after = json.loads((tmp_path / "p/results.json").read_text())["rows"]
     assert after["packed_bytes"] < 0.5 * before["packed_bytes"]
     assert after["bytes"] == pytest.approx(before["bytes"], rel=0.02)
-    for words, expected in (
-        (["method=prune", "train={model:cnn}"], "train: leave model out"),
-        (["method=prune", "ckpt=nowhere"], "ckpt=nowhere: there is no file"),
-        (["method=distill", "model=mlp", "train={data.classes:[1,2]}"], "knows the classes"),
-    ):
-        given = [f"ckpt={trained}", *words] if "ckpt=nowhere" not in words else words
-        assert expected in one_line(run("src.compress", *given, f"hydra.run.dir={tmp_path}/x"))
+    words = ["method=distill", "model=mlp", "train={data.classes:[1,2]}", f"hydra.run.dir={tmp_path}/x"]
+    assert "knows the classes" in one_line(run("src.compress", f"ckpt={trained}", *words))
 
 
 @pytest.mark.slow
