@@ -39,6 +39,7 @@ function add(item) {
 
 function changed() {
   version += 1;
+  if (answer) correction(answer.found.digits[chosen]);
   draw();
   refreshTools();
   ask();
@@ -203,7 +204,9 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
     if (event.pointerId !== pointer) return;
     pointer = null;
     moving = false;
-    changed(); // asked once more, for where the network looked
+    if (answer) correction(answer.found.digits[chosen]);
+    ask(); // once more about the same drawing, if it was not said where the network looked
+    speak();
   });
 
 // ---- keyboard -------------------------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ ink.addEventListener("keydown", (event) => {
     if (pen.down) add({ kind: "stroke", points: [{ x: pen.x, y: pen.y, w: PEN }] });
     else mark();
     say(pen.down ? "Pen down" : "Pen up");
+    if (!pen.down) speak();
   } else return;
   event.preventDefault();
 });
@@ -587,6 +591,9 @@ function key() {
   return `${answer.version} ${chosen}`;
 }
 
+/** Whether the answer is about the drawing as it is; until then it is not corrected. */
+const current = () => !moving && answer?.version === version;
+
 function correction(digit) {
   const form = $("correct");
   form.hidden = !digit?.label || !model.classes.length;
@@ -600,17 +607,21 @@ function correction(digit) {
   for (const button of $("choices").querySelectorAll("button")) {
     const name = button.dataset.name, now = name === digit.label;
     button.classList.toggle("now", now);
-    button.disabled = over || asking_correction;
+    button.disabled = over || asking_correction || !current();
     if (name) button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
     button.title = now ? "Right as it is" : "";
     button.classList.toggle("sent", over && name === sent.name);
   }
   const select = $("choices").querySelector("select");
-  if (select) select.disabled = over || asking_correction;
-  tell(sent?.text ?? "");
+  if (select) select.disabled = over || asking_correction || !current();
+  const line = sent ?? (failed?.key === key() ? failed : null);
+  $("thanks").textContent = line?.text ?? "";
+  $("thanks").classList.toggle("failed", Boolean(line) && line === failed);
+  $("thanks").hidden = !line;
 }
 
 let asking_correction = false;
+let failed = null; // the correction that was not kept: its key and why
 
 function choices() {
   const box = $("choices");
@@ -638,17 +649,11 @@ function choices() {
   box.replaceChildren(select, send);
 }
 
-/** A line under the choices: thanks, or why a correction was not kept. */
-function tell(text, failed = false) {
-  $("thanks").textContent = text;
-  $("thanks").classList.toggle("failed", failed);
-  $("thanks").hidden = !text;
-}
-
 async function correct(name) {
-  if (!answer || told.has(key()) || asking_correction) return;
+  if (!current() || told.has(key()) || asking_correction) return;
   const mine = key(), digit = answer.found.digits[chosen];
   asking_correction = true;
+  const held = $("choices").contains(document.activeElement) ? document.activeElement : null;
   correction(digit);
   let text = `Thank you: kept as ${name}, which was read as ${digit.label}.`;
   if (name === digit.label) text = `Thank you: it is kept that ${name} was right.`;
@@ -657,12 +662,14 @@ async function correct(name) {
     const headers = { "Content-Type": "application/json" };
     await fetchJson("/corrections", { method: "POST", body: JSON.stringify(body), headers });
     told.set(mine, { name, text });
+    failed = null;
   } catch (error) {
     text = `Not kept: ${error instanceof Refused ? error.message : "the server does not answer"}. Try again.`;
+    failed = { key: mine, text };
   }
   asking_correction = false;
   if (answer) correction(answer.found.digits[chosen]);
-  if (answer && key() === mine) tell(text, !told.has(mine));
+  if (held) (held.disabled ? $("thanks") : held).focus({ preventScroll: true }); // what goes grey loses the focus
   say(text);
 }
 
