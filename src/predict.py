@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     net = load_net(path, base, cfg.threads)
     require(net.engine == "torch" or cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files take device=cpu")
     trained = net.config["data"]
-    ink = choose_ink(cfg.ink, net.facts, trained.get("name"), trained.get("ink"))
+    ink = choose_ink(cfg.ink, net.facts, trained)
     how = {
         "top_k": cfg.top_k,
         "threshold": cfg.threshold,

@@ -89,7 +89,7 @@ def pick_pictures(cfg: DictConfig, net):
 
     given = listed_pictures(cfg.images)
     trained = net.config["data"]
-    ink = choose_ink(cfg.ink, net.facts, trained.get("name"), trained.get("ink"))
+    ink = choose_ink(cfg.ink, net.facts, trained)
     paths = find_pictures(given)
     images = read_given(paths[: cfg.n], net.facts, ink)
     return images, [shown(path) for path in paths[: cfg.n]], len(paths), ink

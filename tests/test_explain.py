@@ -650,15 +650,15 @@ def test_pictures_that_cannot_be_are_named(tmp_path):
 
 def test_ink_is_for_networks_of_digits():
     fashion = Facts(SHAPE, ("coat", "bag"), (0.1,), (0.3,))
-    assert choose_ink("auto", DIGITS, "mnist", "none")
-    assert choose_ink("auto", DIGITS, "folder", "mnist")
-    assert not choose_ink("auto", fashion, "fashion_mnist", "none")
-    assert not choose_ink("none", DIGITS, "mnist", "none")
-    assert not choose_ink("auto", Facts((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), "folder", "none")
+    assert choose_ink("auto", DIGITS, {"name": "mnist", "ink": "none"})
+    assert choose_ink("auto", DIGITS, {"name": "folder", "ink": "mnist"})
+    assert not choose_ink("auto", fashion, {"name": "fashion_mnist", "ink": "none"})
+    assert not choose_ink("none", DIGITS, {"name": "mnist", "ink": "none"})
+    assert not choose_ink("auto", Facts((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
     with pytest.raises(InputError, match="ink=mnist makes pictures of 1x28x28"):
-        choose_ink("mnist", Facts((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), "folder", "none")
+        choose_ink("mnist", Facts((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
     with pytest.raises(InputError, match="ink=blue"):
-        choose_ink("blue", DIGITS, "mnist", "none")
+        choose_ink("blue", DIGITS, {"name": "mnist", "ink": "none"})
 
 
 @pytest.mark.parametrize(

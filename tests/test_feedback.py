@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from src.checkpoint import load_model
 from src.data.families import KUZUSHIJI_NAMES
 from src.data.feedback import Feedback, FullError, read_corrections
+from src.data.given import choose_ink
 from src.data.idx import mnist
 from src.data.ink import to_mnist_form
 from src.data.mixture import ALWAYS_LEARNT
@@ -188,6 +189,15 @@ class TestMixture:
         data.setup()
         assert data.facts.class_names == ("cross", "ring")
         assert data.train_set.labels[-1] == 1
+
+    def test_its_networks_read_pictures_as_those_of_the_mix(self, tmp_path, data_root):
+        a_store(tmp_path / "f.sqlite", 1)
+        facts = mixed(tmp_path / "f.sqlite", data_root).facts
+        for name, ink, expected in (("mnist", "none", True), ("folder", "none", False), ("folder", "mnist", True)):
+            trained = {"name": "feedback", "ink": "none", "mix": {"name": name, "ink": ink}}
+            assert choose_ink("auto", facts, trained) is expected
+            assert choose_ink("auto", facts, trained["mix"]) is expected
+            assert choose_ink("none", facts, trained) is False
 
     def test_merged_classes_are_those_of_the_mix(self, tmp_path, data_root):
         store = Feedback(tmp_path / "f.sqlite")

@@ -1,7 +1,7 @@
 """Pictures that a user points at: found, read, and brought to what a network reads."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,10 @@ def find_pictures(given: str | Sequence[str], missing: bool = False) -> list[Pat
     return list(found)
 
 
-def choose_ink(asked: str, facts: Facts, data: str | None, trained_ink: str | None) -> bool:
-    """Whether pictures are to be brought to MNIST's form, for a network trained on the data set `data` with its `ink`.
+def choose_ink(asked: str, facts: Facts, trained: Mapping) -> bool:
+    """Whether pictures are to be brought to MNIST's form.
 
+    trained: the config of the data that the network was trained on; with corrections, their `mix` counts.
     asked: mnist, none, or auto, which takes it for a network of written characters, 1x28x28.
     Raises InputError for another word, or a network that does not read that form.
     """
@@ -54,7 +55,9 @@ def choose_ink(asked: str, facts: Facts, data: str | None, trained_ink: str | No
     if asked == "mnist":
         shape = "x".join(map(str, facts.shape))
         require(fits, f"ink=mnist makes pictures of 1x28x28, this network reads {shape}: give ink=none")
-    return fits and (asked == "mnist" or (asked == "auto" and (data in WRITTEN or trained_ink == "mnist")))
+    trained = trained.get("mix") or trained
+    written = trained.get("name") in WRITTEN or trained.get("ink") == "mnist"
+    return fits and (asked == "mnist" or (asked == "auto" and written))
 
 
 def read_given(paths: Sequence[Path], facts: Facts, ink: bool) -> Tensor:

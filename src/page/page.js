@@ -180,6 +180,7 @@ function pointOf(event) {
 ink.addEventListener("pointerdown", (event) => {
   if (pointer !== null || (event.pointerType === "mouse" && event.button !== 0)) return;
   event.preventDefault();
+  $("sheet").classList.add("by-hand"); // no ring: a browser shows one where a script gives the focus
   ink.focus({ preventScroll: true });
   pen.shown = pen.down = false;
   pointer = event.pointerId;
@@ -214,6 +215,7 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 ink.addEventListener("keydown", (event) => {
+  $("sheet").classList.remove("by-hand");
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const move = MOVES[event.key];
   if (move) {
@@ -240,6 +242,7 @@ ink.addEventListener("keydown", (event) => {
 });
 
 ink.addEventListener("blur", () => {
+  $("sheet").classList.remove("by-hand");
   pen.shown = pen.down = false;
   mark();
 });
@@ -424,6 +427,7 @@ function refused(error, mine) {
     return;
   }
   failures += 1;
+  if (!answer) show(); // it no longer asks for a drawing
   const wait_s = Math.max(error.wait_s ?? 0, Math.min(8, 0.25 * 2 ** failures));
   if (!busy) state(`The server does not answer. The drawing stays; trying again every ${Math.max(1, Math.round(wait_s))} s.`);
   else if (failures > 2) state("The server is busy; the answer comes as soon as it has time.");

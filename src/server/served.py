@@ -36,7 +36,7 @@ class Served:
         self.net = net = load_net(path, base, threads=1)
         self.facts = facts = net.facts
         data = net.config.get("data", {})
-        self.ink = choose_ink(ink, facts, data.get("name"), data.get("ink"))
+        self.ink = choose_ink(ink, facts, data)
         self.reader = Reader(facts, self.ink, several)
         self.probs = fast(net, threads=1)
         self.engine = "torch" if "torch" in self.probs.__qualname__ else "onnxruntime"
