@@ -431,9 +431,12 @@ def test_it_fits_and_is_legible(visit, tmp_path, size, scheme):
     draw_42(page)
     expect(number(page)).to_have_text("42")
     page.get_by_text("Help").click()
+    expect(page.locator("#choices button").first).to_be_enabled()
     page.wait_for_timeout(200)  # bars have arrived
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width == size[0], "nothing to scroll sideways"
+    heights = [row.bounding_box()["height"] for row in page.locator("#bars li").all()]
+    assert max(heights) < 1.5 * min(heights), "each bar on one line"
     found = page.evaluate(CONTRAST)
     assert len(found) > 40
     assert [pair for pair in found if pair[0] < 4.5] == []
