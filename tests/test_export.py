@@ -36,6 +36,7 @@ from src.exported.program import program_bytes, run_program
 from src.exported.runtime import OnnxNet
 from src.exported.tensors import tensors_bytes
 from src.models.convolution import FORMS
+from src.models.deslant import Deslant, _grid
 from src.models.layers import ACTIVATIONS, POOLINGS
 from src.run import CONF, ROOT
 from src.runs import EXPORTED, find_checkpoint
@@ -133,6 +134,12 @@ def test_the_graph_of_torch_export_needs_nothing_from_here(files, net):
             torch.testing.assert_close(probs, net.probs(given))
 
 
+def test_upright_digits_are_sampled_at_the_same_places():
+    maps, shape = Deslant().shears(torch.rand(6, 20, 28)), torch.Size((6, 1, 20, 28))
+    wanted = torch.nn.functional.affine_grid(maps, shape, align_corners=False)
+    torch.testing.assert_close(_grid(maps, shape), wanted, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_views_and_upright_digits_are_in_the_file():
     net = made("lenet", views=5, deslant=True, activation="silu")
@@ -153,7 +160,7 @@ def test_a_number_comes_out_in_its_unit():
     with torch.inference_mode():
         torch.testing.assert_close(back(given), net(given))
         torch.testing.assert_close(back.probs(given), net(given) * 45)
-    assert [entry.name for entry in back.session.get_outputs()] == ["value", "logits"]
+    assert [entry.name for entry in back.run.session.get_outputs()] == ["value", "logits"]
     np.testing.assert_allclose(fast(back)(given.numpy()), net(given).detach().numpy() * 45, rtol=1e-4)
     found = compare(net, {"file": answers_of(back)}, random_images(facts.shape))
     assert found["same"]

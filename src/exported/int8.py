@@ -16,7 +16,8 @@ import numpy as np
 
 from src.errors import require
 from src.exported.card import need, read_card
-from src.exported.onnx import INPUT, packed
+from src.exported.onnx import packed
+from src.exported.plain import INPUT
 
 METHODS = ("minmax", "entropy", "percentile")
 LAYERS = ("linear", "deep", "all")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,10 +80,10 @@ def fast(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]
 
 def _onnx(content: bytes, facts, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     from src.exported.plain import output_names
-    from src.exported.runtime import make_session
+    from src.exported.runtime import Runner
 
-    session, wanted = make_session(content, threads), output_names(facts)[:1]
-    return lambda images: session.run(wanted, {"images": images})[0]
+    run, wanted = Runner(content, threads), output_names(facts)[0]
+    return partial(run, wanted)
 
 
 def _torch(net: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

@@ -10,11 +10,10 @@ import torch
 from src.checkpoint import Recogniser
 from src.errors import InputError, require
 from src.exported.card import OPEN, SEAL, Card, card_of, check_seal, need, read_card, read_content, seal
-from src.exported.plain import output_names, refused, trace
+from src.exported.plain import INPUT, output_names, refused, trace
 from src.exported.runtime import OnnxNet
 
 OPSETS = range(18, 23)  # that torch writes and the tests have tried
-INPUT = "images"
 DOMAINS = ("", "ai.onnx")
 
 

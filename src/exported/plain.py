@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from src.checkpoint import Recogniser
 from src.errors import InputError
 
+INPUT = "images"
+
 
 class Plain(nn.Module):
     """uint8 (B, C, H, W) to probabilities (B, K), the temperature in them, and raw logits (B, K).
