@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -67,7 +68,8 @@ def network(path: Path, threads: int, rounds: int) -> dict:
     from src.exported.int8 import quantise
     from src.exported.load import load_net
     from src.exported.onnx import onnx_bytes
-    from src.exported.runtime import make_session
+    from src.exported.plain import output_names
+    from src.exported.runtime import Runner
     from src.run import tune_process
 
     tune_process()
@@ -80,9 +82,7 @@ def network(path: Path, threads: int, rounds: int) -> dict:
             return net.probs(torch.from_numpy(given)).numpy()
 
     def session(content: bytes) -> Callable:
-        made = make_session(content, threads)
-        wanted = [made.get_outputs()[0].name]
-        return lambda given: made.run(wanted, {"images": given})[0]
+        return partial(Runner(content, threads), output_names(net.facts)[0])
 
     content = onnx_bytes(net)
     engines = {"torch": eager, "onnxruntime": session(content), "int8": session(quantise(content, images[:IMAGES]))}

@@ -8,6 +8,7 @@ import io
 import json
 import random
 import time
+from importlib.util import find_spec
 
 import httpx
 import numpy as np
@@ -123,9 +124,9 @@ def encoded(content):
 
 
 def heavy():
-    """A picture that takes about a tenth of a second: 4 megapixels of noise in few bytes."""
+    """A picture that takes about a tenth of a second: 4 megapixels of noise, half transparent, in few bytes."""
     rng = np.random.default_rng(0)
-    return saved(np.kron(rng.integers(0, 255, (40, 40), dtype=np.uint8), np.ones((49, 49), np.uint8)))
+    return saved(rng.integers(0, 255, (40, 40, 4), dtype=np.uint8).repeat(49, 0).repeat(49, 1))
 
 
 def test_a_picture_is_answered(app, served):
@@ -169,6 +170,13 @@ def test_pictures_of_one_moment_do_not_mix(app):
         assert [d["box"] for d in said["digits"]] == [d["box"] for d in one["digits"]]
         assert [len(d["top"]) for d in said["digits"]] == [len(d["top"]) for d in one["digits"]]
         assert ["looked" in d for d in said["digits"]] == ["looked" in d for d in one["digits"]]
+
+
+def test_what_is_known_of_the_network(app, served):
+    about = ask(app, "GET", "/model").json()
+    assert about["sha256"] == served.net.digest and about["classes"] == list(DIGITS)
+    assert about["engine"] == ("onnxruntime" if find_spec("onnxruntime") else "torch")
+    assert (about["shape"], about["ink"], about["looks"], about["accuracy"]) == ([1, 28, 28], True, True, None)
 
 
 def test_json_of_one_and_of_several(app):
@@ -292,7 +300,7 @@ def test_more_work_than_there_is_room_for_is_refused_at_once(make):
 
 
 def test_deadlines_count_waiting(make):
-    app = make(batch=2, waiting=30, deadline_s=0.4)
+    app = make(batch=2, waiting=30, deadline_s=0.3)
     sent = [("POST", "/predict", {"content": heavy(), "headers": PNG})] * 32
     answers = together(app, *sent)
     late = [answer for answer in answers if answer.status_code != 200]

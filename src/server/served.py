@@ -17,6 +17,7 @@ from src.data.picture import REQUESTS
 from src.data.reader import Reader, Reading
 from src.errors import InputError
 from src.exported.load import fast, load_net
+from src.exported.runtime import Runner
 from src.insight.cam import grad_cam, last_conv
 from src.server.sample import expected, sample
 
@@ -39,7 +40,7 @@ class Served:
         self.ink = choose_ink(ink, facts, data)
         self.reader = Reader(facts, self.ink, several)
         self.probs = fast(net, threads=1)
-        self.engine = "torch" if "torch" in self.probs.__qualname__ else "onnxruntime"
+        self.engine = "onnxruntime" if isinstance(getattr(self.probs, "func", None), Runner) else "torch"
         self.looks = self._looks()
         self.about = {"sha256": net.digest, "classes": list(facts.class_names)}
         self.model_json = json.dumps(self.about)
