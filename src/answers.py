@@ -30,8 +30,7 @@ def answer(
         boxes = [list(box) for box in reading.boxes]
         if facts.target:
             digits = [
-                {"value": round(float(probs[row, 0]), 6), "box": box}
-                for row, box in zip(rows, boxes, strict=True)
+                {"value": round(float(probs[row, 0]), 6), "box": box} for row, box in zip(rows, boxes, strict=True)
             ]
             said, least, low = [f"{digit['value']:.1f}" for digit in digits], None, False
         else:

@@ -11,6 +11,7 @@ from odd_pictures import odd_pictures
 from PIL import Image
 from torch import nn
 
+from benchmarks.pictures import number_page
 from src.answers import answer
 from src.data.formats import format_of
 from src.data.ground import lift, paper
@@ -389,18 +390,8 @@ def test_numbers_are_read(mnist, net):
     pages, truths = [], []
     for _ in range(200):
         rows = rng.integers(0, len(images), rng.integers(2, 7))
-        page, left = np.zeros((140, 720), np.uint8), 20
-        for row in rows:
-            image = images[row]
-            tight = image[np.ix_(image.any(1), image.any(0))]
-            scale = rng.uniform(2.8, 5)
-            large = np.asarray(
-                Image.fromarray(tight).resize([max(1, round(side * scale)) for side in tight.shape[::-1]])
-            )
-            top = 70 - large.shape[0] // 2 + rng.integers(-10, 11)
-            page[top : top + large.shape[0], left : left + large.shape[1]] = large
-            left += large.shape[1] + int(rng.integers(4, 20))
-        pages.append(READER.page(saved(255 - page)))
+        page = number_page(images[rows], rng, (4, 20), (0.7, 1.25))
+        pages.append(READER.page(saved(page)))
         truths.append("".join(map(str, labels[rows])))
     said = numbers_of(net, READER.read(pages))
     assert np.mean([len(a) == len(b) for a, b in zip(said, truths, strict=True)]) > 0.96
