@@ -131,10 +131,9 @@ def network(path: Path, threads: int, rounds: int) -> dict:
 @contextlib.contextmanager
 def servers(path: Path, folder: Path) -> Iterator[dict[str, tuple[subprocess.Popen, str]]]:
     """The running server and its two rivals, by name: process and address."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [f"ckpt={path}", "port=0", f"feedback={folder}/f.sqlite", f"hydra.run.dir={folder}/serve"]
-    made = {"serve": subprocess.Popen([sys.executable, "-m", "src.serve", *words], cwd=ROOT, env=env,
-                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)}  # fmt: skip
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    made = {"serve": subprocess.Popen([sys.executable, "-m", "src.serve", *words], **quiet)}
     try:
         while not (folder / "serve/results.json").is_file():
             if made["serve"].poll() is not None:
@@ -145,7 +144,7 @@ def servers(path: Path, folder: Path) -> Iterator[dict[str, tuple[subprocess.Pop
         for name in ("pillow", "decode"):
             port = int(address.rpartition(":")[2]) + 1 + len(made)
             words = [sys.executable, "-m", "benchmarks.bare", str(port), name]
-            made[name] = subprocess.Popen(words, cwd=ROOT, env=env)
+            made[name] = subprocess.Popen(words, cwd=ROOT)
             found[name] = f"http://127.0.0.1:{port}"
         for address in found.values():
             reach(int(address.rpartition(":")[2]))

@@ -22,6 +22,11 @@ INKS = ("auto", "mnist", "none")
 def main(cfg: DictConfig) -> None:
     """Serve until SIGTERM (143) or Ctrl-C (130); SIGHUP takes a newer network."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to replace
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+    ):  # before NumPy is read; cores get pictures
+        os.environ.setdefault(name, "1")
     check(cfg)
     token = find_token(cfg)
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")

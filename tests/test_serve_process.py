@@ -34,7 +34,7 @@ def trained(tmp_path_factory) -> Path:
     if root is not None:
         words = [f"data.root={root}", "data.download=false", "experiment=fast", "augment=stroke", "data.fraction=0.5",
                  "trainer.max_epochs=1"]  # fmt: skip
-    done = run("src.train", *words, "trainer.accelerator=cpu", "logger=csv", "figures=false", "test=false",
+    done = run("src.train", *words, "trainer.accelerator=cpu", "threads=1", "logger=csv", "figures=false", "test=false",
                f"hydra.run.dir={folder}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder

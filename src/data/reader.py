@@ -10,7 +10,7 @@ import torch
 from src.data.ground import FAINT, lift
 from src.data.ink import FRAME, to_mnist_form
 from src.data.parts import Box, find_digits
-from src.data.picture import FILES, Limits, decode, square
+from src.data.picture import FILES, Limits, Picture, decode, square
 from src.data.source import Facts
 from src.errors import require
 
@@ -64,16 +64,22 @@ class Reader:
         require(not ink or self.shape == (1, FRAME, FRAME), f"MNIST's form is 1x28x28, not {channels}x{height}x{width}")
         self.ink, self.several = ink, several
 
-    def page(self, source: Path | bytes, limits: Limits = FILES) -> Page:
-        """Open a picture and find what is on it; safe to call from several threads.
+    def open(self, source: Path | bytes, limits: Limits = FILES) -> Picture:
+        """Decode a picture as `page` wants it: the part that leaves Python to other threads.
 
         Raises PictureError (`src.data.picture.decode`).
         """
+        return decode(source, limits, 1, WITHIN) if self.ink else decode(source, limits, self.shape[0])
+
+    def page(self, source: Path | bytes | Picture, limits: Limits = FILES) -> Page:
+        """Find what is on a picture, opened or not; safe to call from several threads.
+
+        Raises PictureError (`src.data.picture.decode`).
+        """
+        picture = source if isinstance(source, Picture) else self.open(source, limits)
         if not self.ink:
-            picture = decode(source, limits, self.shape[0])
             image = square(picture.image, self.shape[1], self.shape[0])
             return Page([image], [(0, 0, *picture.size)], picture.size, False, picture.notes)
-        picture = decode(source, limits, 1, WITHIN)
         lifted = lift(picture.pixels, picture.lossy)
         digits, boxes, notes = [], [], picture.notes
         if lifted.ink is not None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from src.data.picture import REQUESTS, PictureError
+from src.data.picture import PictureError
 from src.data.reader import Reading
 from src.server.admission import Admission, left
 from src.server.errors import Refusal
@@ -121,16 +121,16 @@ class Engine:
     def _do(self, batch: list[Work]) -> None:
         served = self.served
         pictures = [picture for work in batch for picture in work.pictures]
-        opened = iter(self._opener.open(lambda picture: served.reader.page(picture, REQUESTS), pictures))
+        opened = iter(self._opener.open(served.open, pictures))
         pages, whose = [], []
         for work in batch:
             count = len(work.pictures)
             work.served, work.answers, work.readings = served, [{}] * count, [None] * count
-            for place, page in zip(range(count), opened, strict=False):
-                if isinstance(page, PictureError):
-                    work.answers[place] = page
+            for place, picture in zip(range(count), opened, strict=False):
+                if isinstance(picture, PictureError):
+                    work.answers[place] = picture
                 else:
-                    pages.append(page)
+                    pages.append(served.page(picture))
                     whose.append((work, place))
         readings = served.reader.read(pages)
         if not readings:

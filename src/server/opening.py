@@ -7,7 +7,6 @@ from queue import SimpleQueue
 from threading import Thread
 
 from src.data.picture import PictureError
-from src.data.reader import Page
 
 MOST = 4  # threads; above it they wait for one another
 
@@ -33,11 +32,11 @@ class Opener:
         for helper in self._helpers:
             helper.start()
 
-    def open(self, page: Callable[[bytes], Page], pictures: Sequence[bytes]) -> list[Page | PictureError]:
-        """What `page` makes of each picture, or the PictureError that it raises. Another error of a picture is raised
+    def open(self, call: Callable[[bytes], object], pictures: Sequence[bytes]) -> list:
+        """What `call` makes of each picture, or the PictureError that it raises. Another error of a picture is raised
         once the others are done."""
         found: list = [None] * len(pictures)
-        task = page, deque(enumerate(pictures)), found
+        task = call, deque(enumerate(pictures)), found
         called = min(len(self._helpers), len(pictures) - 1)
         for _ in range(called):
             self._tasks.put(task)
@@ -60,13 +59,13 @@ class Opener:
             self._done.put(None)
 
 
-def _take(page: Callable, pending: deque, found: list) -> None:
+def _take(call: Callable, pending: deque, found: list) -> None:
     while pending:
         try:
             place, picture = pending.popleft()
         except IndexError:  # another thread was faster
             return
         try:
-            found[place] = page(picture)
+            found[place] = call(picture)
         except Exception as error:
             found[place] = error

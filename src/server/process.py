@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1)
-            sweep(self.server_state.connections, self.app.settings.deadline_s + 5)
+            sweep(self.server_state.connections, self.app.settings.deadline_s + 2)
 
     def _reload(self) -> None:
         self._job(self._take())
