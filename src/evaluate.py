@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> float:
     require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
     check_device(cfg.device)
     check_threads(cfg.threads)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
     from src.data.fetch import write_json

@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     """Print an answer per picture; predictions.json or predictions.csv and results.json in the run's folder."""
     check(cfg)
     words = listed_pictures(cfg.images)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
     from tqdm import tqdm
@@ -76,7 +76,8 @@ def main(cfg: DictConfig) -> None:
     )
     print(as_table(answers) if cfg.format == "table" else text, flush=True)
     rate = f"{len(answers) / seconds:,.0f} a second"
-    log.info("%d pictures, %s, ink=%s; %s", len(answers), rate, "mnist" if ink else "none", shown(folder))
+    network = f"{shown(path)}, ink={'mnist' if ink else 'none'}"
+    log.info("%d pictures, %s, by %s; %s", len(answers), rate, network, shown(folder))
     if wrong:
         first = wrong[0]["error"]["message"]
         raise InputError(f"{len(wrong)} of {len(answers)} pictures could not be read; the first: {first}")

@@ -1,17 +1,25 @@
-"""Where earlier runs are; without torch, so that what is not there is said at once."""
+"""Where earlier runs are; without torch, so that what is not there is said at once.
+
+`newest` is the network that was made last in outputs/: a checkpoints/best.ckpt, of src.train or of src.compress, and
+for commands that need no weights to train or look into (evaluate, predict, serve) also an int8.onnx of src.compress.
+What src.export wrote never counts: it is a network in another form, no newer one.
+"""
 
 from pathlib import Path
 
 from src.errors import InputError
 
 EXPORTED = (".onnx", ".pt2", ".safetensors")  # what src.export writes
+INT8 = "int8.onnx"  # what src.compress method=int8 writes
 
 
-def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", key: str = "ckpt") -> Path:
-    """The checkpoint file that `given` means: a file, a run's folder, or `newest`, the last run written in `outputs`.
+def find_checkpoint(
+    given: str | None, outputs: Path, name: str = "best.ckpt", key: str = "ckpt", int8: bool = False
+) -> Path:
+    """The checkpoint file that `given` means: a file, a run's folder, or `newest`, the one written last in `outputs`.
 
-    name: which of a run's checkpoints; for best.ckpt an exported file will do, or a folder that holds one. Raises
-    InputError if there is none.
+    name: which of a run's checkpoints; for best.ckpt an exported file will do, or a folder that holds one. int8: take
+    a network in 8 bits as the newest, too. Raises InputError if there is none.
     """
     if not given:
         raise InputError(f"{key} is missing: give {key}=<run folder>, {key}=<file.ckpt> or {key}=newest")
@@ -20,12 +28,14 @@ def find_checkpoint(given: str | None, outputs: Path, name: str = "best.ckpt", k
     if "://" in given:
         raise InputError(f"{key}={given}: addresses are not loaded; download the file and give its path")
     if given == "newest":
-        found = sorted(outputs.glob(f"**/checkpoints/{name}"), key=lambda path: path.stat().st_mtime)
+        kinds = [f"checkpoints/{name}", *([INT8] if int8 else [])]
+        found = [path for kind in kinds for path in outputs.glob(f"**/{kind}")]
         if not found:
             raise InputError(
-                f"{key}=newest: no run in {outputs} has a checkpoints/{name}; train one with python -m src.train"
+                f"{key}=newest: no run in {outputs} has a {' or an '.join(kinds)}; train one with python -m src.train, "
+                f"or give {key}=<file>"
             )
-        return found[-1]
+        return max(found, key=lambda path: path.stat().st_mtime)
     path = Path(given).expanduser()
     if path.is_dir():
         inside = [path / "checkpoints" / name, path / name]
