@@ -181,9 +181,9 @@ def images_of(cfg: DictConfig, net):
     from src.explanation import choose
 
     if cfg.images is not None:
-        images, names, count, ink = pick_pictures(cfg, net)
-        if count > len(names):
-            log.info("the first %d of %d pictures; n=%d takes more", len(names), count, min(64, count))
+        images, names, ink, rest = pick_pictures(cfg, net)
+        if rest:
+            log.info("%s", rest)
         if ink:
             log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
         return images, None, names, None, None, {"ink": "mnist" if ink else "none"}

@@ -188,7 +188,7 @@ def cases(found: Explanation, facts: Facts) -> list[Case]:
     written = []
     for row, name in enumerate(found.names):
         top, column = int(outputs[row].argmax()), int(found.columns[row])
-        case = Case(name if len(name) <= 18 else f"…{name[-17:]}", f"says {worded(float(outputs[row, 0]), top, facts)}")
+        case = Case(name if len(name) <= 28 else f"…{name[-27:]}", f"says {worded(float(outputs[row, 0]), top, facts)}")
         truth = None if found.labels is None else found.labels[row]
         if facts.target:
             case.truth = "" if truth is None else f"is {worded(float(truth), 0, facts)}"

@@ -83,16 +83,24 @@ def listed_pictures(given: object) -> list[str]:
 
 
 def pick_pictures(cfg: DictConfig, net):
-    """The user's pictures as `net` reads them, uint8 (N, C, H, W), the first cfg.n of them; their files' names; whether
-    they were brought to MNIST's form."""
+    """What is on the user's pictures as `net` reads it, uint8 (N, C, H, W), the first cfg.n images; their names: the
+    file's, and which digit where it holds several; whether they were brought to MNIST's form; and a line about those
+    left out, or None."""
     from src.data.given import choose_ink, find_pictures, read_given
 
     given = listed_pictures(cfg.images)
     trained = net.config["data"]
     ink = choose_ink(cfg.ink, net.facts, trained)
     paths = find_pictures(given)
-    images = read_given(paths[: cfg.n], net.facts, ink)
-    return images, [shown(path) for path in paths[: cfg.n]], len(paths), ink
+    images, places = read_given(paths, net.facts, ink, cfg.n)
+    names = [shown(path) + (f" digit {place} of {count}" if count > 1 else "") for path, place, count in places]
+    last, place, count = places[-1]
+    opened, rest = paths.index(last) + 1, None
+    if opened < len(paths) or place < count:
+        digits = any(count > 1 for *_, count in places)
+        which = f"{len(names)} digits, of {opened}" if digits else f"{opened}"
+        rest = f"the first {which} of {len(paths)} pictures; n takes up to 64"
+    return images, names, ink, rest
 
 
 def pick_positions(index, rows, count: int, split: str):

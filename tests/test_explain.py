@@ -1,11 +1,13 @@
 """Explanations: the properties that attributions have by their definition, summaries counted by hand, the command."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 from torch import nn
 
@@ -36,6 +38,7 @@ from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.pretrained import Pretrained
 from src.models.resnet import ResNet
+from src.subject import pick_pictures
 
 SHAPE = (1, 28, 28)
 FACTS = Facts(SHAPE, ("horizontal", "vertical"), (0.1,), (0.3,))
@@ -603,7 +606,7 @@ def test_pictures_of_any_polarity_and_kind_become_the_same_digit(tmp_path):
     turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     paths = find_pictures(str(tmp_path))
     assert len(paths) == 8
-    images = read_given(paths, DIGITS, ink=True).float()
+    images = read_given(paths, DIGITS, ink=True)[0].float()
     assert images.shape == (8, 1, 28, 28)
     reference = images[[path.name for path in paths].index("light.png")]
     for path, image in zip(paths, images, strict=True):
@@ -623,9 +626,31 @@ def test_light_ink_on_black_stays_as_it_is(tmp_path):
     for row, image in enumerate(formed):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{row:02}.png")
         Image.fromarray(255 - image[0].numpy()).save(tmp_path / f"{row:02}_dark.png")
-    again = read_given(find_pictures(str(tmp_path)), DIGITS, ink=True)
+    again, _ = read_given(find_pictures(str(tmp_path)), DIGITS, ink=True)
     assert torch.equal(again[::2], formed)
     assert torch.equal(again[1::2], formed)
+
+
+def test_each_digit_of_a_picture_is_explained(tmp_path):
+    one = np.asarray(digit())
+    digit().save(tmp_path / "a.png")
+    Image.fromarray(np.hstack([one, one, one])).save(tmp_path / "b.png")
+    net = SimpleNamespace(facts=DIGITS, config={"data": {"name": "mnist"}})
+
+    def picked(n, ink="auto"):
+        return pick_pictures(OmegaConf.create({"images": str(tmp_path), "n": n, "ink": ink}), net)
+
+    images, names, ink, rest = picked(9)
+    several = [f"{tmp_path}/b.png digit {place} of 3" for place in (1, 2, 3)]
+    assert (names, ink, rest) == ([f"{tmp_path}/a.png", *several], True, None)
+    assert images.shape == (4, 1, 28, 28)
+    assert all(image.equal(images[0]) for image in images)
+    images, names, _, rest = picked(3)
+    assert (len(images), names[1:]) == (3, several[:2])
+    assert rest.startswith("the first 3 digits, of 2 of 2 pictures")
+    assert picked(1)[3].startswith("the first 1 of 2 pictures")
+    images, names, ink, rest = picked(9, "none")
+    assert (len(images), names, ink, rest) == (2, [f"{tmp_path}/{name}.png" for name in "ab"], False, None)
 
 
 def test_pictures_that_cannot_be_are_named(tmp_path):

@@ -60,14 +60,23 @@ def choose_ink(asked: str, facts: Facts, trained: Mapping) -> bool:
     return fits and (asked == "mnist" or (asked == "auto" and written))
 
 
-def read_given(paths: Sequence[Path], facts: Facts, ink: bool) -> Tensor:
-    """The pictures as a network of `facts` reads them, uint8 (N, C, H, W).
+def read_given(
+    paths: Sequence[Path], facts: Facts, ink: bool, most: int | None = None
+) -> tuple[Tensor, list[tuple[Path, int, int]]]:
+    """What is on the pictures, as a network of `facts` reads it, uint8 (N, C, H, W); and of each image its picture, its
+    place on it, from 1, and how many that one holds.
 
-    ink: bring what is written to MNIST's form; without it, as data=folder reads them. Both as `src.data.reader` does.
+    ink: find each digit and bring it to MNIST's form; without it a picture is one image, read as data=folder does.
+    Both as `src.data.reader` does. most: so many images, and no picture is opened after them.
     Raises InputError naming the first file that is no picture, or that has no ink.
     """
-    reader = Reader(facts, ink, several=False)
-    readings = reader.read([reader.page(path) for path in paths])
-    for path, reading in zip(paths, readings, strict=True):
-        require(not reading.reason, f"{path} holds no ink: it is of one grey; ink=none reads it as it is")
-    return torch.from_numpy(np.concatenate([reading.images for reading in readings]))
+    reader, pages, places = Reader(facts, ink), [], []
+    for path in paths:
+        if most is not None and len(places) >= most:
+            break
+        pages.append(reader.page(path))
+        count = len(pages[-1].digits)
+        require(count > 0, f"{path} holds no ink: it is of one grey; ink=none reads it as it is")
+        places += [(path, place, count) for place in range(1, count + 1)]
+    images = np.concatenate([reading.images for reading in reader.read(pages)])
+    return torch.from_numpy(images[:most]), places[:most]
