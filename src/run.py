@@ -16,31 +16,19 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.data.fetch import write_json
 from src.errors import InputError
+from src.manual import HELP, check_words, flags_first, manual
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 HYDRA_ADVICE = ("To append to your config", "full_key:", "object_type=", "See https://hydra.cc")
-VALUED_FLAGS = (
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--config-dir",
-    "-cd",
-    "-sc",
-)
 log = logging.getLogger(__name__)
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
 
@@ -75,7 +63,11 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
                     _strip_interpreter()
                 sys.argv[1:] = flags_first(sys.argv[1:])
                 signal.signal(signal.SIGTERM, terminated)
+                if any(word in HELP for word in sys.argv[1:]):
+                    print(manual(CONF, config_name), flush=True)
+                    return
                 prepare()
+                check_words(CONF, config_name, sys.argv[1:])
                 run()
             except Stop as stop:
                 if verbose and stop.__cause__ is not None:
@@ -108,17 +100,6 @@ def signals_to_trainer() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def flags_first(words: list[str]) -> list[str]:
-    """Hydra's flags before the overrides, wherever they were typed: argparse takes them in no other order."""
-    flags, overrides, rest = [], [], iter(words)
-    for word in rest:
-        if word.startswith("-"):
-            flags += [word, *([next(rest, "")] if word in VALUED_FLAGS else [])]
-        else:
-            overrides.append(word)
-    return [*flags, *overrides]
 
 
 def _strip_interpreter() -> None:
@@ -221,6 +202,12 @@ def explain(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, HydraException):
         unknown = _unknown_key(cause) if isinstance(cause, OmegaConfBaseException) else None
+        if "add --multirun" in str(error):
+            typed = str(error).split("'")[1]
+            key, values = typed.partition("=")[::2]
+            return f"{typed}: one value here; a list is {key}=[{values}], several runs are for python -m src.train -m"
+        if isinstance(error, OverrideParseException):
+            return f"{error.override} cannot be read: a text with ( ) , = or the like goes in quotes, \"key='a (1)'\""
         slurm = "; pip install -e '.[slurm]' brings it" if "submitit" in str(error) else ""
         return unknown or _line(error) + slurm
     if isinstance(error, OmegaConfBaseException):

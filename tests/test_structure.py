@@ -30,6 +30,7 @@ ROOMS = [
     ("compression",),
     ("exhibits",),
     ("server",),
+    ("manual",),
     ("run",),
     ("resume", "start", "transfer", "machine", "parallel", "subject"),
     ("results",),
@@ -37,7 +38,7 @@ ROOMS = [
     ("training",),
     COMMANDS,
 ]
-HYDRA = {"run", "start", "machine", "parallel", "results", "subject", "training", *COMMANDS}
+HYDRA = {"manual", "run", "start", "machine", "parallel", "results", "subject", "training", *COMMANDS}
 LIGHTNING = {"data/module", "task", "callbacks", "loggers", "checkpoint", "insight/dashboard", "results", "training"}
 LIGHTNING |= {"insight/live", "insight/lr_range", "progress"}
 
