@@ -64,7 +64,8 @@ class TestStore:
         store = Feedback(tmp_path / "f.sqlite")
         for seed, correction in ((0, "1"), (1, "2"), (0, "7"), (1, "2")):
             store.add(an_image(seed), b"", "0", correction)
-        assert [(c.id, c.correction) for c in read_corrections(store.path)] == [(3, "7"), (4, "2")]
+        found = [(c.id, c.correction, c.earlier) for c in read_corrections(store.path)]
+        assert found == [(3, "7", ((1, "1"),)), (4, "2", ((2, "2"),))]
 
     def test_threads_and_processes_share_it(self, tmp_path):
         stores = [Feedback(tmp_path / "f.sqlite") for _ in range(2)]  # as two processes would
@@ -242,9 +243,54 @@ class TestMixture:
         with pytest.raises(InputError, match=expected):
             mixed(tmp_path / "f.sqlite", data_root)
 
+    @pytest.mark.parametrize("held_out", [0.0, 0.5])
+    def test_copies_are_counted_once(self, tmp_path, data_root, caplog, held_out):
+        store = Feedback(tmp_path / "f.sqlite")
+        for place in range(62):
+            store.add(an_image(max(0, place - 59)), b"", "o", "ki" if place != 40 else "zebra")
+        with caplog.at_level("INFO", "src"):
+            data = mixed(store.path, data_root, held_out=held_out)
+        assert "62 corrections of 3 pictures, the last word on each counts; held out: 0" in caplog.text
+        assert "row 41 says 'zebra': no class of data.mix (o, ki, " in caplog.text
+        assert "later rows on the same pictures count" in caplog.text
+        assert len(data.train_set.images) == 203
+        assert data.goal() is None
+
+    def test_held_out_are_counted(self, tmp_path, data_root, caplog):
+        a_store(tmp_path / "f.sqlite", 60)
+        with caplog.at_level("INFO", "src"):
+            apart = len(mixed(tmp_path / "f.sqlite", data_root, held_out=0.5).goal().test_set)
+        assert apart > 0
+        assert caplog.messages == [f"60 corrections of 60 pictures; held out: {apart}"]
+
+    def test_a_name_of_no_class_is_said_before_the_original_data_are_read(self, tmp_path):
+        store = a_store(tmp_path / "f.sqlite", 30)
+        for correction in ("o", "zebra"):
+            store.add(an_image(7), b"", "o", correction)
+        with pytest.raises(InputError, match=r"row 32 of corrections says 'zebra', no class of data\.mix \(o, ki, "):
+            mixed(store.path, tmp_path / "nothing")
+
+    def test_the_original_data_are_looked_for_where_data_mix_says(self, tmp_path, data_root):
+        a_store(tmp_path / "f.sqlite", 1)
+        with pytest.raises(InputError, match=r"give data\.mix\.root=<folder") as caught:
+            mixed(tmp_path / "f.sqlite", tmp_path / "nothing")
+        assert "data.root" not in str(caught.value)
+        assert "data.download=true" in str(caught.value)
+        with pytest.raises(InputError, match=r"^data\.mix\.name=nope is no data set"):
+            mixed(tmp_path / "f.sqlite", data_root, mix={"name": "nope"})
+        with pytest.raises(InputError, match=r"^data\.mix\.options\.variant=nope"):
+            mixed(tmp_path / "f.sqlite", data_root, mix={"name": "emnist", "options": {"variant": "nope"}})
+
     def test_none_is_one_clear_line(self, tmp_path, data_root):
-        with pytest.raises(InputError, match=r"there is no feedback\.sqlite"):
-            mixed(tmp_path / "feedback.sqlite", data_root)
+        with pytest.raises(InputError, match=r"there is no such file.*data\.mix\.root") as caught:
+            mixed(tmp_path / "zero.sqlite", data_root)
+        assert str(caught.value).count("zero.sqlite") == 1
+        with pytest.raises(InputError, match=r"there is no feedback\.sqlite.*data\.mix\.root"):
+            mixed(tmp_path, data_root)
+        (tmp_path / "zero.sqlite").touch()
+        with pytest.raises(InputError, match="is no store of corrections: it is empty") as caught:
+            mixed(tmp_path / "zero.sqlite", data_root)
+        assert str(caught.value).count("zero.sqlite") == 1
         store = a_store(tmp_path / "feedback.sqlite", 1)
         with sqlite3.connect(store.path) as connection:
             connection.execute("DELETE FROM corrections")
@@ -312,7 +358,7 @@ def test_one_correction_is_enough_and_none_is_said(tmp_path):
     assert done.returncode == 0, done.stderr
     feedback = [f"init_from={tmp_path}/start", "data=feedback", f"data.root={tmp_path}/f.sqlite", "data.val=0.15"]
     feedback += ["data.mix.name=digits", "data.mix.ink=mnist", "trainer.max_epochs=6", *words]
-    assert "there is no f.sqlite" in one_line(run("src.train", *feedback, f"hydra.run.dir={tmp_path}/none"))
+    assert "f.sqlite: there is no such file" in one_line(run("src.train", *feedback, f"hydra.run.dir={tmp_path}/none"))
     start = load_model(tmp_path / "start/checkpoints/best.ckpt")
     images, labels = european(40, 2)
     with torch.inference_mode():
@@ -321,7 +367,8 @@ def test_one_correction_is_enough_and_none_is_said(tmp_path):
     Feedback(tmp_path / "f.sqlite").add(images[wrong], b"", str(int(answers[wrong])), str(int(labels[wrong])))
     done = run("src.train", *feedback, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
-    assert "every correction was learnt" in done.stdout
+    assert "1 correction of 1 picture; held out: 0" in done.stdout
+    assert "what was gained is not measured" in done.stdout
     gained = json.loads((tmp_path / "run/results.json").read_text())["transfer"]
     assert (gained["before"], gained["after"], gained["target_images"]) == (None, None, 0)
     assert right(load_model(tmp_path / "run/checkpoints/best.ckpt"), images[[wrong]], labels[[wrong]]) == 1

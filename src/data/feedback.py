@@ -36,7 +36,8 @@ class FullError(InputError):
 class Correction(NamedTuple):
     """One picture that somebody named: image uint8 (C, H, W) as the network read it, its class' name.
 
-    id: of its last row; key: SHA-256 of the image's bytes, the same whenever the picture comes again.
+    id: of its last row; key: SHA-256 of the image's bytes, the same whenever the picture comes again; earlier: ids and
+    names of its other rows, which no longer count.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Correction(NamedTuple):
     correction: str
     answer: str | None
     model: str
+    earlier: tuple[tuple[int, str], ...] = ()
 
 
 class Feedback:
@@ -145,14 +147,17 @@ def read_corrections(path: Path | str) -> list[Correction]:
 
     Raises InputError if there is no such store, it is something else or of another version, or it is empty.
     """
-    file = store_file(path)
+    file, given = store_file(path), Path(path).expanduser()
     require(
         file.is_file(),
-        f"data.root={path}: there is no {file.name}; python -m src.serve writes one when somebody corrects",
+        f"data.root={path}: there is no {'such file' if file == given else file.name}; python -m src.serve writes one "
+        "when somebody corrects (the folder of the original data is data.mix.root)",
     )
     found: dict[bytes, Correction] = {}
+    no_store = f"data.root={path} is no store of corrections"
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            require(bool(connection.execute("SELECT 1 FROM sqlite_master").fetchone()), f"{no_store}: it is empty")
             _check_version(connection, file)
             columns = "id, image, channels, height, width, correction, answer, model"
             for number, image, *shape, correction, answer, model in connection.execute(
@@ -160,9 +165,13 @@ def read_corrections(path: Path | str) -> list[Correction]:
             ):
                 key = hashlib.sha256(image).digest()
                 pixels = torch.from_numpy(np.frombuffer(image, np.uint8).reshape(shape).copy())
-                found[key] = Correction(number, key, pixels, correction, answer, model)
+                last = found.get(key)
+                earlier = (*last.earlier, (last.id, last.correction)) if last else ()
+                found[key] = Correction(number, key, pixels, correction, answer, model, earlier)
+    except InputError:
+        raise
     except (sqlite3.Error, ValueError) as error:
-        raise InputError(f"data.root={path} is no store of corrections, or damaged ({error})") from None
+        raise InputError(f"{no_store}, or damaged ({error})") from None
     require(bool(found), f"data.root={path} holds no corrections yet: correct some answers on the page of src.serve")
     return list(found.values())
 

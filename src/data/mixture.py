@@ -3,7 +3,10 @@
 Showing old images among new ones is rehearsal (Robins 1995, Connection Science 7(2)).
 """
 
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from uuid import uuid4
@@ -16,7 +19,8 @@ from src.data.source import Source, Split
 from src.data.splits import class_ranks, stratified, validation_mask
 from src.errors import InputError, is_count, is_number, require
 
-ALWAYS_LEARNT = 20  # the first so many corrections; of later ones a share is held out
+log = logging.getLogger(__name__)
+ALWAYS_LEARNT = 20  # the first so many pictures; of later ones a share is held out
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ def feedback(
 ) -> Source:
     """The training images of `original` and the corrections of a store behind them; its test split.
 
-    held_out: share of the corrections after the first 20 that never trains. Which ones, their pixels decide: a picture
-    that measured once is not learnt when the store has grown.
+    held_out: share of the corrected pictures after the first 20 that never trains. Which ones, their pixels decide: a
+    picture that measured once is not learnt when the store has grown.
     Nothing is read before a split is asked for; then raises InputError for what `read_corrections` refuses, a class
     that the original data do not have, or images of another shape.
     """
@@ -84,19 +88,19 @@ def feedback(
 
     @cache
     def parts() -> tuple[list[Correction], list[Correction]]:
-        learnt, apart = [], []
-        for place, correction in enumerate(read_corrections(root)):
+        learnt, apart, corrections = [], [], read_corrections(root)
+        check_names(corrections, names, root)
+        for place, correction in enumerate(corrections):
             drawn = int.from_bytes(correction.key[:4], "big") < held_out * 2**32
             (apart if drawn and place >= ALWAYS_LEARNT else learnt).append(correction)
+        rows = sum(1 + len(correction.earlier) for correction in corrections)
+        twice = ", the last word on each counts" if rows > len(corrections) else ""
+        said, seen = _counted(rows, "correction"), _counted(len(corrections), "picture")
+        log.info("%s of %s%s; held out: %d", said, seen, twice, len(apart))
         return learnt, apart
 
     def as_split(corrections: list[Correction], shape: tuple[int, ...] | None = None) -> Split:
-        for number, _, image, correction, *_ in corrections:
-            if correction not in names:
-                raise InputError(
-                    f"data.root={root}: correction {number} says {correction!r}, which is no class of data.mix "
-                    f"({', '.join(names)}): give the data.mix that the network was trained on"
-                )
+        for number, _, image, *_ in corrections:
             if shape is not None and tuple(image.shape) != shape:
                 ours, theirs = ("x".join(map(str, size)) for size in (image.shape, shape))
                 raise InputError(
@@ -108,12 +112,51 @@ def feedback(
 
     def train() -> Split:
         learnt, apart = parts()  # the store first: it says what is wrong with it sooner
-        images, labels = original.train()
+        with of_mix():
+            images, labels = original.train()
         require(isinstance(images, Tensor), "corrections need the original data in memory: raise its memory_gb")
         shape = tuple(images.shape[1:])
         added = as_split(learnt, shape)
         as_split(apart, shape)
         return Split(torch.cat([images, added.images]), torch.cat([labels, added.labels]))
 
+    def test() -> Split:
+        with of_mix():
+            return original.test()
+
     mixed = Mixture(lambda: len(parts()[0]), lambda: as_split(parts()[1]), replay, share, repeats)
-    return Source(names, train, original.test, mixed=mixed)
+    return Source(names, train, test, mixed=mixed)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
+def check_names(corrections: list[Correction], names: tuple[str, ...], root: str) -> None:
+    """Raise InputError for the first row that counts and names no class; a line for those that a later row replaced."""
+    known = f"no class of data.mix ({', '.join(names[:40])})"
+    for correction in corrections:
+        if correction.correction not in names:
+            raise InputError(
+                f"data.root={root}: row {correction.id} of corrections says {correction.correction!r}, {known}: "
+                "correct that picture again, delete the row, or give the data.mix that the network was trained on"
+            )
+    wrong = [row for correction in corrections for row in correction.earlier if row[1] not in names]
+    if wrong:
+        said = ", ".join(f"row {number} says {name!r}" for number, name in wrong[:8])
+        log.info("%s: %s; later rows on the same pictures count", said, known)
+
+
+@contextmanager
+def of_mix(options: tuple[str, ...] = ()) -> Iterator[None]:
+    """Errors of the original data name the keys that were typed: data.mix.root where they say data.root.
+
+    options: keys of data.mix.options.
+    """
+    try:
+        yield
+    except InputError as error:
+        said = re.sub(r"\bdata\.(name|root|ink|classes|quarter_turns)\b", r"data.mix.\1", str(error))
+        for key in options:
+            said = re.sub(rf"\bdata\.{re.escape(key)}\b", f"data.mix.options.{key}", said)
+        raise InputError(said) from None

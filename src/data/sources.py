@@ -27,7 +27,8 @@ def feedback(
         "mirrors": mirrors,
         **(mix.pop("options", {}) or {}),
     }
-    original = recast(load_source(mix.pop("name"), **options), **mix)
+    with mixture.of_mix(tuple(options)[3:]):
+        original = recast(load_source(mix.pop("name"), **options), **mix)
     return mixture.feedback(root, original, **knobs)
 
 
