@@ -84,11 +84,12 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
     models = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
     student = cfg.model._target_ is not None
     require(student or cfg.method != "distill", f"method=distill: give model=<one of {', '.join(models)}>")
-    require(is_count(cfg.images) and cfg.images >= 1, f"images={cfg.images}: at least 1")
-    require(cfg.epochs is None or (is_count(cfg.epochs) and cfg.epochs >= 1), f"epochs={cfg.epochs}: at least 1")
+    require(is_count(cfg.images) and cfg.images >= 1, f"images={cfg.images}: a whole number of at least 1")
+    good = cfg.epochs is None or (is_count(cfg.epochs) and cfg.epochs >= 1)
+    require(good, f"epochs={cfg.epochs}: a whole number of at least 1, or null")
     require(cfg.lr is None or (is_number(cfg.lr) and cfg.lr > 0), f"lr={cfg.lr}: above 0, or null")
     require(is_number(cfg.tolerance) and 0 <= cfg.tolerance < 1, f"tolerance={cfg.tolerance}: 0 to below 1")
-    require(is_count(cfg.turns) and 1 <= cfg.turns <= 1000, f"turns={cfg.turns}: 1 to 1000")
+    require(is_count(cfg.turns) and 1 <= cfg.turns <= 1000, f"turns={cfg.turns}: a whole number, 1 to 1000")
     require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
     check_threads(cfg.threads)
     require(cfg.threads is not None, "threads=null: measuring needs a number of threads, such as 1")
@@ -142,12 +143,21 @@ def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path)
     log.info("%s: python -m src.train %s\n", name, " ".join(words))
     inner = composed([*words, f"output_dir={text(str(place))}", f"run_name={place.name}"])
     place.mkdir(parents=True, exist_ok=True)
-    train(inner, place, words)
+    try:
+        train(inner, place, words)
+    except InputError as error:
+        raise InputError(as_typed(str(error), cfg.method)) from None
     file = next((f for f in (place / "checkpoints" / n for n in ("best.ckpt", "last.ckpt")) if f.is_file()), None)
     if file is None:
         raise InputError("training saved nothing: see train={...}")
     after = load_model(file)
     return Made(name, after, plain_file(after), exported(after), time.perf_counter() - begun)
+
+
+def as_typed(message: str, method: str) -> str:
+    """What training says of a key of src.train, about the key of this command that stands for it."""
+    key = VALUES[method]
+    return message.replace(f"finetune.{key}=", f"{key}=").replace("optimizer.lr=", "lr=")
 
 
 def quantised(cfg: DictConfig, before, data, kept: Path):

@@ -6,6 +6,8 @@ from omegaconf import DictConfig
 
 from src.errors import InputError, is_count, is_number, require
 
+MOST_THREADS = 1024  # of which each takes memory; systems refuse some ten thousand
+
 
 def quiet_libraries() -> None:
     """Keep Lightning's notes about itself out of the way; warnings stay."""
@@ -32,8 +34,9 @@ def quiet_libraries() -> None:
 
 
 def check_threads(given: object) -> None:
-    """Raise InputError unless it is a count of threads or None; torch is not read for it."""
-    require(given is None or (is_count(given) and given >= 1), f"threads={given}: at least 1, or null")
+    """Raise InputError unless it is a count of threads, up to MOST_THREADS, or None; torch is not read for it."""
+    good = given is None or (is_count(given) and 1 <= given <= MOST_THREADS)
+    require(good, f"threads={given}: a whole number, 1 to {MOST_THREADS:,}, or null")
 
 
 def use_threads(count: int | None) -> None:

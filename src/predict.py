@@ -77,10 +77,13 @@ def main(cfg: DictConfig) -> None:
     print(as_table(answers) if cfg.format == "table" else text, flush=True)
     rate = f"{len(answers) / seconds:,.0f} a second"
     network = f"{shown(path)}, ink={'mnist' if ink else 'none'}"
-    log.info("%d pictures, %s, by %s; %s", len(answers), rate, network, shown(folder))
+    count = f"{len(answers):,} picture{'s' * (len(answers) != 1)}"
+    log.info("%s, %s, by %s; %s", count, rate, network, shown(folder))
     if wrong:
         first = wrong[0]["error"]["message"]
-        raise InputError(f"{len(wrong)} of {len(answers)} pictures could not be read; the first: {first}")
+        if len(answers) == 1:
+            raise InputError(first)
+        raise InputError(f"{len(wrong):,} of {len(answers):,} pictures could not be read; the first: {first}")
 
 
 def check(cfg: DictConfig) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from glob import has_magic
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from src.answers import LOW_CONFIDENCE, answer
+from src.data.folder import SUFFIXES
 from src.data.formats import format_of
 from src.data.given import find_pictures
 from src.data.picture import FILES, Limits, PictureError
@@ -79,6 +81,7 @@ def answers_of(
 
     def opened(source: Path | bytes) -> Page | PictureError:
         try:
+            _check_place(source)
             return reader.page(source, limits)
         except PictureError as error:
             return error
@@ -114,6 +117,14 @@ def certainties(net: nn.Module, images: Tensor) -> Tensor:
     images = images.to(device)
     found = net(images) * net.facts.scale if net.facts.target else net.probs(images)
     return found.float().cpu()
+
+
+def _check_place(source: Path | bytes) -> None:
+    """Raise PictureError for a folder or a pattern, which `find_pictures` leaves where it found nothing."""
+    if isinstance(source, Path) and source.is_dir():
+        raise PictureError(f"{source} is a folder that holds no pictures ({', '.join(sorted(SUFFIXES))})", "missing")
+    if isinstance(source, Path) and has_magic(str(source)) and not source.exists():
+        raise PictureError(f"{source} matches no file", "missing")
 
 
 def _error(error: PictureError) -> dict:

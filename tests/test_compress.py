@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from src.callbacks import EMA, Checkpoints
 from src.checkpoint import load_model, read_checkpoint
-from src.compress import check
+from src.compress import as_typed, check
 from src.compression.measure import accuracy, paired, plain_file, weights
 from src.compression.pace import Pace, race
 from src.compression.recipe import text, training_words
@@ -444,8 +444,9 @@ def test_values_are_written_as_hydra_reads_them(value):
         (["method=prune", "train={model:cnn}"], "train: leave model out"),
         (["method=prune", "train={finetune:lora,init_from:x}"], "train: leave finetune, init_from out"),
         (["method=int8", "epochs=3"], "epochs is about training, and method=int8 trains nothing"),
-        (["method=int8", "images=0"], "images=0: at least 1"),
-        (["method=prune", "epochs=0"], "epochs=0"),
+        (["method=int8", "images=0"], "images=0: a whole number of at least 1"),
+        (["method=int8", "images=1e9"], "images=1000000000.0: a whole number of at least 1"),
+        (["method=prune", "epochs=0"], "epochs=0: a whole number of at least 1, or null"),
         (["method=prune", "lr=-1"], "lr=-1"),
         (["method=prune", "train=x"], "train=x: keys of"),
         (["method=prune", "threads=null"], "threads=null"),
@@ -454,9 +455,14 @@ def test_values_are_written_as_hydra_reads_them(value):
     ],
 )
 def test_bad_values_are_refused_before_anything_is_read(words, expected):
-    cfg = compose(*words, "output_dir=x", entry="compress")
+    cfg = compose(*words, entry="compress")
     with pytest.raises(InputError, match=expected):
         check(cfg, {word.partition("=")[0] for word in words})
+
+
+def test_what_training_refuses_is_said_of_the_key_that_was_typed():
+    assert as_typed("finetune.keep=0.1: this network keeps 0.2 at least", "channels").startswith("keep=0.1: this")
+    assert as_typed("finetune.by=x: one of", "channels") == "finetune.by=x: one of"
 
 
 def test_a_plain_file_is_small_and_answers_the_same(data, tmp_path):  # noqa: F811

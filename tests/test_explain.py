@@ -709,7 +709,7 @@ def test_ink_is_for_networks_of_digits():
         ({"ckpt": "a", "methods": ["saliency", 3]}, "methods=3: one or more of saliency"),
         ({"ckpt": "a", "which": "foo"}, "which=foo: one of worst"),
         ({"ckpt": "a", "device": "foo"}, "device=foo: one of auto, cpu"),
-        ({"ckpt": "a", "threads": 0}, "threads=0: at least 1"),
+        ({"ckpt": "a", "threads": 0}, "threads=0: a whole number, 1 to"),
         ({"model._target_": "x", "size": 100_000}, "size=100000: 1 to 1,024"),
         ({"ckpt": "a", "images": "a.png", "which": "best"}, "which and images do not go together"),
         ({"ckpt": "a", "images": "a.png", "split": "val"}, "split and images do not go together"),

@@ -82,6 +82,17 @@ def test_every_picture_has_an_answer_in_its_place(pictures):
     assert answered([]) == []
 
 
+def test_folders_and_patterns_without_pictures_say_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    found = answered(name_pictures(["folder", "nothing*.png", "gone.png"], lambda: b""))
+    messages = [said["error"]["message"] for said in found]
+    assert messages[0].startswith("folder is a folder that holds no pictures (.bmp, ")
+    assert messages[1] == "nothing*.png matches no file"
+    assert "gone.png cannot be opened (No such file" in messages[2]
+    assert {said["error"]["code"] for said in found} == {"missing"}
+
+
 def test_readers_that_stop_early_leave_no_thread(pictures):
     import threading
 
@@ -157,7 +168,8 @@ def test_numbers_are_answered_in_their_unit():
         ("threshold=2", "threshold=2: a probability"),
         ("several=3", "several=3: true or false"),
         ("device=tpu", "device=tpu: one of"),
-        ("threads=0", "threads=0: at least 1"),
+        ("threads=0", "threads=0: a whole number, 1 to 1,024, or null"),
+        ("threads=100000", "threads=100000: a whole number, 1 to 1,024"),
         ("images=null", "images is missing"),
     ],
 )
