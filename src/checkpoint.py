@@ -21,6 +21,7 @@ from src.data.views import look, settle
 from src.errors import InputError
 from src.finetune.method import Method
 from src.finetune.parts import reset_head
+from src.kinds import check_kind
 from src.runs import find_checkpoint as find_checkpoint
 
 MARK = b"sha256:"
@@ -69,6 +70,7 @@ def read_checkpoint(path: Path | str) -> dict:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
+    check_kind(content, path)
     digest = check_archive(content, path)
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -24,7 +24,7 @@ pytest.importorskip("safetensors", reason="the export extra is not installed")
 import onnx
 from safetensors.torch import save
 
-from src.checkpoint import Recogniser, load_model, seal_archive
+from src.checkpoint import Recogniser, load_model, seal_archive, write_checkpoint
 from src.data.source import Facts
 from src.errors import InputError
 from src.exported.card import OPEN, SEAL, card_of, read_card, read_content, seal
@@ -35,6 +35,7 @@ from src.exported.onnx import OPSETS, onnx_bytes, open_onnx, packed
 from src.exported.program import program_bytes, run_program
 from src.exported.runtime import OnnxNet
 from src.exported.tensors import tensors_bytes
+from src.kinds import kind_of
 from src.models.convolution import FORMS
 from src.models.deslant import Deslant, _grid
 from src.models.layers import ACTIVATIONS, POOLINGS
@@ -190,6 +191,21 @@ def test_no_damaged_file_is_loaded(files, tmp_path, suffix):
     path.unlink()
     refused(path)
     refused(f"https://example.org/net{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, ".ckpt"])
+def test_a_file_under_another_name_is_named(files, tmp_path, suffix):
+    write_checkpoint({"state_dict": {}, "config": {}, "facts": {}}, tmp_path / "whole.ckpt")
+    for kind, file in {**files, ".ckpt": tmp_path / "whole.ckpt"}.items():
+        path = tmp_path / f"renamed{suffix}"
+        path.write_bytes(file.read_bytes())
+        assert kind_of(file.read_bytes()) == kind
+        if kind != suffix:
+            with pytest.raises(InputError, match=rf"by its content: give it a name that ends in \{kind}$"):
+                load_net(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="is empty: it has 0 bytes"):
+        load_net(path)
 
 
 def changed_card(net, **values) -> dict[str, str]:

@@ -14,7 +14,7 @@ COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serv
 # Each room may import from itself and from rooms above it.
 ROOMS = [
     ("errors",),
-    ("monitor", "runs"),
+    ("monitor", "runs", "kinds"),
     ("data",),
     ("answers",),
     ("models",),

@@ -15,6 +15,7 @@ from pathlib import Path
 from src.data.source import Facts
 from src.data.views import COUNTS
 from src.errors import InputError, is_count, is_number, require
+from src.kinds import check_kind
 
 FORMAT = "mnist-lightning-hydra 1"
 KEPT = ("model", "structure", "data")  # of a training's config: what commands on a finished network ask for
@@ -84,15 +85,18 @@ def read_card(texts: dict[str, str], path: Path | str) -> Card:
 
 
 def read_content(path: Path | str, most: int = LARGEST) -> bytes:
-    """The bytes of a file of at most `most` bytes. Raises InputError for an address, and for what cannot be read."""
+    """The bytes of a file of at most `most` bytes. Raises InputError for an address, for what cannot be read, is
+    empty or of another kind than its name says."""
     if "://" in str(path):
         raise InputError(f"ckpt={path}: addresses are not loaded; download the file and give its path")
     try:
         size = Path(path).stat().st_size
         require(size <= most, f"ckpt={path} has {size:,} bytes: files of up to {most:,} are read")
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
+    check_kind(content, path)
+    return content
 
 
 def seal(content: bytes) -> bytes:
