@@ -29,15 +29,21 @@ def main(cfg: DictConfig) -> None:
         os.environ.setdefault(name, "1")
     check(cfg)
     token = find_token(cfg)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
+    path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.server.settings import Settings, is_loopback
+    from src.server.settings import HOW, SHORTEST, Settings, is_loopback
 
-    local = is_loopback(cfg.host)
+    local, length = is_loopback(cfg.host), len(token or "")
     require(
         local or token is not None,
-        f"host={cfg.host} is open to others: set {TOKEN} or give token_file=<file> with a token that they must send",
+        f"host={cfg.host} is open to others: set {TOKEN} or give token_file=<file> with a token that they must send; "
+        f"{HOW}",
+    )
+    require(
+        local or length >= SHORTEST,
+        f"host={cfg.host} is open to others: a token of {length} characters can be guessed, at least {SHORTEST} "
+        f"are needed; {HOW}",
     )
     names = {name.lower() for name in (*Settings.hosts, cfg.host, *cfg.hosts)}
     settings = Settings(
@@ -49,39 +55,43 @@ def main(cfg: DictConfig) -> None:
 
     bound = open_socket(cfg.host, cfg.port)
 
-    from src.data.feedback import Feedback
     from src.data.fetch import write_json
     from src.machine import use_threads
     from src.server.app import App
     from src.server.process import serve
     from src.server.served import Served
+    from src.server.store import open_store
 
-    tune_process()  # a sixth of a picture's time is memory that is given back and asked for again
-    use_threads(1)
+    with bound:
+        store = open_store(cfg.feedback) if cfg.feedback else None
+        tune_process()  # a sixth of a picture's time is memory that is given back and asked for again
+        use_threads(1)
 
-    def load() -> Served:
-        newest = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-        return Served(newest, base, cfg.ink, cfg.several)
+        def load() -> Served:
+            newest = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
+            return Served(newest, base, cfg.ink, cfg.several)
 
-    served = Served(path, base, cfg.ink, cfg.several)
-    app = App(served, settings, Feedback(Path(cfg.feedback).expanduser()) if cfg.feedback else None)
-    try:
-        served.check()
-    except InputError as error:
-        app.life.unfit = str(error)
-        log.warning("/readyz says 503: %s", error)
-    address, results = address_of(bound), output_folder() / "results.json"
-    about = {"address": address, "checkpoint": {"file": str(path), "sha256": served.net.digest}}
-    write_json(results, about)
+        served = Served(path, base, cfg.ink, cfg.several)
+        app = App(served, settings, store)
+        try:
+            served.check()
+        except InputError as error:
+            app.life.unfit = str(error)
+            log.warning("/readyz says 503: %s", error)
+        address, results = address_of(bound), output_folder() / "results.json"
+        about = {"address": address, "checkpoint": {"file": str(path), "sha256": served.net.digest}}
+        write_json(results, about)
 
-    def ready() -> None:
-        log.info("%s answers with %s (%s); Ctrl-C ends it", address, shown(path), served.engine)
+        def ready() -> None:
+            log.info("%s answers with %s (%s); Ctrl-C ends it", address, shown(path), served.engine)
+            kept = "not taken" if store is None else f"{shown(store.path)}, {store.count():,} so far"
+            log.info("corrections: %s", kept)
 
-    caught = serve(app, bound, load, ready)
-    write_json(results, {**about, "requests": app.metrics.counts()})
-    if caught == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise Stop(128 + (caught or signal.SIGTERM), "stopped")
+        caught = serve(app, bound, load, ready)
+        write_json(results, {**about, "requests": app.metrics.counts()})
+        if caught == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Stop(128 + (caught or signal.SIGTERM), "stopped")
 
 
 def check(cfg: DictConfig) -> None:

@@ -7,7 +7,9 @@ import base64
 import io
 import json
 import random
+import sqlite3
 import time
+from contextlib import closing
 from importlib.util import find_spec
 
 import httpx
@@ -32,6 +34,7 @@ from src.server.app import App
 from src.server.sample import expected, sample
 from src.server.served import Served
 from src.server.settings import Settings, is_loopback, read_token
+from src.server.store import open_store
 
 PNG = {"content-type": "image/png"}
 JSON = {"content-type": "application/json"}
@@ -224,12 +227,15 @@ def test_bodies_that_are_refused(app, content, headers, status, code):
 
 
 FALSE_QUERIES = ["top_k=0", "top_k=11", "top_k=-1", "top_k=x", "top_k=", "top_k=1e1", "top_k=٣", "top_k=99999999999999"]
+FALSE_QUERIES += ["topk=5", "top_k=2&x=1", "TOP_K=2", "top_k=2&top_k=3", "look=true&look=true", "top_k", "=", "&=&"]
 FALSE_QUERIES += ["look=maybe", "look=", "&".join("abcdefghijklmnopqrstuvw")]
 
 
 @pytest.mark.parametrize("query", FALSE_QUERIES)
 def test_queries_that_are_refused(app, query):
-    assert refused(post(app, sample(), f"/predict?{query}"), 422, "invalid")
+    answer = post(app, sample(), f"/predict?{query}")
+    assert refused(answer, 422, "invalid")
+    assert any(name in answer.json()["error"]["message"] for name in ("top_k", "look", "20 fields"))
 
 
 @pytest.mark.parametrize(
@@ -348,16 +354,86 @@ def test_corrections_that_are_refused(app, change, status, code):
     assert app.store.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/corrections", {"correction": "7"}, "image is missing: a picture in base64"),
+        ("/corrections", {"image": "QUJD"}, "correction is missing: the name of a class"),
+        ("/corrections", {"image": "QUJD", "correction": 7}, "correction: the name of a class"),
+        ("/corrections", {"image": "QUJD", "correction": "7", "box": [1, "a", 2, 3]}, "box.1: [left, top, right,"),
+        ("/corrections", {"image": "!", "correction": "7"}, "image: this is not base64"),
+        ("/corrections", {"image": "QUJD", "correction": "7", "url": 1}, "a key that is not taken: 'url'"),
+        ("/corrections", [], "the body is a JSON object"),
+        ("/predict", {}, "images is missing: 1 to 32 pictures in base64; of a single one: image"),
+        ("/predict", {"images": []}, "images: 1 to 32 pictures"),
+        ("/predict", {"images": ["QUJD", 7]}, "images.1: a picture is text in base64"),
+    ],
+)
+def test_refused_values_are_named_with_what_is_accepted(app, path, body, message):
+    answer = post(app, json.dumps(body), path, JSON)
+    assert refused(answer, 422, "invalid")
+    assert message in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(f"x-{i}", "1") for i in range(60)], 200),
+        ([("x-long", "a" * 60_000)], 200),
+        ([(f"x-{i}", "1") for i in range(101)], 431),
+        ([("x-long", "a" * 65_536)], 431),
+        ([("a" * 40_000, "1"), ("b" * 40_000, "1")], 431),
+    ],
+)
+def test_headers_have_an_end(app, headers, status):
+    answer = ask(app, "GET", "/healthz", headers=headers)
+    assert answer.status_code == status
+    assert status == 200 or refused(answer, 431, "headers_too_large")
+
+
+def test_stores_that_cannot_be_written_are_refused_at_the_start(tmp_path):
+    (tmp_path / "text.md").write_text("no database " * 100)
+    (tmp_path / "file").touch()
+    for name, table, version in (("other", "x (y)", 0), ("newer", "x (y)", 7), ("same", "corrections (id)", 1)):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute(f"CREATE TABLE {table}")
+            connection.execute(f"PRAGMA user_version={version}")
+    for name in ("text.md", "other", "newer", "same", "file/below.sqlite", "/proc/x.sqlite"):
+        with pytest.raises(InputError, match=r"feedback=.*cannot take corrections \(.*feedback=null") as caught:
+            open_store(str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "text.md").read_text() == "no database " * 100
+    store = open_store(str(tmp_path))
+    assert store.path == tmp_path / "feedback.sqlite" and store.count() == 0
+    image = np.zeros((1, 2, 2), np.uint8)
+    assert store.add(image, b"", None, "7") == 1
+    store.close()
+    assert open_store(str(tmp_path / "feedback.sqlite")).count() == 1
+
+
 def test_corrections_can_be_off_and_full(make, tmp_path):
     given = json.dumps({"image": encoded(sample()), "correction": "7"})
     assert refused(post(make(), given, "/corrections", JSON), 404, "corrections_off")
     full = make(Feedback(tmp_path / "f.sqlite", rows=1))
     assert post(full, given, "/corrections", JSON).status_code == 201
     assert refused(post(full, given, "/corrections", JSON), 429, "full")
+    (tmp_path / "g.sqlite").write_text("became something else " * 100)
+    assert refused(post(make(Feedback(tmp_path / "g.sqlite")), given, "/corrections", JSON), 503, "not_kept")
 
 
 def test_headers_of_every_answer(app):
-    for path in ("/", "/page.js", "/page.css", "/docs", "/openapi.json", "/healthz", "/metrics", "/model", "/nothing"):
+    for path in (
+        "/",
+        "/page.js",
+        "/page.css",
+        "/icon.svg",
+        "/docs",
+        "/openapi.json",
+        "/healthz",
+        "/metrics",
+        "/model",
+        "/nothing",
+    ):
         headers = ask(app, "GET", path).headers
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -432,7 +508,8 @@ def test_pages_come_from_memory_and_need_nobody_else(app):
     assert all(path in docs for path in described["paths"])
     for path in ("/", "/docs"):
         text = ask(app, "GET", path).text
-        assert "://" not in text.replace("http://www.w3.org/", "") and "<html" in text
+        assert "://" not in text and "<html" in text and 'rel="icon" href="/icon.svg"' in text
+    assert ask(app, "GET", "/icon.svg").headers["content-type"] == "image/svg+xml"
 
 
 def test_a_new_network_answers_from_the_next_batch_on(make, tmp_path):

@@ -1,6 +1,7 @@
 """The server as a process: what is refused before it starts, signals under load, slow and rude clients."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -9,7 +10,6 @@ import signal
 import socket
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -98,7 +98,7 @@ class Load:
 
     def _ask(self):
         while not self.over.is_set():
-            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
                 try:
                     connection.connect()
                 except ConnectionRefusedError:
@@ -157,7 +157,7 @@ def test_a_signal_under_load_loses_nothing(launch, number, status):
     told = time.monotonic()
     process.send_signal(number)
     time.sleep(0.1)
-    with closing(health):
+    with contextlib.closing(health):
         health.request("GET", "/readyz")
         answer = health.getresponse()
         assert (answer.status, json.loads(answer.read())["error"]["code"]) == (503, "draining")
@@ -252,12 +252,25 @@ def test_rude_clients(launch):
     idle = [socket.create_connection(("127.0.0.1", port), timeout=15) for _ in range(8)]
     time.sleep(0.2)
     assert error(exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")) == (429, "busy")
-    idle[0].sendall(b"POST /pre")
+    time.sleep(1)
+    got = exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert b" 200 OK" in got, "the longest idle one has made room"
+    assert idle[0].recv(1) == b""
+    idle[1].sendall(b"POST /pre")
     assert all(one.recv(1) == b"" for one in idle)  # closed, without a word
     for one in idle:
         one.close()
     pipelined = (head + b"Content-Length: %d\r\n\r\n" % len(seven()) + seven()) * 3
     assert exchange(port, pipelined, 2).count(b'"prediction"') == 3
+    many = b"".join(b"x-%d: 1\r\n" % i for i in range(20_000))
+    for more in (many, b"x-long: " + b"a" * 200_000 + b"\r\n"):
+        assert error(exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + more + b"\r\n", 1)) == (
+            431, "headers_too_large")  # fmt: skip
+    endless = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nx-long: " + b"a" * 1_500_000
+    start_s = time.monotonic()
+    with contextlib.suppress(OSError):  # it is not waited for what still comes
+        exchange(port, endless)
+    assert time.monotonic() - start_s < 1
     process.send_signal(signal.SIGTERM)
     out, err = output_of(process, 20)
     assert process.returncode == 143 and "Traceback" not in out + err
@@ -266,6 +279,9 @@ def test_rude_clients(launch):
 def test_what_is_refused_before_it_starts(trained, tmp_path):
     """One line each, and exit status 1."""
     (tmp_path / "empty").write_text("\n")
+    (tmp_path / "short").write_text("a" * 15)
+    (tmp_path / "long").write_text("a" * 16)
+    token, long = f"token_file={tmp_path}/short", f"token_file={tmp_path}/long"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -275,6 +291,11 @@ def test_what_is_refused_before_it_starts(trained, tmp_path):
             "is open to others: set SERVE_TOKEN": ["host=0.0.0.0"],
             "port=70000: 0 to 65535": ["port=70000"],
             "a token is one word": ["host=0.0.0.0", f"token_file={tmp_path}/empty"],
+            "a token of 15 characters can be guessed, at least 16": ["host=0.0.0.0", token],
+            "host=nope.invalid: there is no such address": ["host=nope.invalid", "port=0", long],
+            "host=192.0.2.1 port=0 cannot be used": ["host=192.0.2.1", "port=0", long],
+            "cannot take corrections (file is not a database)": ["port=0", f"feedback={tmp_path}/short"],
+            "feedback=/proc/x.sqlite cannot take corrections": ["port=0", "feedback=/proc/x.sqlite"],
             "deadline_s=0: seconds": ["deadline_s=0"],
             "waiting=0: a whole number": ["waiting=0"],
             "is no key here": ["token=secret"],
@@ -290,10 +311,10 @@ def test_what_is_refused_before_it_starts(trained, tmp_path):
 
 
 def test_another_host_with_a_token(launch, monkeypatch):
-    monkeypatch.setenv("SERVE_TOKEN", "open-sesame")
+    monkeypatch.setenv("SERVE_TOKEN", "open-sesame-open-sesame")
     process, port, folder = launch("host=0.0.0.0")
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        for headers, status in (({}, 401), ({"Authorization": "Bearer open-sesame"}, 200)):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        for headers, status in (({}, 401), ({"Authorization": "Bearer open-sesame-open-sesame"}, 200)):
             connection.request("POST", "/predict", seven(), {"Content-Type": "image/png", **headers})
             answer = connection.getresponse()
             answer.read()
@@ -301,7 +322,7 @@ def test_another_host_with_a_token(launch, monkeypatch):
     process.send_signal(signal.SIGTERM)
     output_of(process, 20)
     written = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
-    assert "open-sesame" not in written
+    assert "open-sesame-open-sesame" not in written
 
 
 def test_odd_pictures(launch, mnist_root):
@@ -320,7 +341,7 @@ def test_odd_pictures(launch, mnist_root):
     assert len(odd) >= 40
 
     def ask(content: bytes, kind: str) -> tuple[int, dict]:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
             connection.request("POST", "/predict", content, {"Content-Type": kind})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ from src.server.engine import Engine, Work
 from src.server.errors import Refusal
 from src.server.schema import Correction, OnePicture, Pictures
 
+log = logging.getLogger(__name__)
 TOP = 3  # classes that an answer lists if nothing is asked for
 RAW = (b"image/", b"application/octet-stream")
 YES, NO = ("true", "1"), ("false", "0")
@@ -52,11 +54,16 @@ class Predict:
 
 
 def options(query: bytes, classes: int) -> tuple[int, bool]:
-    """top_k and look of a query. Raises Refusal for values that they do not take; other names are not looked at."""
+    """top_k and look of a query. Raises Refusal for other keys, one that comes twice, and values that are not taken."""
     try:
-        given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20))
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
     except ValueError:
         raise Refusal(422, "the query has more than 20 fields") from None
+    given = dict(pairs)
+    if not given.keys() <= {"top_k", "look"}:
+        raise Refusal(422, f"the query has another key: there are top_k (1 to {classes}) and look (true or false)")
+    if len(given) < len(pairs):
+        raise Refusal(422, "the query has a key twice: give top_k and look once each")
     top_k, look = given.get("top_k", str(TOP)), given.get("look", "false")
     if not (top_k.isascii() and top_k.isdigit() and len(top_k) < 6 and 1 <= int(top_k) <= classes) and "top_k" in given:
         raise Refusal(422, f"top_k: a whole number, 1 to {classes}")
@@ -111,6 +118,8 @@ async def correct(given: Correction, engine: Engine, store: Feedback | None, unt
             store.add, reading.images[place], given.image, given.answer, given.correction, work.served.net.digest
         )
     except FullError as error:
-        raise Refusal(429, str(error), "full") from None
+        log.warning("a correction was refused: %s", error)
+        raise Refusal(429, "the server has taken as many corrections as it has room for", "full") from None
     except InputError as error:
-        raise Refusal(429, str(error), "not_kept") from None
+        log.error("a correction was not kept: %s", error)
+        raise Refusal(503, "the server cannot write corrections down; its log says why", "not_kept") from None

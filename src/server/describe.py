@@ -16,7 +16,8 @@ WHY = {
     415: "The body is no picture of a known format.",
     422: "The picture is damaged, or a value is none that is taken.",
     429: "There is too much work; Retry-After says when to try again.",
-    503: "The server is shutting down.",
+    431: "The headers are too many or too long.",
+    503: "The server is shutting down, or cannot write corrections down.",
     504: "The answer was not ready before the deadline.",
 }
 
@@ -37,7 +38,7 @@ def describe(api: FastAPI, classes: int, settings: Settings) -> dict:
     for methods in described["paths"].values():
         for what in methods.values():
             responses = what["responses"]
-            for status in (["400"] if settings.hosts else []) + (["401"] if settings.token else []):
+            for status in (["400"] if settings.hosts else []) + (["401"] if settings.token else []) + ["431"]:
                 responses.setdefault(status, {})
             for status, answer in responses.items():
                 if int(status) >= 400:

@@ -26,7 +26,15 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
-OPEN = ("/healthz", "/readyz", "/", "/page.css", "/page.js")  # without a token: a browser sends none for a page
+OPEN = (
+    "/healthz",
+    "/readyz",
+    "/",
+    "/page.css",
+    "/page.js",
+    "/icon.svg",
+)  # without a token: a browser sends none for a page
+MOST_HEADERS, MOST_BYTES = 100, 65_536  # of a request, names and values counted
 JSON = (b"content-type", b"application/json")
 
 
@@ -72,6 +80,7 @@ class Door:
             await send(message)
 
         try:
+            _check_headers(scope["headers"])
             self._admit(path, headers)
             app = self.direct.get((scope["method"], path))
             if app is None:
@@ -110,6 +119,11 @@ async def respond(send: Callable, status: int, body: bytes, more: dict[str, str]
     headers += [(name.lower().encode(), value.encode()) for name, value in (more or {}).items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _check_headers(headers: list[tuple[bytes, bytes]]) -> None:
+    if len(headers) > MOST_HEADERS or sum([len(name) + len(value) for name, value in headers]) > MOST_BYTES:
+        raise Refusal(431, f"more than {MOST_HEADERS} headers, or more than {MOST_BYTES:,} bytes of them")
 
 
 def _name(host: bytes) -> bytes:

@@ -6,11 +6,12 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from src.data.picture import PictureError
+from src.server.schema import ACCEPTED
 
 CODES = {
     400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 408: "too_slow",
-    413: "too_large", 415: "unsupported_media_type", 422: "invalid", 429: "busy", 500: "internal", 503: "not_ready",
-    504: "deadline",
+    413: "too_large", 415: "unsupported_media_type", 422: "invalid", 429: "busy", 431: "headers_too_large",
+    500: "internal", 503: "not_ready", 504: "deadline",
 }  # fmt: skip
 MESSAGES = {
     400: "the body is not JSON",
@@ -47,9 +48,16 @@ class Refusal(HTTPException):
         first = errors[0]
         if first["type"] == "json_invalid":
             return cls(400, "the body is not JSON", "bad_json")
-        where = ".".join(str(part) for part in first["loc"] if part != "body")[:80]
-        what = first["msg"].removeprefix("Value error, ")
-        return cls(422, f"{where}: {what}" if where else what)
+        where = [str(part) for part in first["loc"] if part != "body"]
+        if not where:
+            return cls(422, "the body is a JSON object; GET /docs lists what it may hold")
+        if first["type"] == "extra_forbidden":
+            return cls(422, f"the body has a key that is not taken: {where[-1][:40]!r}; GET /docs lists what is")
+        accepted = ACCEPTED.get(where[0], "")
+        if first["type"] == "missing":
+            return cls(422, f"{where[0]} is missing: {accepted}")
+        why = first["msg"].removeprefix("Value error, ") if first["type"] == "value_error" else accepted
+        return cls(422, f"{'.'.join(where)[:80]}: {why or first['msg']}")
 
     def fields(self, request_id: str) -> dict[str, str]:
         """What stands under "error"."""

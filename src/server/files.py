@@ -7,6 +7,7 @@ PAGE = Path(__file__).resolve().parents[1] / "page"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
 
@@ -30,7 +31,7 @@ def docs_page(described: dict) -> bytes:
     head = "".join(f"<th scope=col>{name}</th>" for name in ("route", "what it does", "query", "takes", "answers"))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><link rel="stylesheet" href="/page.css"></head>
+<title>{title}</title><link rel="icon" href="/icon.svg"><link rel="stylesheet" href="/page.css"></head>
 <body><main><h1>{title}</h1><p>{escape(described["info"]["description"])}</p>
 <p>For programs: <a href="/openapi.json">openapi.json</a></p>
 <table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></main></body></html>

@@ -28,6 +28,7 @@ Encoded = Annotated[
     PlainValidator(unpack),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 1, "maxLength": LONGEST}),
 ]
+Picture = Annotated[Encoded, Field(description="a picture in base64 (PNG, JPEG, WebP, BMP or GIF)")]
 Label = Annotated[str, Field(min_length=1, max_length=LABEL)]
 Pixel = Annotated[int, Field(ge=0, le=65_535, strict=True)]
 
@@ -41,22 +42,37 @@ class Strict(BaseModel):
 class OnePicture(Strict):
     """A picture in base64."""
 
-    image: Encoded
+    image: Picture
 
 
 class Pictures(Strict):
     """Several pictures in base64, answered in their order."""
 
-    images: Annotated[list[Encoded], Field(min_length=1, max_length=MOST_PICTURES)]
+    images: Annotated[
+        list[Encoded],
+        Field(min_length=1, max_length=MOST_PICTURES,
+              description=f"1 to {MOST_PICTURES} pictures in base64; of a single one: image"),
+    ]  # fmt: skip
 
 
 class Correction(Strict):
     """What a digit of a picture is. box: of the answer that it corrects; null where there is one digit only."""
 
-    image: Encoded
-    box: Annotated[list[Pixel], Field(min_length=4, max_length=4)] | None = None
-    answer: Annotated[str, Field(max_length=LABEL)] | None = None
-    correction: Label
+    image: Picture
+    box: Annotated[list[Pixel], Field(min_length=4, max_length=4)] | None = Field(
+        None, description="[left, top, right, bottom] of a digit of the answer, whole numbers of pixels, or null"
+    )
+    answer: Annotated[str, Field(max_length=LABEL)] | None = Field(
+        None, description=f"what the network said, text of at most {LABEL} characters, or null"
+    )
+    correction: Label = Field(description=f"the name of a class, text of 1 to {LABEL} characters")
+
+
+ACCEPTED = {
+    name: field.description
+    for model in (OnePicture, Pictures, Correction)
+    for name, field in model.model_fields.items()
+}  # of each key, in words
 
 
 class Probability(BaseModel):

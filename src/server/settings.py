@@ -6,6 +6,8 @@ from src.errors import InputError, is_count, is_number, require
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_PICTURES = 32  # in one request
+SHORTEST = 16  # characters of a token that keeps strangers out
+HOW = 'python -c "import secrets; print(secrets.token_urlsafe())" makes one'
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,5 @@ def read_token(text: str | None, origin: str) -> str | None:
         return None
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(f"{origin}: a token is one word of printable ASCII; python -c 'import secrets; "
-                         "print(secrets.token_urlsafe(24))' makes one")  # fmt: skip
+        raise InputError(f"{origin}: a token is one word of printable ASCII; {HOW}")
     return token

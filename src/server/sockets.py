@@ -5,6 +5,8 @@ import socket
 
 from src.errors import InputError
 
+HOSTS = "give an address of this machine, 127.0.0.1 for itself alone, 0.0.0.0 for all of its addresses"
+
 
 def open_socket(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet. Raises InputError if the port is taken or the host is not of here."""
@@ -12,7 +14,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, kind)
     except (OSError, UnicodeError, OverflowError) as error:
-        raise InputError(f"host={host} port={port}: there is no such address ({error})") from None
+        raise InputError(f"host={host}: there is no such address ({error}); {HOSTS}") from None
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
@@ -30,7 +32,7 @@ def refused(host: str, port: int, error: OSError) -> InputError:
         return InputError(f"port={port} is in use on {host}: stop what listens there, give another port, or port=0")
     if error.errno == errno.EACCES:
         return InputError(f"port={port} is not for everybody: give one above 1023")
-    return InputError(f"host={host} port={port} cannot be used ({error.strerror or error})")
+    return InputError(f"host={host} port={port} cannot be used ({error.strerror or error}): {HOSTS}")
 
 
 def address_of(bound: socket.socket) -> str:
