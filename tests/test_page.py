@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.data.feedback import read_corrections
 from tests.test_commands import output_of, run, start
 
 pytestmark = pytest.mark.slow
@@ -299,6 +300,41 @@ def test_several_digits_are_boxed_and_chosen(visit):
     assert boxes[1] > 0.85
 
 
+def test_boxes_of_an_older_drawing_are_faint(visit):
+    """After the pen is up they are faint until the newest drawing, which is asked about last, has its answer."""
+    page = visit(before=lambda page: page.add_init_script(SLOWLY), complaints=["willReadFrequently"])
+    darkest = """() => { const c = document.getElementById("marks"), w = c.width;
+      const data = c.getContext("2d").getImageData(0, 0, w, w).data;
+      return data.reduce((most, level, i) => (i % 4 === 3 ? Math.max(most, level) : most), 0); }"""
+
+    def plain():
+        until = time.monotonic() + 10
+        while page.evaluate(darkest) <= 200:
+            assert time.monotonic() < until
+            page.wait_for_timeout(50)
+
+    draw_42(page)
+    expect(number(page)).to_have_text("42")
+    plain()
+    draw(page, "1", left=-0.05, top=0.6, size=0.35)  # more than 200 ms pass until there is an answer to it
+    assert 0 < page.evaluate(darkest) < 100
+    plain()
+    asked = page.evaluate("asked.filter((address) => address.includes('predict'))")
+    page.wait_for_timeout(500)
+    assert page.evaluate("asked.filter((address) => address.includes('predict'))") == asked
+    assert "look=true" in asked[-1]
+
+
+def test_nothing_is_explained_before_there_is_an_answer(visit):
+    page = visit(PHONE, phone=True)
+    expect(page.locator("#form")).to_be_hidden()
+    expect(page.locator("#correct")).to_be_hidden()
+    draw(page, "1")
+    expect(page.locator("#form")).to_be_visible()
+    bars, choices, seen = (page.locator(name).bounding_box()["y"] for name in ("#bars", "#choices", "#seen"))
+    assert bars < choices < seen, "a correction is next to the answer"
+
+
 def test_undo_redo_and_clear(visit):
     page = visit()
     expect(page.locator("#undo")).to_be_disabled()
@@ -318,7 +354,7 @@ def test_undo_redo_and_clear(visit):
     expect(number(page)).to_have_text("–")
 
 
-def test_a_correction_is_kept_once(visit, served):
+def test_a_correction_is_kept_and_may_be_changed(visit, served):
     _, store = served
     page = visit()
     before = len(corrections(store)) if store.is_file() else 0
@@ -326,19 +362,26 @@ def test_a_correction_is_kept_once(visit, served):
     expect(number(page)).to_have_text("7")
     expect(page.locator("#spoken")).to_contain_text("Read 7")  # the drawing rests
     page.get_by_role("button", name="No, it is 1").click()
-    expect(page.locator("#thanks")).to_have_text("Thank you: kept as 1, which was read as 7.")
-    expect(page.locator("#choices button").first).to_be_disabled()
-    page.locator("#choices button").first.dispatch_event("click")
-    assert len(corrections(store)) == before + 1
+    expect(page.locator("#thanks")).to_have_text("Kept: it is 1. Wrong key? Choose again.")
+    again = page.get_by_role("button", name="No, it is 1")
+    expect(again).to_be_disabled()
+    again.dispatch_event("click")
+    page.wait_for_timeout(300)
+    assert len(corrections(store)) == before + 1, "the same choice is sent once"
     answer, correction, *shape, picture = corrections(store)[-1]
     assert (answer, correction, shape) == ("7", "1", [1, 28, 28])
     assert Image.open(io.BytesIO(picture)).size == (280, 280)
+    page.get_by_role("button", name="Yes, it is 7").click()
+    expect(page.locator("#thanks")).to_have_text("Changed: it is 7. Wrong key? Choose again.")
+    expect(again).to_be_enabled()
+    assert corrections(store)[-1][:2] == ("7", "7")
+    assert read_corrections(store)[-1].correction == "7", "the last word on a drawing counts"
     page.click("#clear")
     draw_42(page)
     expect(number(page)).to_have_text("42")
     number(page).get_by_role("button").last.click()
     page.get_by_role("button", name="Yes, it is 2").click()
-    expect(page.locator("#thanks")).to_contain_text("it is kept that 2 was right")
+    expect(page.locator("#thanks")).to_contain_text("Kept: it is 2.")
     assert corrections(store)[-1][:2] == ("2", "2")
     number(page).get_by_role("button").first.click()
     expect(page.locator("#thanks")).to_be_hidden()
@@ -356,7 +399,7 @@ def test_a_correction_that_is_refused_can_be_sent_again(visit):
     expect(page.locator("#choices button").first).to_be_enabled()
     page.unroute("**/corrections")
     page.get_by_role("button", name="No, it is 1").click()
-    expect(page.locator("#thanks")).to_contain_text("Thank you")
+    expect(page.locator("#thanks")).to_contain_text("Kept: it is 1")
 
 
 def test_pictures_are_opened_dropped_and_pasted(visit):
@@ -377,6 +420,17 @@ def test_pictures_are_opened_dropped_and_pasted(visit):
     expect(number(page)).to_have_text("7")
     give(page, "drop", b"not a picture", "notes.txt", "text/plain")
     expect(page.locator("#state")).to_contain_text("notes.txt is no picture")
+    expect(number(page)).to_have_text("–")  # an answer beside the error would be taken for the file's
+    expect(page.locator("#correct")).to_be_hidden()
+    page.wait_for_timeout(300)
+    expect(page.locator("#state")).to_be_visible()
+    page.click("#undo")
+    expect(number(page)).to_have_text("–")
+    page.click("#redo")
+    expect(number(page)).to_have_text("7")
+    expect(page.locator("#state")).to_be_hidden()
+    give(page, "drop", a_picture((200, 210, 220, 255), (200, 210, 220, 255)))
+    expect(page.locator("#sure")).to_have_text("No ink found in this picture")
 
 
 def test_by_keyboard_alone(visit):
@@ -544,7 +598,7 @@ def test_other_classes_and_the_token(visit):
         "**/corrections", lambda route: (sent.append(route.request.post_data_json), route.fulfill(json={"id": 1}))
     )
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("#thanks")).to_contain_text("kept as letter z")
+    expect(page.locator("#thanks")).to_contain_text("Kept: it is letter z")
     assert sent[-1]["correction"] == "letter z"
     assert {token for _, token in sent[:-1]} == {"Bearer secret-1"}
     assert all("top_k=26" in url for url, _ in sent[:-1])

@@ -19,9 +19,10 @@ let model = { classes: [], target: null };
 let done = [], undone = []; // strokes, pictures and clearings, in their order
 let version = 0; // of the drawing
 let moving = false; // a stroke is being drawn
+let over = -1; // no answer to this version is shown: what was to replace it is no picture
 let answer = null; // { version, picture: Blob, rect, found } that is shown
 let chosen = 0; // which of its digits
-const told = new Map(); // "version digit" of corrections that were sent -> what they said
+const told = new Map(); // "version digit" of corrections that were sent -> the last of them: its name and what was said
 const pen = { x: SIDE / 2, y: SIDE / 2, down: false, shown: false };
 
 // ---- the sheet --------------------------------------------------------------------------------------------------
@@ -130,9 +131,11 @@ function mark() {
   const context = contextOf(marks);
   context.clearRect(0, 0, SIDE, SIDE);
   const accent = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-  const digits = answer?.found.digits ?? []; // of the last answer: hidden while a newer one comes, they would flicker
+  const digits = answer?.found.digits ?? [];
+  context.globalAlpha = current() ? 1 : 0.25; // of an older drawing; hidden until the next answer they would flicker
   const several = digits.length > 1 || visible().some((item) => item.kind === "picture");
   if (several) digits.forEach((digit, place) => frame(context, digit, place, accent, digits.length > 1));
+  context.globalAlpha = 1;
   if (pen.shown) {
     context.lineWidth = 2;
     context.strokeStyle = accent;
@@ -206,7 +209,8 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
     pointer = null;
     moving = false;
     if (answer) correction(answer.found.digits[chosen]);
-    ask(); // once more about the same drawing, if it was not said where the network looked
+    mark();
+    ask(); // about what is drawn now, or once more, if it was not said where the network looked
     speak();
   });
 
@@ -301,6 +305,9 @@ async function place(file) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
+    over = version;
+    answer = null;
+    show();
     state(`${file.name || "This"} is no picture that a browser can show: PNG, JPEG, WebP, BMP or GIF`);
     return;
   }
@@ -375,7 +382,7 @@ let asked = -1, looked = false; // the version that was answered last, and wheth
 /** Ask about the newest drawing; while a request is on its way nothing is asked, and the newest is next. */
 async function ask() {
   if (asking || timer) return;
-  if (asked === version && (looked || moving)) return;
+  if (over === version || (asked === version && (looked || moving))) return;
   const items = visible(), mine = version;
   if (!items.length) {
     asked = mine;
@@ -400,8 +407,10 @@ async function ask() {
     failures = 0;
     asked = mine;
     looked = look;
-    if (visible().length) take(mine, picture, rect, found);
-    state("");
+    if (mine > over) {
+      if (visible().length) take(mine, picture, rect, found);
+      state("");
+    }
   } catch (error) {
     refused(error, mine);
   }
@@ -478,10 +487,13 @@ function digitButton(name, place, count) {
   return button;
 }
 
+/** Why there is no digit on a sheet that is not empty. */
+const nothing = () => (visible().at(-1).kind === "picture" ? "No ink found in this picture" : "Nothing to read yet");
+
 function sentence(found) {
   if (!visible().length) return model.target ? "Draw something" : "Draw something, and it is read at once";
-  if (!found) return "";
-  if (found.reason === "empty" || !found.digits.length) return "Nothing to read yet";
+  if (!found) return over === version ? "Draw on, and it is read again" : "";
+  if (found.reason === "empty" || !found.digits.length) return nothing();
   if (model.target) return model.target;
   const several = found.digits.length > 1;
   const sure = several ? `at least ${percent(found.probability)} sure of each` : `${percent(found.probability)} sure`;
@@ -525,6 +537,7 @@ let seen = null; // the last picture that the network saw, as a bitmap
 
 async function inside(digit) {
   const mine = answer;
+  $("inside").classList.toggle("resting", !digit);
   const context = $("seen").getContext("2d"), look = $("looked").getContext("2d");
   if (!digit) {
     for (const each of [context, look]) each.clearRect(0, 0, each.canvas.width, each.canvas.height);
@@ -576,7 +589,7 @@ function speak() {
   speaking = setTimeout(() => {
     const found = answer?.found;
     if (moving || pen.down || answer?.version !== version) return;
-    if (!found?.digits.length) say(visible().length ? "Nothing to read yet" : "");
+    if (!found?.digits.length) say(visible().length ? nothing() : "");
     else say(`Read ${found.prediction}, ${sentence(found)}`);
   }, 800);
 }
@@ -595,30 +608,31 @@ function key() {
   return `${answer.version} ${chosen}`;
 }
 
-/** Whether the answer is about the drawing as it is; until then it is not corrected. */
+/** Whether the answer is about the drawing as it is; until then it is not corrected, and its boxes are faint. */
 const current = () => !moving && answer?.version === version;
 
 function correction(digit) {
   const form = $("correct");
-  form.hidden = !digit?.label || !model.classes.length;
-  if (form.hidden) return;
+  form.hidden = !model.classes.length || Boolean(model.target);
+  form.classList.toggle("unseen-yet", !digit?.label); // it keeps its room, so that nothing jumps
+  $("thanks").hidden = true;
+  if (form.hidden || !digit?.label) return;
   const several = answer.found.digits.length > 1;
   $("wrong").textContent = several
     ? `Is “${digit.label}”, ${chosen + 1} of ${answer.found.digits.length}, wrong? It is a …`
     : "Wrong? It is a …";
-  const over = told.has(key());
   const sent = told.get(key());
   for (const button of $("choices").querySelectorAll("button")) {
     const name = button.dataset.name, now = name === digit.label;
     button.classList.toggle("now", now);
-    button.disabled = over || asking_correction || !current();
+    button.disabled = asking_correction || !current() || (Boolean(name) && name === sent?.name);
     if (name) button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
     button.title = now ? "Right as it is" : "";
-    button.classList.toggle("sent", over && name === sent.name);
+    button.classList.toggle("sent", Boolean(name) && name === sent?.name);
   }
   const select = $("choices").querySelector("select");
-  if (select) select.disabled = over || asking_correction || !current();
-  const line = sent ?? (failed?.key === key() ? failed : null);
+  if (select) select.disabled = asking_correction || !current();
+  const line = failed?.key === key() ? failed : sent;
   $("thanks").textContent = line?.text ?? "";
   $("thanks").classList.toggle("failed", Boolean(line) && line === failed);
   $("thanks").hidden = !line;
@@ -653,14 +667,15 @@ function choices() {
   box.replaceChildren(select, send);
 }
 
+/** Send what a digit is. Of one drawing the last word counts, so that a wrong key is made good by another one. */
 async function correct(name) {
-  if (!current() || told.has(key()) || asking_correction) return;
+  if (!current() || asking_correction || told.get(key())?.name === name) return;
   const mine = key(), digit = answer.found.digits[chosen];
   asking_correction = true;
   const held = $("choices").contains(document.activeElement) ? document.activeElement : null;
   correction(digit);
-  let text = `Thank you: kept as ${name}, which was read as ${digit.label}.`;
-  if (name === digit.label) text = `Thank you: it is kept that ${name} was right.`;
+  const kept = told.has(mine) ? "Changed" : "Kept";
+  let text = `${kept}: it is ${name}. Wrong key? Choose again.`;
   try {
     const body = { image: await base64(answer.picture), box: digit.box ?? null, answer: digit.label, correction: name };
     const headers = { "Content-Type": "application/json" };
