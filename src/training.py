@@ -156,4 +156,5 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
     if loggers:
         lines.append(f"  watch     {shown(Path(sys.executable).parent)}/tensorboard --logdir {shown(folder.parent)}")
     lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
+    lines.append(f"  draw      python -m src.serve ckpt={run}")
     return "\n".join(lines)
