@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="more overrides, such as data.quarter_turns=1")
     args = parser.parse_args()
 
-    from src.checkpoint import find_checkpoint
+    from src.runs import find_checkpoint
 
     start = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
     words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]

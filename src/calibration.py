@@ -36,5 +36,4 @@ def keep_temperature(path: Path, temperature: float) -> str:
     """Write it into a checkpoint; returns the file's new digest."""
     checkpoint = read_checkpoint(path)
     del checkpoint["digest"]
-    write_checkpoint({**checkpoint, "temperature": temperature}, path)
-    return read_checkpoint(path)["digest"]
+    return write_checkpoint({**checkpoint, "temperature": temperature}, path)

@@ -22,19 +22,25 @@ from src.errors import InputError
 from src.finetune.method import Method
 from src.finetune.parts import reset_head
 from src.kinds import check_kind
-from src.runs import find_checkpoint as find_checkpoint
 
 MARK = b"sha256:"
 COMMENT = len(MARK) + 64
 MODELS, METHODS = "src.models.", "src.finetune."
 
 
-def write_checkpoint(checkpoint: dict, path: Path) -> None:
-    """Write tensors and plain values with their digest; readers see the old file or the whole new one."""
+def checkpoint_bytes(checkpoint: dict) -> bytes:
+    """A file of tensors and plain values with their digest."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
+    return seal_archive(buffer.getbuffer())
+
+
+def write_checkpoint(checkpoint: dict, path: Path) -> str:
+    """Write `checkpoint_bytes`; readers see the old file or the whole new one. Returns the digest."""
+    content = checkpoint_bytes(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, seal_archive(buffer.getbuffer()))
+    write_bytes(path, content)
+    return content[len(MARK) - COMMENT :].decode()
 
 
 def seal_archive(archive: bytes | memoryview) -> bytes:

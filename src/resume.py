@@ -4,6 +4,7 @@ import sys
 
 from src.errors import InputError, require
 from src.run import ROOT, flags_first
+from src.runs import find_checkpoint
 
 FIXED = (
     "seed",
@@ -44,7 +45,7 @@ def resume() -> None:
         not refused, f"resume_from={given[-1]} goes on with one run in its own folder: leave {' '.join(refused)} out"
     )
 
-    from src.checkpoint import find_checkpoint, read_checkpoint
+    from src.checkpoint import read_checkpoint
 
     path = find_checkpoint(given[-1].strip("'\""), ROOT / "outputs", "last.ckpt", "resume_from").resolve()
     recorded = read_checkpoint(path)["config"].get("overrides")

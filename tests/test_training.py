@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import Callback
 from src.callbacks import EMA, Checkpoints, Unprofiled
 from src.checkpoint import (
     CheckpointFiles,
-    find_checkpoint,
     load_model,
     read_checkpoint,
     write_checkpoint,
@@ -30,6 +29,7 @@ from src.evaluation import measure, predict, wilson
 from src.loggers import EpochTable
 from src.models.lenet import LeNet
 from src.optimizers import onecycle
+from src.runs import find_checkpoint
 from src.task import Classifier, DivergedError
 
 OPTIONS = {"_target_": "src.models.lenet.LeNet", "dropout": 0.2, "batch_norm": True}

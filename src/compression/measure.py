@@ -1,13 +1,10 @@
 """What a network is worth and what it takes: accuracy, weights, arithmetic, bytes."""
 
-import tempfile
 import zlib
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from src.checkpoint import write_checkpoint
+from src.checkpoint import checkpoint_bytes
 from src.data.views import COUNTS
 from src.evaluation import wilson
 from src.insight.summary import summarise
@@ -23,10 +20,7 @@ def plain_file(net: nn.Module) -> bytes:
     }
     if net.temperature is not None:
         checkpoint["temperature"] = net.temperature
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plain.ckpt"
-        write_checkpoint(checkpoint, path)
-        return path.read_bytes()
+    return checkpoint_bytes(checkpoint)
 
 
 def weights(net: nn.Module) -> dict[str, int]:
@@ -63,13 +57,3 @@ def paired(before: Tensor, after: Tensor, labels: Tensor) -> dict:
         "gone_errors": gone,
         "p": float(binomtest(new, new + gone).pvalue) if new + gone else 1.0,
     }
-
-
-def answer(net: nn.Module, batches, loader) -> tuple[Tensor, Tensor]:
-    """Answers and labels int64 (N,) of a split."""
-    answers, labels = [], []
-    with torch.inference_mode():
-        for images, truth in loader(batches):
-            answers.append(net(images).argmax(1))
-            labels.append(truth)
-    return torch.cat(answers), torch.cat(labels)

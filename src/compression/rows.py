@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from src.compression.measure import accuracy, answer, paired, sizes, weights
+from src.compression.measure import accuracy, paired, sizes, weights
 from src.compression.pace import BATCH, paces
 from src.errors import InputError
+from src.evaluation import predict
 from src.exported.onnx import onnx_bytes
 
 
@@ -37,8 +38,14 @@ def exported(net: nn.Module) -> bytes | None:
 
 def validate(made: list[Made], data) -> list[float]:
     """Accuracy of each on the validation split."""
-    answers = [answer(one.net, data.val_set, data.loader) for one in made]
-    return [accuracy(*pair)["acc"] for pair in answers]
+    loader = data.loader(data.val_set)
+    return [accuracy(*answers(one.net, loader))["acc"] for one in made]
+
+
+def answers(net: nn.Module, loader) -> tuple[Tensor, Tensor]:
+    """The likeliest class and the label of each image, int64 (N,)."""
+    logits, labels = predict(net, loader)
+    return logits.argmax(1), labels
 
 
 def choose(made: list[Made], scores: list[float], tolerance: float) -> int:
@@ -53,16 +60,16 @@ def measure(made: list[Made], scores: list[float], data, batches, threads: int, 
 
     scores: on validation images. batches: of the test split, read here and nowhere before.
     """
-    tested = [answer(one.net, batches, data.loader) for one in made]
+    tested = [answers(one.net, data.loader(batches)) for one in made]
     images = batches[torch.arange(BATCH) % len(batches)][0]
     nets = {one.name: one.net for one in made if one.net.engine == "torch"}
     found = paces(nets, {one.name: one.onnx for one in made if one.onnx}, images, threads, turns)
     rows, labels = [], tested[0][1]
-    for one, score, (answers, _) in zip(made, scores, tested, strict=True):
-        row = {"name": one.name, **accuracy(answers, labels), "val_acc": score, "seconds": round(one.seconds, 2)}
+    for one, score, (said, _) in zip(made, scores, tested, strict=True):
+        row = {"name": one.name, **accuracy(said, labels), "val_acc": score, "seconds": round(one.seconds, 2)}
         row |= weights(one.net if one.net.engine == "torch" else made[0].net) | sizes(one.file, one.onnx)
         row |= {"quantised": one.quantised, "speed": {}}
-        row |= paired(tested[0][0], answers, labels) if one is not made[0] else {}
+        row |= paired(tested[0][0], said, labels) if one is not made[0] else {}
         for engine, by_batch in found.items():
             if one.name not in by_batch[1]:
                 continue
