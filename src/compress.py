@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_count, is_number, need, require
 from src.machine import check_threads
 from src.run import CONF, ROOT, command, output_folder, plain, shown, tune_process
 from src.runs import find_checkpoint
@@ -165,11 +165,10 @@ def quantised(cfg: DictConfig, before, data, kept: Path):
     import torch
 
     from src.compression.rows import Made
-    from src.exported.card import need
     from src.exported.int8 import quantise
     from src.exported.onnx import open_onnx
 
-    need("onnx", "onnxruntime")
+    need("export", "onnx", "onnxruntime")
     require(before.onnx is not None, "method=int8: this network cannot be exported as ONNX")
     begun, count = time.perf_counter(), min(cfg.images, len(data.train_set))
     rows = torch.linspace(0, len(data.train_set) - 1, count).long()

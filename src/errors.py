@@ -1,6 +1,7 @@
 """The one exception for what a user can put right."""
 
 import math
+from importlib.util import find_spec
 
 
 class InputError(ValueError):
@@ -15,6 +16,12 @@ def require(holds: bool, message: str) -> None:
     """Raise InputError(message) unless `holds`."""
     if not holds:
         raise InputError(message)
+
+
+def need(extra: str, *packages: str) -> None:
+    """Raise InputError if a package of an extra is not installed; nothing is imported."""
+    missing = [name for name in packages if find_spec(name) is None]
+    require(not missing, f"{', '.join(missing)} is not installed: pip install -e '.[{extra}]' brings it")
 
 
 def is_count(value: object) -> bool:

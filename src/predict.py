@@ -11,11 +11,10 @@ from src.errors import InputError, is_count, is_number, require
 from src.machine import check_threads, use_threads
 from src.run import ROOT, command, output_folder, shown, tune_process
 from src.runs import find_checkpoint
-from src.subject import check_device, listed_pictures, pick_device
+from src.subject import INKS, check_device, listed_pictures, pick_device
 
 log = logging.getLogger(__name__)
 FORMATS = ("table", "json", "csv")
-INKS = ("auto", "mnist", "none")  # as `src.data.given` has them, which imports torch; a test compares them
 
 
 @command("predict")

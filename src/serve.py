@@ -3,29 +3,26 @@
 import logging
 import os
 import signal
-from importlib.util import find_spec
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_count, need, require
 from src.run import ROOT, Stop, command, output_folder, shown, tune_process
 from src.runs import find_checkpoint
+from src.subject import INKS
 
 log = logging.getLogger(__name__)
 EXTRA = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
 TOKEN = "SERVE_TOKEN"
-INKS = ("auto", "mnist", "none")
 
 
 @command("serve")
 def main(cfg: DictConfig) -> None:
     """Serve until SIGTERM (143) or Ctrl-C (130); SIGHUP takes a newer network."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to replace
-    for name in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-    ):  # before NumPy is read; cores get pictures
+    # Before NumPy is read; cores get pictures.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     check(cfg)
     token = find_token(cfg)
@@ -96,8 +93,7 @@ def main(cfg: DictConfig) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Raise InputError for a value that is not taken, or packages that are not here; torch is not read for it."""
-    missing = [name for name in EXTRA if find_spec(name) is None]
-    require(not missing, f"{', '.join(missing)} is not installed: pip install -e '.[serve]' brings it")
+    need("serve", *EXTRA)
     require(isinstance(cfg.host, str) and bool(cfg.host), f"host={cfg.host}: an address of this machine")
     require(is_count(cfg.port) and 0 <= cfg.port < 65_536, f"port={cfg.port}: 0 to 65535, 0 takes a free one")
     require(cfg.ink in INKS, f"ink={cfg.ink}: one of {', '.join(INKS)}")

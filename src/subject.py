@@ -6,6 +6,7 @@ from src.errors import InputError, is_count, require
 from src.run import build, plain, shown
 
 SPLITS = ("train", "val", "test")
+INKS = ("auto", "mnist", "none")  # as `src.data.given` has them, which imports torch; a test compares them
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.errors import InputError
+from src.errors import InputError, need
 
 BATCH = 256
 CALLS = {1: 100, BATCH: 5}  # per turn
@@ -65,10 +65,9 @@ def eager(net: nn.Module, images: torch.Tensor) -> Callable[[], object]:
 
 def in_runtime(content: bytes, images: torch.Tensor, threads: int) -> Callable[[], object]:
     """A call of ONNX Runtime on raw grey levels. Raises InputError where it is not installed."""
-    from src.exported.card import need
     from src.exported.runtime import make_session
 
-    need("onnxruntime")
+    need("export", "onnxruntime")
     session, given = make_session(content, threads), {"images": images.numpy()}
     name = [session.get_outputs()[0].name]
     return lambda: session.run(name, given)

@@ -9,7 +9,6 @@ import json
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from src.data.source import Facts
@@ -113,13 +112,6 @@ def check_seal(content: bytes, digits: object, path: Path | str) -> None:
     known = len(given) == len(OPEN) and content.count(given) == 1
     if not known or hashlib.sha256(content.replace(given, OPEN.encode())).hexdigest().encode() != given:
         raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
-
-
-def need(*packages: str) -> None:
-    """Raise InputError if a package of the extra `export` is not installed."""
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise InputError(f"{', '.join(missing)} is not installed: pip install -e '.[export]' brings it")
 
 
 def dress(net, card: Card, content: bytes, path: Path | str) -> None:

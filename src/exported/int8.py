@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.errors import require
-from src.exported.card import need, read_card
+from src.errors import need, require
+from src.exported.card import read_card
 from src.exported.onnx import packed
 from src.exported.plain import INPUT
 
@@ -35,7 +35,7 @@ def quantise(content: bytes, images: np.ndarray, method: str = "minmax", layers:
     connected), deep (also convolutions of four channels and more), all; None takes linear where these hold most of the
     weights, and deep elsewhere. Raises InputError for other words, or without images.
     """
-    need("onnx", "onnxruntime")
+    need("export", "onnx", "onnxruntime")
     require(method in METHODS, f"method={method}: one of {', '.join(METHODS)}")
     require(layers is None or layers in LAYERS, f"layers={layers}: one of {', '.join(LAYERS)}, or null")
     require(len(images) > 0, "8 bits need training images to take ranges from: give at least one")

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from src.checkpoint import load_model
-from src.errors import InputError, require
+from src.errors import InputError, need, require
 from src.runs import EXPORTED
 
 log = logging.getLogger(__name__)
@@ -57,13 +56,12 @@ def fast(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]
     networks of a number to it in its unit (B, 1).
 
     ONNX Runtime where it is installed and gives what torch gives on a few images; else torch, and the log says why.
-    Safe to call from several threads.
+    Safe to call from several threads; its attribute `engine` says which of the two it is.
     """
     if net.engine == "onnxruntime":
         return _onnx(net.content, net.facts, threads)
     try:
-        if find_spec("onnxruntime") is None:
-            raise InputError("onnxruntime is not installed: pip install -e '.[export]' brings it")
+        need("export", "onnxruntime")
         from src.exported.onnx import onnx_bytes
 
         call = _onnx(onnx_bytes(net), net.facts, threads)
@@ -82,8 +80,9 @@ def _onnx(content: bytes, facts, threads: int) -> Callable[[np.ndarray], np.ndar
     from src.exported.plain import output_names
     from src.exported.runtime import Runner
 
-    run, wanted = Runner(content, threads), output_names(facts)[0]
-    return partial(run, wanted)
+    call = partial(Runner(content, threads), output_names(facts)[0])
+    call.engine = "onnxruntime"
+    return call
 
 
 def _torch(net: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
@@ -95,4 +94,5 @@ def _torch(net: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
         with torch.inference_mode():
             return plain(torch.from_numpy(images))[0].numpy()
 
+    call.engine = "torch"
     return call

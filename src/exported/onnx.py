@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from src.checkpoint import Recogniser
-from src.errors import InputError, require
-from src.exported.card import OPEN, SEAL, Card, card_of, check_seal, need, read_card, read_content, seal
+from src.errors import InputError, need, require
+from src.exported.card import OPEN, SEAL, Card, card_of, check_seal, read_card, read_content, seal
 from src.exported.plain import INPUT, output_names, refused, trace
 from src.exported.runtime import OnnxNet
 
@@ -23,7 +23,7 @@ def onnx_bytes(net: Recogniser, opset: int | None = None, **notes) -> bytes:
     opset: of OPSETS; None takes torch's own choice. notes: for the card. Raises InputError if it cannot be exported, or
     a package of the extra is missing.
     """
-    need("onnx", "onnxscript")
+    need("export", "onnx", "onnxscript")
     require(opset is None or opset in OPSETS, f"opset={opset}: {OPSETS[0]} to {OPSETS[-1]}, or null")
     program = trace(net)
     talk = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript"), logging.getLogger("onnx_ir")
@@ -59,7 +59,7 @@ def read_onnx(path: Path | str, threads: int | None = None) -> OnnxNet:
     threads: of it; None takes as many as torch. Nothing but standard operators runs, and no other file is read. Raises
     InputError for a file that is damaged, foreign, too large, or asks for more.
     """
-    need("onnx", "onnxruntime")
+    need("export", "onnx", "onnxruntime")
     content = read_content(path)
     return open_onnx(content, path, threads)
 

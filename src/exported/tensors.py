@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from src.checkpoint import Recogniser, rebuild
-from src.errors import InputError, require
-from src.exported.card import OPEN, SEAL, card_of, check_seal, dress, need, read_card, read_content, seal
+from src.errors import InputError, need, require
+from src.exported.card import OPEN, SEAL, card_of, check_seal, dress, read_card, read_content, seal
 
 HEADER = 4 << 20  # bytes; ours are some thousand
 
@@ -17,7 +17,7 @@ def tensors_bytes(net: Recogniser, **notes) -> bytes:
 
     notes: for the card. Raises InputError if the extra's package is missing.
     """
-    need("safetensors")
+    need("export", "safetensors")
     from safetensors.torch import save
 
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in net.model.state_dict().items()}
@@ -30,7 +30,7 @@ def read_tensors(path: Path | str) -> Recogniser:
     Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
     that do not fit it.
     """
-    need("safetensors")
+    need("export", "safetensors")
     from safetensors import SafetensorError
     from safetensors.torch import load
 

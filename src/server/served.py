@@ -17,7 +17,6 @@ from src.data.picture import REQUESTS, Picture
 from src.data.reader import Page, Reader, Reading
 from src.errors import InputError
 from src.exported.load import fast, load_net
-from src.exported.runtime import Runner
 from src.insight.cam import grad_cam, last_conv
 from src.server.sample import expected, sample
 
@@ -41,7 +40,7 @@ class Served:
         self.ink = choose_ink(ink, facts, data)
         self.reader = Reader(facts, self.ink, several)
         self.probs = fast(net, threads=1)
-        self.engine = "onnxruntime" if isinstance(getattr(self.probs, "func", None), Runner) else "torch"
+        self.engine = self.probs.engine
         self.looks = self._looks()
         self.about = {"sha256": net.digest, "classes": list(facts.class_names)}
         self.model_json = json.dumps(self.about)
