@@ -43,12 +43,15 @@ def lift(grey: np.ndarray, lossy: bool = False) -> Lifted:
     lossy: the picture was stored as JPEG or WebP, which leaves traces around edges.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    cut = TRACES if lossy else 0
+    if (border == border[0]).all():
+        return _from_flat(grey, int(border[0]), cut)
     counts = np.bincount(border, minlength=256)
     ground = int(counts.argmax())
     steps = np.abs(np.diff(border.astype(np.int16)))
     soft = np.count_nonzero((steps > 0) & (steps <= SOFT_LEVELS)) > SOFT * len(border)
     if counts[ground] >= FLAT * len(border) and not soft:
-        return _from_flat(grey, ground, TRACES if lossy else 0)
+        return _from_flat(grey, ground, cut)
     near = counts[max(0, ground - NEAR_LEVELS) : ground + NEAR_LEVELS + 1].sum()
     if near >= NEAR * len(border):
         return _from_flat(grey, int(np.median(border)), TRACES)
@@ -61,10 +64,13 @@ def _from_flat(grey: np.ndarray, ground: int, cut: float) -> Lifted:
     top = ground - low if dark else high - ground
     if top < LEAST:
         return Lifted(None, (0, 0), 1, False)
-    level = np.uint8(ground)
-    ink = level - np.minimum(grey, level) if dark else np.maximum(grey, level) - level
-    rows, columns = (np.flatnonzero(line > top * max(INK, cut)) for line in (ink.max(1), ink.max(0)))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    least = top * max(INK, cut)
+    marks = (grey.min(axis) < ground - least if dark else grey.max(axis) > ground + least for axis in (1, 0))
+    rows, columns = (np.flatnonzero(line) for line in marks)
+    ink, level = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], np.uint8(ground)
+    if low < ground < high:  # both sides of the ground: one is no ink
+        ink = np.minimum(ink, level) if dark else np.maximum(ink, level)
+    ink = level - ink if dark else ink - level
     if cut:
         ink = np.where(ink > cut * top, ink, np.uint8(0))
     if top < FAINT:

@@ -38,7 +38,8 @@ def find_digits(ink: np.ndarray, several: bool = True) -> Found:
     one part, or without `several`, all of the ink is one digit, specks included.
     """
     step = max(1, min(ink.shape) // SIDE)
-    small = _reduced(ink, step)
+    image = Image.fromarray(ink)
+    small = _reduced(image, step)
     labels, count = ndimage.label(small > small.max() * STRONG, ALL_SIDES) if several else (None, 1)
     groups = _groups(labels, count) if count > 1 else []
     if 0 < len(groups) <= MOST and (len(groups) > 1 or len(groups[0].parts) < count):
@@ -48,15 +49,15 @@ def find_digits(ink: np.ndarray, several: bool = True) -> Found:
         notes += (TOUCHING,) * any(group.width > WIDE * group.height for group in groups)
         return Found(_cut(ink, labels, count, order, step), notes)
     long = max(ink.shape) // SIDE
-    one = small if long <= step else _reduced(ink, long)
+    one = small if long <= step else _reduced(image, long)
     notes = (TOUCHING,) * (several and ink.shape[1] > WIDE * ink.shape[0])
     if len(groups) > MOST:
         notes = (f"{len(groups)} parts, more than {MOST} digits: read as one",)
     return Found([(one, (0, 0, ink.shape[1], ink.shape[0]))], notes)
 
 
-def _reduced(ink: np.ndarray, step: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(ink).reduce(step)) if step > 1 else ink
+def _reduced(ink: Image.Image, step: int) -> np.ndarray:
+    return np.asarray(ink.reduce(step) if step > 1 else ink)
 
 
 @dataclass
@@ -174,5 +175,5 @@ def _cut(
             own = own.repeat(step, 0).repeat(step, 1)[: part.shape[0], : part.shape[1]]
         part = np.where(own, part, np.uint8(0))
         box = group.left * step, group.top * step, min(width, group.right * step), min(height, group.bottom * step)
-        digits.append((_reduced(part, max(part.shape) // SIDE), box))
+        digits.append((_reduced(Image.fromarray(part), max(part.shape) // SIDE), box))
     return digits
