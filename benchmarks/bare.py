@@ -10,6 +10,7 @@ import uvicorn
 from PIL import Image
 
 from src.data.picture import REQUESTS, decode
+from src.data.reader import WITHIN
 
 
 def pillow(body: bytes) -> int:
@@ -21,7 +22,7 @@ def pillow(body: bytes) -> int:
 
 def ours(body: bytes) -> int:
     """Decoded as the server does it: limits, EXIF, transparency, grey."""
-    return decode(body, REQUESTS, 1).size[0]
+    return decode(body, REQUESTS, 1, WITHIN).size[0]
 
 
 def make(read):

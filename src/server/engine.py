@@ -1,14 +1,17 @@
 """The thread that reads pictures: whatever waits is read and classified in one go.
 
-No request waits for others to come: while one batch is worked on, the next gathers by itself, and the busier the server
-the larger the batch. Opening a picture, the network and the loop that talks to clients share two cores this way.
+While one batch is worked on, the next gathers by itself, and the busier the server the larger the batch. Clients that were
+answered together ask again within a fraction of a millisecond; that long a busy server waits for them, for a batch costs
+as much as three pictures, and Python lets the loop that talks to clients and this thread work in turns only. A request
+that comes alone waits for nobody. Pictures are opened as they come, by other threads.
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 
 from src.data.picture import PictureError
@@ -16,39 +19,45 @@ from src.data.reader import Reading
 from src.server.admission import Admission, left
 from src.server.errors import Refusal
 from src.server.metrics import Metrics
-from src.server.opening import Opener
+from src.server.opening import Opener, Opening
 from src.server.served import Served
 
 log = logging.getLogger(__name__)
+QUIET = 20  # passes of the loop, some ten microseconds each, without a new request: no more are on their way
 
 
 class Work:
     """The pictures of one request, and what became of each: an answer, or the PictureError that it raised.
 
-    until: time.monotonic() from when on nobody waits for it. keep: also keep what was read of the pictures.
+    until: time.monotonic() from when on nobody waits for it. keep: also keep what was read of the pictures. served: the
+    network that answers it, the one that there was as it came.
     """
 
-    __slots__ = ("answers", "future", "keep", "look", "pictures", "readings", "served", "top_k", "until")
+    __slots__ = ("answers", "begun", "future", "keep", "look", "pictures", "readings", "served", "top_k", "until")
 
     def __init__(self, pictures: Sequence[bytes], until: float, top_k: int = 3, look: bool = False, keep: bool = False):
         self.pictures, self.until, self.top_k, self.look, self.keep = pictures, until, top_k, look, keep
         self.future: asyncio.Future | None = None
+        self.begun: list[Opening] = []
         self.answers: list[dict | PictureError] = []
         self.readings: list[Reading | None] = []
         self.served: Served | None = None
 
 
 class Engine:
-    """Takes `Work` from the event loop, does it in its own thread, and wakes the loop once per batch.
+    """Gathers `Work` in the event loop, does it in its own thread, and wakes the loop once per batch.
 
-    served: the network; may be replaced at any time, which the next batch sees. batch: pictures in one go.
+    served: the network; may be replaced at any time, for requests that come from then on. batch: pictures in one go.
+    working: pictures of the batch that the thread has; it and all that gathers belong to the loop.
     """
 
     def __init__(self, served: Served, admission: Admission, metrics: Metrics, batch: int):
         self.served, self.admission, self.metrics, self.batch = served, admission, metrics, batch
         self.working = 0
+        self._gathered: deque[Work] = deque()
+        self._expected = 1
         self._opener = Opener()
-        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -71,8 +80,11 @@ class Engine:
         count = len(work.pictures)
         self.admission.enter(count)
         loop = asyncio.get_running_loop()
-        work.future = loop.create_future()
-        self._queue.put(work)
+        work.future, work.served = loop.create_future(), self.served
+        work.begun = self._opener.begin(self.served.open, work.pictures, work.until)
+        self._gathered.append(work)
+        if not self.working and len(self._gathered) == 1:
+            loop.call_soon(self._pass, loop, 0, 0)
         timer = loop.call_later(left(work.until), _late, work.future)
         try:
             await work.future
@@ -80,25 +92,30 @@ class Engine:
             timer.cancel()
         return work
 
-    def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            batch, count, ended = [work], len(work.pictures), False
-            while count < self.batch:
-                try:
-                    more = self._queue.get_nowait()
-                except Empty:
-                    break
-                if more is None:
-                    ended = True
-                    break
-                batch.append(more)
-                count += len(more.pictures)
-            self.working = count
-            errors = self._attempt(batch)
-            self.working = 0
-            self._hand_back(batch, errors, count)
-            if ended:
+    def _pass(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
+        """Called in each pass of the loop while the thread is free and there is work, until no more is to be expected.
+
+        seen: requests that had gathered by the last pass. quiet: passes without another one.
+        """
+        there = len(self._gathered)
+        quiet = quiet + 1 if there == seen else 0
+        if there < self._expected and quiet < QUIET:
+            loop.call_soon(self._pass, loop, there, quiet)
+            return
+        batch = [self._gathered.popleft()]
+        count = len(batch[0].pictures)
+        while self._gathered and self._gathered[0].served is batch[0].served:
+            more = len(self._gathered[0].pictures)
+            if count + more > self.batch:
                 break
+            batch.append(self._gathered.popleft())
+            count += more
+        self.working = count
+        self._queue.put(batch)
+
+    def _run(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            self._hand_back(batch, self._attempt(batch))
 
     def _attempt(self, batch: list[Work]) -> list[BaseException | None]:
         """Do a batch. Where something unforeseen happens each request is tried alone: only its cause is hit."""
@@ -106,7 +123,8 @@ class Engine:
         alive = [work for work in batch if work.until > now]
         errors: dict[int, BaseException] = {}
         try:
-            self._do(alive)
+            if alive:
+                self._do(alive)
         except Exception as error:
             if len(alive) == 1:
                 errors[id(alive[0])] = error
@@ -119,13 +137,12 @@ class Engine:
         return [errors.get(id(work)) for work in batch]
 
     def _do(self, batch: list[Work]) -> None:
-        served = self.served
-        pictures = [picture for work in batch for picture in work.pictures]
-        opened = iter(self._opener.open(served.open, pictures))
+        served = batch[0].served
+        opened = iter(self._opener.finish([opening for work in batch for opening in work.begun]))
         pages, whose = [], []
         for work in batch:
             count = len(work.pictures)
-            work.served, work.answers, work.readings = served, [{}] * count, [None] * count
+            work.answers, work.readings = [{}] * count, [None] * count
             for place, picture in zip(range(count), opened, strict=False):
                 if isinstance(picture, PictureError):
                     work.answers[place] = picture
@@ -135,21 +152,25 @@ class Engine:
         readings = served.reader.read(pages)
         if not readings:
             return
-        probs = served.classify(readings)
-        start = 0
-        for (work, place), reading in zip(whose, readings, strict=True):
-            end = start + len(reading.images)
-            (said,) = served.answer([reading], probs[start:end], work.top_k)
+        answers = served.answer(readings, served.classify(readings), max(work.top_k for work, _ in whose))
+        for (work, place), reading, said in zip(whose, readings, answers, strict=True):
+            for digit in said["digits"]:
+                del digit.get("top", [])[work.top_k :]  # another request of the batch may want more
             if work.look:
                 served.look(reading, said)
             work.answers[place] = said
             work.readings[place] = reading if work.keep else None
-            start = end
 
-    def _hand_back(self, batch: list[Work], errors: list[BaseException | None], count: int) -> None:
+    def _hand_back(self, batch: list[Work], errors: list[BaseException | None]) -> None:
+        loop = batch[0].future.get_loop()
+
         def settle() -> None:
-            self.admission.leave(count)
-            self.metrics.batched(count)
+            self.admission.leave(self.working)
+            self.metrics.batched(self.working)
+            self.working = 0
+            self._expected = min(self.batch, len(batch) + len(self._gathered))
+            if self._gathered:
+                loop.call_soon(self._pass, loop, 0, 0)
             for work, error in zip(batch, errors, strict=True):
                 if work.future.done():
                     continue
@@ -161,9 +182,9 @@ class Engine:
                     work.future.set_result(None)
 
         try:
-            batch[0].future.get_loop().call_soon_threadsafe(settle)
+            loop.call_soon_threadsafe(settle)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            log.debug("answers after the end: %d", count)
+            log.debug("answers after the end: %d", len(batch))
 
 
 def _late(future: asyncio.Future) -> None:

@@ -1,10 +1,10 @@
-"""Opening the pictures of a batch on several cores: half of the time a decoder is in C and leaves Python to others."""
+"""Opening pictures on several cores: most of the time a decoder is in C and leaves Python to others."""
 
 import os
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 from src.data.picture import PictureError
 
@@ -16,15 +16,44 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Opener:
-    """Calls a function on many pictures, in the caller's thread and in helpers that take the next one as they are free.
+class Opening:
+    """One picture, opened by the first thread that gets to it.
 
-    threads: the caller's included.
+    until: time.monotonic() from when on nobody wants it. found: what `call` made of it, or what that raised.
+    """
+
+    __slots__ = ("_claim", "_ready", "call", "found", "picture", "until")
+
+    def __init__(self, call: Callable[[bytes], object], picture: bytes, until: float):
+        self.call, self.picture, self.until, self.found = call, picture, until, None
+        self._claim, self._ready = Lock(), Lock()
+        self._ready.acquire()
+
+    def run(self) -> None:
+        """Open it, unless another thread does or has."""
+        if self._claim.acquire(blocking=False):
+            try:
+                self.found = self.call(self.picture)
+            except Exception as error:
+                self.found = error
+            self._ready.release()
+
+    def wait(self) -> object:
+        """What became of it, once it is there; a PictureError is returned, another error raised."""
+        with self._ready:
+            if isinstance(self.found, Exception) and not isinstance(self.found, PictureError):
+                raise self.found
+            return self.found
+
+
+class Opener:
+    """Threads that open pictures in the order in which they came; whoever needs one sooner opens it himself.
+
+    threads: with that one.
     """
 
     def __init__(self, threads: int | None = None):
-        self._tasks: SimpleQueue[tuple | None] = SimpleQueue()
-        self._done: SimpleQueue[None] = SimpleQueue()
+        self._pending: SimpleQueue[Opening | None] = SimpleQueue()
         self._helpers = [
             Thread(target=self._help, name=f"opener-{number}", daemon=True)
             for number in range(1, threads or min(MOST, cores()))
@@ -32,40 +61,35 @@ class Opener:
         for helper in self._helpers:
             helper.start()
 
-    def open(self, call: Callable[[bytes], object], pictures: Sequence[bytes]) -> list:
-        """What `call` makes of each picture, or the PictureError that it raises. Another error of a picture is raised
+    def begin(self, call: Callable[[bytes], object], pictures: Sequence[bytes], until: float) -> list[Opening]:
+        """Have them opened from now on."""
+        begun = [Opening(call, picture, until) for picture in pictures]
+        if self._helpers:
+            for opening in begun:
+                self._pending.put(opening)
+        return begun
+
+    def finish(self, begun: Sequence[Opening]) -> list:
+        """What `call` made of each picture, or the PictureError that it raised. Another error of a picture is raised
         once the others are done."""
-        found: list = [None] * len(pictures)
-        task = call, deque(enumerate(pictures)), found
-        called = min(len(self._helpers), len(pictures) - 1)
-        for _ in range(called):
-            self._tasks.put(task)
-        _take(*task)
-        for _ in range(called):
-            self._done.get()
-        for one in found:
-            if isinstance(one, BaseException) and not isinstance(one, PictureError):
-                raise one
+        for opening in begun:
+            opening.run()
+        found, failed = [], None
+        for opening in begun:
+            try:
+                found.append(opening.wait())
+            except Exception as error:
+                failed = error
+        if failed is not None:
+            raise failed
         return found
 
     def stop(self) -> None:
         """Let the helpers end."""
         for _ in self._helpers:
-            self._tasks.put(None)
+            self._pending.put(None)
 
     def _help(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            _take(*task)
-            self._done.put(None)
-
-
-def _take(call: Callable, pending: deque, found: list) -> None:
-    while pending:
-        try:
-            place, picture = pending.popleft()
-        except IndexError:  # another thread was faster
-            return
-        try:
-            found[place] = call(picture)
-        except Exception as error:
-            found[place] = error
+        while (opening := self._pending.get()) is not None:
+            if opening.until > time.monotonic():
+                opening.run()
