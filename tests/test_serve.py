@@ -79,6 +79,15 @@ def app(served, tmp_path_factory):
     app.close()
 
 
+RUNNER = asyncio.Runner()  # one loop for all, as a server has: what is late is dealt with between two calls
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_of_the_loop():
+    yield
+    RUNNER.close()
+
+
 def together(app, *requests, host="localhost"):
     """The answers to requests that are sent at once, in their order, each with the seconds that it took."""
 
@@ -93,7 +102,7 @@ def together(app, *requests, host="localhost"):
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", timeout=60) as client:
             return await asyncio.gather(*(one(client, request) for request in requests))
 
-    return asyncio.run(all_of_them())
+    return RUNNER.run(all_of_them())
 
 
 def ask(app, method, path, **more):
@@ -313,9 +322,19 @@ def test_deadlines_count_waiting(make):
     assert late and all(refused(answer, 504, "deadline") for answer in late)
     assert max(answer.took for answer in late) < 2
     until = time.monotonic() + 10
-    while app.engine.working and time.monotonic() < until:
-        time.sleep(0.01)
+    while app.admission.taken and time.monotonic() < until:
+        RUNNER.run(asyncio.sleep(0.01))
     assert post(app, sample()).status_code == 200  # what nobody waits for is not worked on
+
+
+def test_each_request_of_a_batch_gets_what_it_asked_for(make):
+    app = make()
+    wanted = [1, 5, 3, 10, 2] * 3
+    sent = [("POST", f"/predict?top_k={count}", {"content": sample(), "headers": PNG}) for count in wanted]
+    answers = together(app, *sent)
+    assert [len(answer.json()["digits"][0]["top"]) for answer in answers] == wanted
+    assert len({json.dumps(answer.json()["digits"][0]["top"][0]) for answer in answers}) == 1
+    assert app.metrics.registry.get_sample_value("serve_batch_pictures_count") < len(wanted) / 2  # read together
 
 
 def test_corrections_are_kept(make, tmp_path):

@@ -79,10 +79,18 @@ def _resampling(first: np.ndarray, side: np.ndarray, length: int) -> np.ndarray:
     source = np.arange(length, dtype=np.float32)
     distance = (source * shrink[:, None])[None, :, None] - middle[..., None]
     inside = (source >= first[..., None]) & (source < (first + side)[..., None])
-    angle = distance * np.float32(np.pi / 3) + np.float32(1e-6)  # never 0
-    sine = np.square(np.sin(angle))  # sin(3a) = sin(a) (3 - 4 sin(a)^2), so that one sine is enough
-    weights = sine * (3 - 4 * sine) / np.square(angle) * (shrink / 3)[:, None, None]
-    return weights * ((np.abs(distance) < 3) & inside[:, :, None])
+    angle = distance * np.float32(np.pi / 3)
+    angle += np.float32(1e-6)  # never 0
+    sine = np.sin(angle)  # sin(3a) = sin(a) (3 - 4 sin(a)^2), so that one sine is enough
+    sine *= sine
+    weights = sine * np.float32(-4)
+    weights += np.float32(3)
+    weights *= sine
+    angle *= angle
+    weights /= angle
+    weights *= (shrink / 3)[:, None, None]
+    weights *= (np.abs(distance, out=distance) < 3) & inside[:, :, None]
+    return weights
 
 
 def _centre(boxes: np.ndarray) -> np.ndarray:

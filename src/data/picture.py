@@ -186,7 +186,7 @@ def _opaque(picture: Image.Image, channels: int) -> tuple[Image.Image, str | Non
     if picture.mode not in ("RGBA", "LA"):
         picture = picture.convert("RGBA")
     alpha = picture.getchannel("A")
-    if alpha.tobytes() == b"\xff" * (alpha.width * alpha.height):  # a canvas that was painted white first: nothing shows through
+    if alpha.tobytes() == b"\xff" * (alpha.width * alpha.height):  # nothing shows through, as on a canvas painted white
         return picture.convert("L" if channels == 1 or picture.mode == "LA" else "RGB"), None
     flat = picture.convert("L")
     step = max(1, min(alpha.size) // 128)  # a sample tells as well

@@ -7,14 +7,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.data.ground import FAINT, lift
+from src.data.ground import FAINT, Lifted, lift
 from src.data.ink import FRAME, to_mnist_form
 from src.data.parts import Box, find_digits
-from src.data.picture import FILES, Limits, Picture, decode, square
+from src.data.picture import FILES, Limits, decode, square
 from src.data.source import Facts
 from src.errors import require
 
 WITHIN = 1024  # longest side that ink is looked for in, pixels; a larger picture is reduced
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture that is decoded and looked at as a whole, but not parted into digits yet; made by `Reader.open`.
+
+    shape: height and width in which it was looked at. found: its ink; or uint8 (C, H, W) as the network reads it, where
+    ink is not looked for.
+    """
+
+    found: Lifted | np.ndarray
+    shape: tuple[int, int]
+    size: tuple[int, int]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,31 +78,35 @@ class Reader:
         require(not ink or self.shape == (1, FRAME, FRAME), f"MNIST's form is 1x28x28, not {channels}x{height}x{width}")
         self.ink, self.several = ink, several
 
-    def open(self, source: Path | bytes, limits: Limits = FILES) -> Picture:
-        """Decode a picture as `page` wants it: the part that leaves Python to other threads.
+    def open(self, source: Path | bytes, limits: Limits = FILES) -> Opened:
+        """Decode a picture and lift its ink: the part of `page` that several threads gain by, most of it being in C.
 
         Raises PictureError (`src.data.picture.decode`).
         """
-        return decode(source, limits, 1, WITHIN) if self.ink else decode(source, limits, self.shape[0])
+        if not self.ink:
+            picture = decode(source, limits, self.shape[0])
+            found, shape = square(picture.image, self.shape[1], self.shape[0]), self.shape[1:]
+        else:
+            picture = decode(source, limits, 1, WITHIN)
+            pixels = picture.pixels
+            found, shape = lift(pixels, picture.lossy), pixels.shape
+        return Opened(found, shape, picture.size, picture.notes)
 
-    def page(self, source: Path | bytes | Picture, limits: Limits = FILES) -> Page:
+    def page(self, source: Path | bytes | Opened, limits: Limits = FILES) -> Page:
         """Find what is on a picture, opened or not; safe to call from several threads.
 
         Raises PictureError (`src.data.picture.decode`).
         """
-        picture = source if isinstance(source, Picture) else self.open(source, limits)
-        if not self.ink:
-            image = square(picture.image, self.shape[1], self.shape[0])
-            return Page([image], [(0, 0, *picture.size)], picture.size, False, picture.notes)
-        lifted = lift(picture.pixels, picture.lossy)
-        digits, boxes, notes = [], [], picture.notes
-        if lifted.ink is not None:
-            found = find_digits(lifted.ink, self.several and max(picture.size) > FRAME)
-            notes += found.notes
-            digits = [digit for digit, _ in found.digits]
-            wide, high = picture.size[0] / picture.image.width, picture.size[1] / picture.image.height
-            boxes = [_placed(box, lifted.corner, lifted.scale, (wide, high)) for _, box in found.digits]
-        return Page(digits, boxes, picture.size, lifted.inverted, notes)
+        opened = source if isinstance(source, Opened) else self.open(source, limits)
+        lifted, size, notes = opened.found, opened.size, opened.notes
+        if isinstance(lifted, np.ndarray):
+            return Page([lifted], [(0, 0, *size)], size, False, notes)
+        if lifted.ink is None:
+            return Page([], [], size, lifted.inverted, notes)
+        found = find_digits(lifted.ink, self.several and max(size) > FRAME)
+        reduced = size[0] / opened.shape[1], size[1] / opened.shape[0]
+        boxes = [_placed(box, lifted.corner, lifted.scale, reduced) for _, box in found.digits]
+        return Page([digit for digit, _ in found.digits], boxes, size, lifted.inverted, notes + found.notes)
 
     def read(self, pages: Sequence[Page]) -> list[Reading]:
         """What a network is to be asked about each page; all their digits are brought to MNIST's form at once."""

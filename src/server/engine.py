@@ -1,9 +1,9 @@
 """The thread that reads pictures: whatever waits is read and classified in one go.
 
-While one batch is worked on, the next gathers by itself, and the busier the server the larger the batch. Clients that were
-answered together ask again within a fraction of a millisecond; that long a busy server waits for them, for a batch costs
-as much as three pictures, and Python lets the loop that talks to clients and this thread work in turns only. A request
-that comes alone waits for nobody. Pictures are opened as they come, by other threads.
+While one batch is worked on, the next gathers by itself, and the busier the server the larger the batch. Clients that
+were answered together ask again within a fraction of a millisecond; that long a busy server waits for them, for a batch
+costs as much as three pictures, and Python lets the loop that talks to clients and this thread work in turns only. A
+request that comes alone waits for nobody. Pictures are opened as they come, by other threads.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from src.server.opening import Opener, Opening
 from src.server.served import Served
 
 log = logging.getLogger(__name__)
-QUIET = 20  # passes of the loop, some ten microseconds each, without a new request: no more are on their way
+QUIET = 60  # passes of the loop, some ten microseconds each, without a new request: no more are on their way
 
 
 class Work:
