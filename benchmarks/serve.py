@@ -36,7 +36,8 @@ from benchmarks.load import post
 from src.run import ROOT
 from src.runs import find_checkpoint
 
-CONNECTIONS, BATCH, IMAGES = 16, 256, 200
+CONNECTIONS, BATCH, IMAGES, TIMES = 16, 256, 200, 10
+REST_S = 0.05  # torch's threads look for more work for some milliseconds, on a core that the next engine wants
 
 
 def untrained(path: Path) -> Path:
@@ -107,15 +108,17 @@ def network(path: Path, threads: int, rounds: int) -> dict:
             call(images[:1])
     for _ in range(rounds):
         for name, call in engines.items():
+            time.sleep(REST_S)
             for row in range(100):
                 given = images[row : row + 1]
                 start = time.perf_counter()
                 call(given)
                 one[name].append(time.perf_counter() - start)
+            call(images)
             start = time.perf_counter()
-            for _ in range(4):
+            for _ in range(TIMES):
                 call(images)
-            many[name].append((time.perf_counter() - start) / 4)
+            many[name].append((time.perf_counter() - start) / TIMES)
     found = {
         name: {
             "p50_ms": float(np.percentile(one[name], 50) * 1e3),

@@ -1,5 +1,7 @@
 """ONNX Runtime: a network of a file as a module like any other, and as a plain function."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +37,37 @@ def make_session(content: bytes, threads: int = 1):
 
 
 class Runner:
-    """An output of a file by its name, of grey levels uint8 (B, C, H, W); safe to call from several threads."""
+    """An output of a file by its name, of grey levels uint8 (B, C, H, W); safe to call from several threads.
+
+    threads: that work together on a few images; of many images, each takes a share through a convolutional network by
+    itself, so that none waits for another between two layers.
+    """
 
     def __init__(self, content: bytes, threads: int = 1):
+        self.content, self.threads = content, threads
         self.session = make_session(content, threads)
-        self.part = AT_ONCE if threads == 1 and CONV in content else 1 << 20
+        self.part = AT_ONCE if CONV in content else 1 << 20
 
     def __call__(self, name: str, images: np.ndarray) -> np.ndarray:
         if len(images) <= self.part:
             return self.session.run([name], {INPUT: images})[0]
-        parts = [images[start : start + self.part] for start in range(0, len(images), self.part)]
-        return np.concatenate([self.session.run([name], {INPUT: part})[0] for part in parts])
+        share = -(-len(images) // self.threads)
+        shares = [images[start : start + share] for start in range(0, len(images), share)]
+        others = [self._pool.submit(self._alone, name, images) for images in shares[1:]]
+        parts = self._alone(name, shares[0])
+        return np.concatenate([*parts, *(part for other in others for part in other.result())])
+
+    def _alone(self, name: str, images: np.ndarray) -> list[np.ndarray]:
+        starts = range(0, len(images), self.part)
+        return [self._single.run([name], {INPUT: images[start : start + self.part]})[0] for start in starts]
+
+    @cached_property
+    def _single(self):
+        return self.session if self.threads == 1 else make_session(self.content)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads - 1)
 
 
 class OnnxNet(nn.Module):
