@@ -7,7 +7,7 @@ train: setup  ## set up, then train LeNet-5 on the bundled digits (no download)
 	$(PY) -m src.train experiment=digits
 
 test: setup  ## set up, then run the tests
-	$(PY) -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
 slow: setup  ## whole commands, real MNIST where it is found
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n 2 --dist loadfile

@@ -78,7 +78,7 @@ def finish(
     if "test" in results:
         why = "the last; there was no validation"
         if path == saved.best:
-            why = f"best {saved.monitor}" if saved.choose == "best" else "the last: few labels choose none"
+            why = f"best {saved.monitor}" if saved.choose == "best" else "the last: callbacks.checkpoints.choose=last"
         log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, why, table(results["test"]))
     if "transfer" in results:
         log.info("\n%s", rows(results["transfer"]))

@@ -346,7 +346,7 @@ def test_corrections_are_learnt_and_nothing_is_forgotten(mnist_root, tmp_path):
     assert 5 <= gained["target_images"] <= 30
     assert results["test"]["images"] == 10_000
     assert gained["source_after"] > gained["source_before"] - 0.002
-    assert "the last: few labels choose none" in done.stdout
+    assert "the last: callbacks.checkpoints.choose=last" in done.stdout
     test = mnist(str(mnist_root), download=False).test()
     assert right(tuned, *test) == pytest.approx(results["test"]["acc"], abs=1e-4)
 

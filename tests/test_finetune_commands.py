@@ -21,7 +21,7 @@ def test_a_start_and_a_number_of_shots_are_enough(trained, tmp_path):  # noqa: F
     done = finetune(tmp_path / "run", trained, "data.shots=2")
     assert done.returncode == 0, done.stderr
     assert "head kept: 10 classes; its normalisation kept" in done.stdout
-    assert "the last: few labels choose none" in done.stdout
+    assert "the last: callbacks.checkpoints.choose=last" in done.stdout
     results = json.loads((tmp_path / "run/results.json").read_text())
     gained = results["transfer"]
     assert gained["after"] == results["test"]["acc"] > gained["before"]
