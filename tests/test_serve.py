@@ -41,14 +41,14 @@ JSON = {"content-type": "application/json"}
 DIGITS = tuple("0123456789")
 
 
-def write_net(path, model=LeNet, names=DIGITS, shape=(1, 28, 28), **more):
+def write_net(path, model=LeNet, names=DIGITS, shape=(1, 28, 28), views=1, **more):
     """The file of an untrained network; random weights answer as quickly as trained ones."""
     torch.manual_seed(0)
     facts = Facts(shape, names, (0.13,) * shape[0], (0.31,) * shape[0], **more)
     net = model(shape=shape, num_classes=facts.num_classes)
     weights = {f"model.{key}": value for key, value in net.state_dict().items()}
     target = f"{model.__module__}.{model.__name__}"
-    config = {"model": {"_target_": target}, "data": {"name": "mnist"}, "structure": []}
+    config = {"model": {"_target_": target}, "data": {"name": "mnist"}, "structure": [], "views": views}
     write_checkpoint({"state_dict": weights, "config": config, "facts": facts.plain(), "epoch": 0}, path)
     return path
 
@@ -163,6 +163,14 @@ def test_answers_are_those_of_the_network(app, served):
         assert entry["probability"] == pytest.approx(float(probs[DIGITS.index(entry["label"])]), abs=1e-5)
     looked = np.array(digit["looked"])
     assert looked.shape == (28, 28) and looked.min() >= 0 and looked.max() == 1
+
+
+def test_a_network_of_several_looks_shows_where_it_looks(make, tmp_path):
+    app = make(net=Served(write_net(tmp_path / "views.ckpt", views=5)))
+    answer = post(app, sample(), "/predict?look=true")
+    assert answer.status_code == 200
+    assert np.array(answer.json()["digits"][0]["looked"]).shape == (28, 28)
+    assert app.engine.served.net.views == 5
 
 
 def test_pictures_of_one_moment_do_not_mix(app):
@@ -325,6 +333,51 @@ def test_deadlines_count_waiting(make):
     while app.admission.taken and time.monotonic() < until:
         RUNNER.run(asyncio.sleep(0.01))
     assert post(app, sample()).status_code == 200  # what nobody waits for is not worked on
+
+
+def test_a_lone_request_after_many_does_not_wait_for_them(make):
+    """The loop is slow: each of its passes takes 50 ms."""
+    app = make(deadline_s=1)
+    assert {
+        a.status_code for a in together(app, *[("POST", "/predict", {"content": sample(), "headers": PNG})] * 16)
+    } == {200}
+
+    async def alone():
+        async def busy():
+            while True:
+                time.sleep(0.05)
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(busy())
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post("/predict", content=sample(), headers=PNG)
+        beside.cancel()
+        return answer
+
+    assert RUNNER.run(alone()).status_code == 200
+
+
+def test_clients_that_come_back_do_not_hold_up_the_end(make):
+    from src.server.process import Server
+
+    async def end():
+        server = Server(make(), load=None, ready=None)
+        tasks = server.server_state.tasks
+        tasks.add(asyncio.create_task(asyncio.sleep(0.3)))  # a request that is being answered
+
+        async def refused_again():
+            while True:
+                tasks.add(asyncio.create_task(asyncio.sleep(0.2)))
+                await asyncio.sleep(0.05)
+
+        beside = asyncio.create_task(refused_again())
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(server._drain(), 5)
+        beside.cancel()
+        return server.should_exit
+
+    assert RUNNER.run(end())
 
 
 def test_each_request_of_a_batch_gets_what_it_asked_for(make):

@@ -176,6 +176,18 @@ def test_a_signal_under_load_loses_nothing(launch, number, status):
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
 
 
+def test_many_hang_ups_load_the_network_once_more(launch):
+    process, _, folder = launch()
+    for _ in range(40):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+    log, lines, until = folder / "serve.log", -1, time.monotonic() + 60
+    while lines < (lines := log.read_text().count("SIGHUP: ")) or not lines:
+        assert time.monotonic() < until
+        time.sleep(3)
+    assert lines <= 10  # a load takes longer than a few signals; without an end to them there were forty
+
+
 def test_hang_up_takes_the_new_network_and_loses_nothing(launch, trained, tmp_path):
     ckpt = tmp_path / "served.ckpt"
     shutil.copy(trained / "checkpoints/best.ckpt", ckpt)

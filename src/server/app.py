@@ -60,7 +60,7 @@ class App:
         return "the server is shutting down" if self.life.draining else self.life.unfit
 
     def replace(self, served: Served) -> None:
-        """Let another network answer from the next batch on."""
+        """Let another network answer requests that come from now on."""
         self.engine.served = served
         self.life.unfit = None
         self.metrics.named(served.net.digest, served.engine)

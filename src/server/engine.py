@@ -23,7 +23,7 @@ from src.server.opening import Opener, Opening
 from src.server.served import Served
 
 log = logging.getLogger(__name__)
-QUIET = 60  # passes of the loop, some ten microseconds each, without a new request: no more are on their way
+QUIET, QUIET_S = 60, 0.005  # no new request in so many passes of the loop, or for so long: no more are on their way
 
 
 class Work:
@@ -84,7 +84,7 @@ class Engine:
         work.begun = self._opener.begin(self.served.open, work.pictures, work.until)
         self._gathered.append(work)
         if not self.working and len(self._gathered) == 1:
-            loop.call_soon(self._pass, loop, 0, 0)
+            loop.call_soon(self._pass, loop, 0, 0, 0.0)
         timer = loop.call_later(left(work.until), _late, work.future)
         try:
             await work.future
@@ -92,15 +92,17 @@ class Engine:
             timer.cancel()
         return work
 
-    def _pass(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
+    def _pass(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int, last: float) -> None:
         """Called in each pass of the loop while the thread is free and there is work, until no more is to be expected.
 
-        seen: requests that had gathered by the last pass. quiet: passes without another one.
+        seen: requests that had gathered by the last pass. quiet: passes without another one. last: when the last came,
+        time.monotonic().
         """
-        there = len(self._gathered)
-        quiet = quiet + 1 if there == seen else 0
-        if there < self._expected and quiet < QUIET:
-            loop.call_soon(self._pass, loop, there, quiet)
+        there, now = len(self._gathered), time.monotonic()
+        quiet, last = (quiet + 1, last) if there == seen else (0, now)
+        room = self.admission.taken < self.admission.places
+        if there < self._expected and room and quiet < QUIET and now - last < QUIET_S:
+            loop.call_soon(self._pass, loop, there, quiet, last)
             return
         batch = [self._gathered.popleft()]
         count = len(batch[0].pictures)
@@ -170,7 +172,7 @@ class Engine:
             self.working = 0
             self._expected = min(self.batch, len(batch) + len(self._gathered))
             if self._gathered:
-                loop.call_soon(self._pass, loop, 0, 0)
+                loop.call_soon(self._pass, loop, 0, 0, 0.0)
             for work, error in zip(batch, errors, strict=True):
                 if work.future.done():
                     continue

@@ -36,7 +36,8 @@ class Opening:
                 self.found = self.call(self.picture)
             except Exception as error:
                 self.found = error
-            self._ready.release()
+            finally:
+                self._ready.release()
 
     def wait(self) -> object:
         """What became of it, once it is there; a PictureError is returned, another error raised."""

@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
         self.app, self.load, self.tell = app, load, ready
         self.caught: int | None = None
         self._jobs: set[asyncio.Task] = set()
-        self._loading = asyncio.Lock()
+        self._loading, self._wanted = asyncio.Lock(), False
 
     @contextlib.contextmanager
     def capture_signals(self):
@@ -89,7 +89,10 @@ class Server(uvicorn.Server):
             await asyncio.sleep(TICK_S)
         admission.closed = True
         log.info("shutting down: %d pictures to finish", admission.taken)
-        while (admission.taken or self.server_state.tasks) and time.monotonic() - start < NOTICE_S + DRAIN_S:
+        there = set(self.server_state.tasks)  # whoever comes now is refused at once, again and again
+        while admission.taken or not all(task.done() for task in there):
+            if time.monotonic() - start > NOTICE_S + DRAIN_S:
+                break
             await asyncio.sleep(TICK_S)
         self.config.timeout_graceful_shutdown = max(1.0, NOTICE_S + DRAIN_S - (time.monotonic() - start))
         self.should_exit = True
@@ -100,10 +103,13 @@ class Server(uvicorn.Server):
             sweep(self.server_state.connections, self.app.settings.deadline_s + 2)
 
     def _reload(self) -> None:
-        self._job(self._take())
+        if not self._wanted:  # else one waits that has yet to look at the file
+            self._wanted = True
+            self._job(self._take())
 
     async def _take(self) -> None:
         async with self._loading:  # one after the other, so that the last signal has the last word
+            self._wanted = False
             try:
                 served = await asyncio.to_thread(self._load)
             except InputError as error:
