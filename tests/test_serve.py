@@ -380,6 +380,13 @@ def test_clients_that_come_back_do_not_hold_up_the_end(make):
     assert RUNNER.run(end())
 
 
+def test_corrections_take_no_query(make, tmp_path):
+    app = make(Feedback(tmp_path / "feedback.sqlite"))
+    given = json.dumps({"image": encoded(sample()), "correction": "7"})
+    assert refused(post(app, given, "/corrections?box=3", JSON), 422, "invalid")
+    assert post(app, given, "/corrections", JSON).status_code == 201
+
+
 def test_each_request_of_a_batch_gets_what_it_asked_for(make):
     app = make()
     wanted = [1, 5, 3, 10, 2] * 3

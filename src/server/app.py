@@ -102,6 +102,8 @@ def _routes(app: App) -> FastAPI:
 
     @api.post("/corrections", status_code=201, summary="Say what a digit is", responses=answers)
     async def corrections(given: Correction, request: Request) -> Kept:
+        if request.scope["query_string"]:
+            raise Refusal(422, "the query has a key: corrections come in the body alone")
         return Kept(id=await correct(given, app.engine, app.store, request.scope["asked"][2]))
 
     @api.get("/metrics", summary="For Prometheus", response_class=Response)
