@@ -22,7 +22,7 @@ class Opened:
     """A picture that is decoded and looked at as a whole, but not parted into digits yet; made by `Reader.open`.
 
     shape: height and width in which it was looked at. found: its ink; or uint8 (C, H, W) as the network reads it, where
-    ink is not looked for.
+    ink is not looked for. size, notes: as in `src.data.picture.Picture`.
     """
 
     found: Lifted | np.ndarray

@@ -19,7 +19,7 @@ from src.data.reader import Reading
 from src.server.admission import Admission, left
 from src.server.errors import Refusal
 from src.server.metrics import Metrics
-from src.server.opening import Opener, Opening
+from src.server.opening import Opener, Opening, finish
 from src.server.served import Served
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Engine:
         work.begun = self._opener.begin(self.served.open, work.pictures, work.until)
         self._gathered.append(work)
         if not self.working and len(self._gathered) == 1:
-            loop.call_soon(self._pass, loop, 0, 0, 0.0)
+            loop.call_soon(self._pass)
         timer = loop.call_later(left(work.until), _late, work.future)
         try:
             await work.future
@@ -92,7 +92,7 @@ class Engine:
             timer.cancel()
         return work
 
-    def _pass(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int, last: float) -> None:
+    def _pass(self, seen: int = 0, quiet: int = 0, last: float = 0.0) -> None:
         """Called in each pass of the loop while the thread is free and there is work, until no more is to be expected.
 
         seen: requests that had gathered by the last pass. quiet: passes without another one. last: when the last came,
@@ -102,7 +102,7 @@ class Engine:
         quiet, last = (quiet + 1, last) if there == seen else (0, now)
         room = self.admission.taken < self.admission.places
         if there < self._expected and room and quiet < QUIET and now - last < QUIET_S:
-            loop.call_soon(self._pass, loop, there, quiet, last)
+            asyncio.get_running_loop().call_soon(self._pass, there, quiet, last)
             return
         batch = [self._gathered.popleft()]
         count = len(batch[0].pictures)
@@ -140,7 +140,7 @@ class Engine:
 
     def _do(self, batch: list[Work]) -> None:
         served = batch[0].served
-        opened = iter(self._opener.finish([opening for work in batch for opening in work.begun]))
+        opened = iter(finish([opening for work in batch for opening in work.begun]))
         pages, whose = [], []
         for work in batch:
             count = len(work.pictures)
@@ -172,7 +172,7 @@ class Engine:
             self.working = 0
             self._expected = min(self.batch, len(batch) + len(self._gathered))
             if self._gathered:
-                loop.call_soon(self._pass, loop, 0, 0, 0.0)
+                loop.call_soon(self._pass)
             for work, error in zip(batch, errors, strict=True):
                 if work.future.done():
                     continue

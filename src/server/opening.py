@@ -70,21 +70,6 @@ class Opener:
                 self._pending.put(opening)
         return begun
 
-    def finish(self, begun: Sequence[Opening]) -> list:
-        """What `call` made of each picture, or the PictureError that it raised. Another error of a picture is raised
-        once the others are done."""
-        for opening in begun:
-            opening.run()
-        found, failed = [], None
-        for opening in begun:
-            try:
-                found.append(opening.wait())
-            except Exception as error:
-                failed = error
-        if failed is not None:
-            raise failed
-        return found
-
     def stop(self) -> None:
         """Let the helpers end."""
         for _ in self._helpers:
@@ -94,3 +79,10 @@ class Opener:
         while (opening := self._pending.get()) is not None:
             if opening.until > time.monotonic():
                 opening.run()
+
+
+def finish(begun: Sequence[Opening]) -> list:
+    """What became of each picture (`Opening.wait`); those that no thread has begun are opened by this one."""
+    for opening in begun:
+        opening.run()
+    return [opening.wait() for opening in begun]
