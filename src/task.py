@@ -31,8 +31,8 @@ class Classifier(LightningModule):
 
     model: normalised images (B, C, H, W) -> logits (B, K). facts: of the data it is trained on.
     optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps, gives what
-    `configure_optimizers` takes. loss: called with logits and targets; also
-    with the images and the facts, where its `wants_images` is true.
+    `configure_optimizers` takes. loss: called with logits and targets, and with the images and the facts where its
+    `wants_images` is true.
     method: what of the network trains, and when; None trains everything.
     mixup, cutmix: alpha of the Beta distribution that images are mixed by (Zhang et al. 2018, arXiv:1710.09412; Yun
     et al. 2019, arXiv:1905.04899), 0 for none; with both, each batch takes one of them at random.
@@ -100,8 +100,7 @@ class Classifier(LightningModule):
         for parts in (self.unread, self._answers, self._labels):
             parts.clear()
         if self.method:
-            mixed = bool(self.mixup or self.cutmix)
-            epochs = epochs_of(self.trainer)
+            mixed, epochs = bool(self.mixup or self.cutmix), epochs_of(self.trainer)
             self.method.begin_epoch(self.model, self.trainer.datamodule, self.current_epoch, epochs, mixed)
             self.train()
         self._started = time.perf_counter()
@@ -137,6 +136,10 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.close_epoch()  # where max_steps or max_time ended it early
+
+    def on_train_end(self) -> None:
+        if self.method:
+            self.trainer.datamodule.features.hide()  # what follows looks at images
 
     def close_epoch(self) -> None:
         """Sum the epoch up in `shown` and in the log; does nothing a second time, or where no step was made."""

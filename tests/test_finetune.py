@@ -264,9 +264,9 @@ def test_a_head_on_kept_features_is_the_head_on_images(data, tmp_path):
         model, method = make_model("resnet"), Head(cached_passes=passes)
         torch.manual_seed(1)
         trainer = tune(method.adapt(model, SHAPE), method, data, tmp_path, epochs=3, batches=1.0)
-        assert (data.train_set.features is not None) == (passes is None)
+        assert bool(data.features._train) == (passes is None)
+        assert data.train_set.features is data.val_set.features is None, "what follows the training looks at images"
         heads.append((head_of(model)[1].weight.detach().clone(), float(trainer.callback_metrics["val/loss"])))
-        data.train_set.features = data.val_set.features = None
         data.features = KeptFeatures(data)
     assert torch.allclose(heads[0][0], heads[1][0], atol=1e-4)
     assert heads[0][1] == pytest.approx(heads[1][1], abs=1e-4)

@@ -68,6 +68,17 @@ def test_a_fine_tuning_is_resumed_bit_equal(trained, tmp_path):  # noqa: F811
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
 
 
+@pytest.mark.parametrize("words", [["experiment=probe"], ["finetune=ridge", "augment=none"]], ids=["head", "ridge"])
+def test_a_head_on_kept_features_is_tested_on_images(words, trained, tmp_path):  # noqa: F811
+    done = finetune(tmp_path / "run", trained, *words)
+    assert done.returncode == 0, done.stderr
+    gained = json.loads((tmp_path / "run/results.json").read_text())["transfer"]
+    assert gained["after"] > gained["before"] + 0.1
+    again = run("src.evaluate", f"ckpt={tmp_path}/run", "figures=false", f"hydra.run.dir={tmp_path}/e")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "e/results.json").read_text())["acc"] == gained["after"]
+
+
 def test_other_classes_replace_the_head(trained, tmp_path):  # noqa: F811
     done = finetune(tmp_path / "run", trained, "data.classes={even:[0,2,4,6,8],odd:[1,3,5,7,9]}", "figures=false")
     assert done.returncode == 0, done.stderr

@@ -17,19 +17,21 @@ class KeptFeatures:
         self._train: list[Tensor] = []
         self._val: Tensor | None = None
 
-    def show(self, read: Callable | None, passes: int, epoch: int, device: torch.device) -> None:
-        """From now on, batches hold features (B, D) in the place of images; read: None gives images again.
+    def show(self, read: Callable, passes: int, epoch: int, device: torch.device) -> None:
+        """From now on, batches hold features (B, D) in the place of images.
 
         read: called with batches of what a network reads, gives features (N, D) and labels (N,). Called the first time
         only: on the validation images, and on `passes` augmented passes of the training images, which take turns.
         """
         data = self.data
-        if read is not None and self._val is None:
+        if self._val is None:
             self._train = [read(self._prepared(data.train_set, device, turn))[0].cpu() for turn in range(passes)]
             self._val = read(self._prepared(data.val_set, device))[0].cpu()
-        shown = read is not None
-        data.train_set.features = self._train[epoch % len(self._train)] if shown else None
-        data.val_set.features = self._val if shown else None
+        data.train_set.features, data.val_set.features = self._train[epoch % len(self._train)], self._val
+
+    def hide(self) -> None:
+        """From now on, batches hold images again."""
+        self.data.train_set.features = self.data.val_set.features = None
 
     def _prepared(self, batches: Batches, device: torch.device, turn: int | None = None) -> Iterator:
         """Batches in their own order on a device, normalised; augmented for a turn."""

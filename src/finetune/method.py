@@ -86,8 +86,10 @@ class Method:
         passes = self.cached_passes
         if passes is None:
             passes = 1 if isinstance(data.augment, Identity) else 0
-        read = partial(read_features, model) if passes and not mixed and self.trunk_frozen(model) else None
-        data.features.show(read, passes, epoch, next(model.parameters()).device)
+        if passes and not mixed and self.trunk_frozen(model):
+            data.features.show(partial(read_features, model), passes, epoch, next(model.parameters()).device)
+        else:
+            data.features.hide()
 
     def set_modes(self, model: nn.Module) -> None:
         """After `model.train()`: eval mode for batch norms whose scale does not train, so that they change nothing, and
