@@ -37,10 +37,8 @@ class Progress(ProgressBar):
     state_key = "progress"
 
     def __init__(self, refresh_steps: int = 50):
-        require(
-            is_count(refresh_steps) and refresh_steps >= 1,
-            f"callbacks.progress.refresh_steps={refresh_steps}: at least 1",
-        )
+        good = is_count(refresh_steps) and refresh_steps >= 1
+        require(good, f"callbacks.progress.refresh_steps={refresh_steps}: at least 1")
         super().__init__()
         self.refresh_steps, self.enabled, self._bar = refresh_steps, sys.stderr.isatty(), None
 
@@ -164,13 +162,16 @@ class Checkpoints(Checkpoint):
         return finite
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
-        # An epoch that max_steps cut short counts as processed for Lightning, and a resumed run would leave out the
-        # rest of it.
+        # Lightning counts an epoch cut short by max_steps as processed; a resumed run would leave out the rest of it.
         loop = checkpoint["loops"]["fit_loop"]
-        epochs = loop["epoch_progress"]
-        if not loop["epoch_loop.batch_progress"]["is_last_batch"]:
-            for part in (epochs["total"], epochs["current"]):
-                part["processed"] = min(part["processed"], part["completed"])
+        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if batches["is_last_batch"]:
+            return
+        for part in (epochs["total"], epochs["current"]):
+            part["processed"] = min(part["processed"], part["completed"])
+        if task.method and task.method.closed_form:  # what it has collected is not saved: the epoch begins again
+            batches["current"] = dict.fromkeys(batches["current"], 0)
+            checkpoint[type(trainer.datamodule).__qualname__]["batches_done"] = 0
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)

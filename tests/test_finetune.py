@@ -10,6 +10,7 @@ from torch import nn
 
 from src.callbacks import Checkpoints
 from src.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
+from src.data.augment import Shift
 from src.data.features import KeptFeatures
 from src.data.module import ImageData
 from src.data.recast import recast
@@ -281,9 +282,24 @@ def test_features_make_way_for_images_when_more_than_the_head_trains(data, tmp_p
     assert not first.equal(model.features[0].weight)
 
 
-def test_kept_passes_take_turns(data):
-    from src.data.augment import Shift
+@pytest.mark.filterwarnings("ignore:.*eval mode at the start", "ignore:.*does not have many workers")
+def test_kept_features_are_those_of_this_process_where_workers_decode(picture_folder, tmp_path):
+    ends = []
+    for gb in (1, 0):
+        data = ImageData("folder", root=str(picture_folder), val=0.2, memory_gb=gb, num_workers=1, batch_size=8)
+        data.setup()
+        assert isinstance(data.train_set.images, torch.Tensor) == bool(gb)
+        data.augment = Shift(1)
+        torch.manual_seed(0)
+        model, method = LeNet(data.facts.shape, 2), ProbeThenFull(probe=0.5, cached_passes=2)
+        trainer = tune(method.adapt(model, data.facts.shape), method, data, tmp_path, epochs=4, batches=1.0)
+        ends.append((model.state_dict(), float(trainer.callback_metrics["val/loss"])))
+    (ours, our_loss), (theirs, their_loss) = ends
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    assert our_loss == pytest.approx(their_loss, rel=1e-5)
 
+
+def test_kept_passes_take_turns(data):
     data.augment = Shift(2)
     model = LeNet(SHAPE, 10).eval()
     seen = []

@@ -79,6 +79,17 @@ def test_a_head_on_kept_features_is_tested_on_images(words, trained, tmp_path): 
     assert json.loads((tmp_path / "e/results.json").read_text())["acc"] == gained["after"]
 
 
+def test_a_solved_head_that_was_stopped_within_an_epoch_is_solved_from_all_of_it(trained, tmp_path):  # noqa: F811
+    words = [f"init_from={trained}", *TURNED, "finetune=ridge", "trainer.max_epochs=1", "figures=false", "test=false"]
+    for name, more in (("whole", []), ("run", ["trainer.max_steps=30"])):
+        done = run("src.train", *words, *more, f"hydra.run.dir={tmp_path}/{name}")
+        assert done.returncode == 0, done.stderr
+    done = run("src.train", f"resume_from={tmp_path}/run", "trainer.max_steps=-1")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (weights(tmp_path / name / "checkpoints/last.ckpt") for name in ("run", "whole"))
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+
+
 def test_other_classes_replace_the_head(trained, tmp_path):  # noqa: F811
     done = finetune(tmp_path / "run", trained, "data.classes={even:[0,2,4,6,8],odd:[1,3,5,7,9]}", "figures=false")
     assert done.returncode == 0, done.stderr

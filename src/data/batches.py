@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from src.data.source import Images
 
@@ -34,6 +34,16 @@ class Batches(Dataset):
     def relabelled(self, new_labels: list[int]) -> "Batches":
         """The same images; label k becomes new_labels[k]."""
         return Batches(self.images, torch.tensor(new_labels)[self.labels], self.indices)
+
+
+class BatchLoader(DataLoader):
+    """Batches of a `Batches`; its features are read here, as workers hold copies of it from before there were any."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.dataset.features is None:
+            yield from super().__iter__()
+        else:
+            yield from map(self.dataset.__getitem__, self.sampler)
 
 
 class BatchOrder(SequentialSampler):

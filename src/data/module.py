@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import Batches, BatchOrder, mix_seed
+from src.data.batches import Batches, BatchLoader, BatchOrder, mix_seed
 from src.data.features import KeptFeatures
 from src.data.kept import read_once
 from src.data.normalize import Normalize, channel_statistics
@@ -180,7 +180,7 @@ class ImageData(LightningDataModule):
         workers = 0 if isinstance(batches.images, Tensor) else self.num_workers
         # A sampler of whole batches and no batch size: the fetcher asks the data set for a batch as one item. Its own
         # generator keeps the workers' seeds from drawing on the global stream.
-        return DataLoader(
+        return BatchLoader(
             batches,
             sampler=order,
             batch_size=None,
