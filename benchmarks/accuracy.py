@@ -14,7 +14,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from src.run import ROOT
+from src.cli.config import ROOT
 
 EXPERIMENTS = ("mlp", "convnet", "cnn", "lenet", "fast")
 

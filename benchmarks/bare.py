@@ -9,8 +9,8 @@ import sys
 import uvicorn
 from PIL import Image
 
-from src.data.picture import REQUESTS, decode
-from src.data.reader import WITHIN
+from src.pictures.decode import REQUESTS, decode
+from src.pictures.reader import WITHIN
 
 
 def pillow(body: bytes) -> int:

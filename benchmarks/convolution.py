@@ -11,8 +11,8 @@ import time
 import torch
 from torch import Tensor
 
+from src.cli.process import tune_process
 from src.models.convolution import FORMS
-from src.run import tune_process
 
 LAYERS = (  # images, channels, side, outputs, kernel, padding
     ("LeNet-5, first layer", (64, 1, 28, 6, 5, 2)),

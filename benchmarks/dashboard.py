@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-from src.run import CONF, build, plain, tune_process
+from src.cli.config import CONF, build, to_plain
+from src.cli.process import tune_process
 
 PARTS = {
     "_look": "forward pass of the sample",
@@ -49,9 +50,9 @@ def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tupl
     """Seconds of each epoch but the first, which imports, and of the whole fit."""
     from lightning.pytorch.callbacks import Callback
 
-    from src.callbacks import Unprofiled
-    from src.checkpoint import CheckpointFiles
-    from src.task import Classifier
+    from src.model_files.checkpoint import CheckpointFiles
+    from src.training.callbacks import NoProfiler
+    from src.training.task import Classifier
 
     class Clock(Callback):
         """Notes when epochs begin, and when the last one has ended."""
@@ -72,7 +73,7 @@ def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tupl
         data.setup()
         model = build(cfg.model, "model", shape=data.facts.shape, num_classes=data.facts.num_classes)
         parts = {name: build(cfg[name], name) for name in ("optimizer", "scheduler")}
-        task = Classifier(model, data.facts, **parts, config=plain(cfg))
+        task = Classifier(model, data.facts, **parts, config=to_plain(cfg))
         clock = Clock()
         callbacks = [clock, build(cfg.callbacks.checkpoints, "checkpoints")]
         if cfg.dashboard._target_:
@@ -85,7 +86,7 @@ def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tupl
             logger=[build(node, name) for name, node in cfg.logger.items()],
             plugins=[CheckpointFiles()],
             default_root_dir=folder,
-            profiler=Unprofiled(),
+            profiler=NoProfiler(),
         )
         begun = now()
         trainer.fit(task, data)

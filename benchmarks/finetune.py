@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from src.run import CONF, ROOT
+from src.cli.config import CONF, ROOT
 
 SCRATCH = "scratch"
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262, 20: 2.093}  # two-sided, by number of runs
@@ -34,7 +34,7 @@ def run(job: tuple[str, int | None, int], start: str, words: list[str], split: s
     from hydra.core.global_hydra import GlobalHydra
 
     from src.errors import InputError
-    from src.training import train
+    from src.training.fit import train
 
     torch.set_num_threads(1)
     method, shots, seed = job
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="more overrides, such as data.quarter_turns=1")
     args = parser.parse_args()
 
-    from src.runs import find_checkpoint
+    from src.model_files.locate import find_checkpoint
 
     start = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
     words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]

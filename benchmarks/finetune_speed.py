@@ -13,15 +13,14 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
-from src.callbacks import Unprofiled
-from src.data.module import ImageData
+from src.cli.process import quiet_libraries, tune_process
+from src.data.datamodule import ImageData
 from src.finetune.lora import LoRA
 from src.finetune.method import Full, Head, Method
-from src.machine import quiet_libraries
 from src.models.lenet import LeNet
 from src.models.resnet import ResNet
-from src.run import tune_process
-from src.task import Classifier
+from src.training.callbacks import NoProfiler
+from src.training.task import Classifier
 
 
 class Clock(Callback):
@@ -52,7 +51,7 @@ def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int)
         enable_model_summary=False,
         enable_checkpointing=False,
         callbacks=[clock],
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
         num_sanity_val_steps=0,
     )
     trainer.fit(task, data)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.run import ROOT
+from src.cli.config import ROOT
 
 QUICK = ["data=digits", "trainer.max_epochs=3", "figures=false", "threads=1", "trainer.accelerator=cpu"]
 KINDS = {

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.data.reader import Reader, Reading
-from src.exported.load import fast, load_net
-from src.run import ROOT
-from src.runs import find_checkpoint
+from src.cli.config import ROOT
+from src.model_files.load import fast, load_net
+from src.model_files.locate import find_checkpoint
+from src.pictures.reader import Reader, ReaderOutput
 
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "28x28, dark on light": lambda image: 255 - image,
@@ -45,7 +45,7 @@ def saved(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def numbers(probs: Callable, readings: list[Reading]) -> list[str]:
+def numbers(probs: Callable, readings: list[ReaderOutput]) -> list[str]:
     """What each picture says, by the likeliest class of each of its digits."""
     images = np.concatenate([reading.images for reading in readings])
     parts = [probs(images[start : start + 1000]).argmax(1) for start in range(0, len(images), 1000)]
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=600)
     args = parser.parse_args()
 
-    from src.data.sources import load_source
+    from src.data.sources.registry import load_source
 
     torch.set_num_threads(1)
     net = load_net(find_checkpoint(args.ckpt, ROOT / "outputs"))

@@ -16,8 +16,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from src.run import ROOT
-from src.sweep.search import PRUNERS
+from src.cli.config import ROOT
+from src.sweep.optuna_sweeper import PRUNERS
 from src.sweep.study import STUDY, make_pruner
 
 

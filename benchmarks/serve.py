@@ -33,8 +33,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.load import post
-from src.run import ROOT
-from src.runs import find_checkpoint
+from src.cli.config import ROOT
+from src.model_files.locate import find_checkpoint
 
 CONNECTIONS, BATCH, IMAGES, TIMES = 16, 256, 200, 10
 REST_S = 0.05  # torch's threads look for more work for some milliseconds, on a core that the next engine wants
@@ -42,11 +42,11 @@ REST_S = 0.05  # torch's threads look for more work for some milliseconds, on a 
 
 def untrained(path: Path) -> Path:
     """The file of a lenet with random weights."""
-    from src.checkpoint import write_checkpoint
-    from src.data.source import Facts
+    from src.data.info import DataInfo
+    from src.model_files.checkpoint import write_checkpoint
     from src.models.lenet import LeNet
 
-    facts = Facts((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
+    facts = DataInfo((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
     weights = {f"model.{key}": value for key, value in LeNet(facts.shape, 10).state_dict().items()}
     config = {"model": {"_target_": "src.models.lenet.LeNet"}, "data": {"name": "mnist"}, "structure": []}
     write_checkpoint({"state_dict": weights, "config": config, "facts": facts.plain(), "epoch": 0}, path)
@@ -66,12 +66,12 @@ def network(path: Path, threads: int, rounds: int) -> dict:
     """Milliseconds of one image and images per second of 256, by engine. In this process, with so many threads."""
     import torch
 
-    from src.exported.int8 import quantise
-    from src.exported.load import load_net
-    from src.exported.onnx import onnx_bytes
-    from src.exported.plain import output_names
-    from src.exported.runtime import Runner
-    from src.run import tune_process
+    from src.cli.process import tune_process
+    from src.model_files.load import load_net
+    from src.model_files.onnx import onnx_bytes
+    from src.model_files.onnxruntime import Runner
+    from src.model_files.quantize import quantize
+    from src.model_files.tracing import output_names
 
     tune_process()
     torch.set_num_threads(threads)
@@ -86,7 +86,7 @@ def network(path: Path, threads: int, rounds: int) -> dict:
         return partial(Runner(content, threads), output_names(net.facts)[0])
 
     content = onnx_bytes(net)
-    engines = {"torch": eager, "onnxruntime": session(content), "int8": session(quantise(content, images[:IMAGES]))}
+    engines = {"torch": eager, "onnxruntime": session(content), "int8": session(quantize(content, images[:IMAGES]))}
     skipped = {}
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         skipped["compiled"] = "there is no C++ compiler (CXX, g++)"

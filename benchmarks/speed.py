@@ -23,14 +23,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from src.callbacks import Checkpoints, Progress, Unprofiled
-from src.checkpoint import CheckpointFiles
-from src.data.module import ImageData
-from src.machine import quiet_libraries
+from src.cli.config import CONF, ROOT, build, to_plain
+from src.cli.process import quiet_libraries, tune_process
+from src.data.datamodule import ImageData
+from src.model_files.checkpoint import CheckpointFiles
 from src.models.lenet import LeNet
-from src.optimizers import onecycle, parameter_groups
-from src.run import CONF, ROOT, build, plain, tune_process
-from src.task import Classifier
+from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler
+from src.training.optimizers import parameter_groups
+from src.training.schedules import onecycle
+from src.training.task import Classifier
 
 EPOCHS = 3
 
@@ -67,7 +68,7 @@ def ours(data: ImageData, batch_size: int) -> list[float]:
             scheduler=build(cfg.scheduler, "scheduler"),
             loss=build(cfg.loss, "loss"),
             log_every=cfg.trainer.log_every_n_steps,
-            config={"model": plain(cfg.model)},
+            config={"model": to_plain(cfg.model)},
         )
         callbacks = [build(node, name) for name, node in cfg.callbacks.items()]
         callbacks[0].enabled = True  # the bar, as on a terminal
@@ -79,7 +80,7 @@ def ours(data: ImageData, batch_size: int) -> list[float]:
             logger=loggers,
             plugins=[CheckpointFiles()],
             default_root_dir=folder,
-            profiler=Unprofiled(),
+            profiler=NoProfiler(),
         )
         trainer.fit(task, data)
     return [after - before for before, after in zip(task.marks[1:], task.marks[2:], strict=False)]
@@ -287,7 +288,7 @@ def step_costs(root: str, repeats: int) -> None:
                 enable_progress_bar=bool(callbacks),
                 enable_model_summary=False,
                 plugins=[CheckpointFiles()],
-                profiler=None if isinstance(task, Plain) else Unprofiled(),
+                profiler=None if isinstance(task, Plain) else NoProfiler(),
             )
             trainer.fit(task, data)
         return [(task.marks[1] - task.marks[0]) / steps * 1e6]
@@ -295,7 +296,7 @@ def step_costs(root: str, repeats: int) -> None:
     def task() -> Timed:
         return Timed(OneWeight(), data.facts, optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True))
 
-    ours_around = (lambda folder: Progress(), lambda folder: Checkpoints(folder))
+    ours_around = (lambda folder: EpochProgressBar(), lambda folder: Checkpoints(folder))
     micros = compare(
         repeats,
         hand=hand_written,

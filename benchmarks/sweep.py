@@ -20,7 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from src.run import CONF, ROOT, _recorded, build, output_folder
+from src.cli.command import _recorded, output_folder
+from src.cli.config import CONF, ROOT, build
 from src.sweep.launcher import SerialLauncher
 
 COMMON = ["trainer.max_epochs=1", "test=false", "figures=false", "trainer.accelerator=cpu"]
@@ -28,7 +29,7 @@ COMMON = ["trainer.max_epochs=1", "test=false", "figures=false", "trainer.accele
 
 def job(cfg: DictConfig) -> float | None:
     """What a sweep runs."""
-    from src.training import train
+    from src.training.fit import train
 
     return _recorded(lambda config: train(config, output_folder(), list(HydraConfig.get().overrides.task)), cfg)
 
@@ -37,8 +38,8 @@ def bare_epoch(cfg: DictConfig, data) -> float:
     """Seconds of an epoch of the same loop: training and validation."""
     from lightning.pytorch import Callback, Trainer
 
-    from src.callbacks import Unprofiled
-    from src.task import Classifier
+    from src.training.callbacks import NoProfiler
+    from src.training.task import Classifier
 
     class Clock(Callback):
         def on_train_epoch_start(self, trainer, task) -> None:
@@ -52,7 +53,7 @@ def bare_epoch(cfg: DictConfig, data) -> float:
     task = Classifier(model, data.facts, build(cfg.optimizer, "optimizer"), build(cfg.scheduler, "scheduler"))
     trainer = Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[clock], profiler=Unprofiled(),
+        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[clock], profiler=NoProfiler(),
     )  # fmt: skip
     trainer.fit(task, data)
     return clock.seconds
@@ -60,7 +61,7 @@ def bare_epoch(cfg: DictConfig, data) -> float:
 
 def overhead(folder: Path, root: str, jobs: int, batch: int) -> None:
     """Print the cost of jobs over bare epochs, after the first job."""
-    from src.machine import quiet_libraries
+    from src.cli.process import quiet_libraries
 
     quiet_libraries()
     words = [*COMMON, f"data.root={root}", f"data.batch_size={batch}", "trainer.enable_progress_bar=false"]

@@ -1,13 +1,13 @@
 """Where Hydra looks for plugins: our sweepers and launchers, found without being installed."""
 
-from src.sweep import grid, launcher, search
+from src.sweep import grid_sweeper, launcher, optuna_sweeper
 
 
-class GridSweeper(grid.GridSweeper):
+class GridSweeper(grid_sweeper.GridSweeper):
     """hydra/sweeper=grid"""
 
 
-class OptunaSweeper(search.OptunaSweeper):
+class OptunaSweeper(optuna_sweeper.OptunaSweeper):
     """hydra/sweeper=optuna"""
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.cli.command import command, output_folder
 from src.errors import require
-from src.run import command, output_folder, shown
+from src.files import display_path
 
 FLAGS = ("-", "hydra.", "hydra/")
 
@@ -23,19 +24,19 @@ def name_runs() -> None:
 @command("compare", prepare=name_runs)
 def main(cfg: DictConfig) -> None:
     """A table per run and per configuration, pictures, and the best one's experiment file."""
-    from src.sweep.report import write_report
-    from src.sweep.runs import find_runs
-    from src.sweep.table import compare, summary, write_tables
+    from src.sweep.report import write_sweep_report
+    from src.sweep.run_records import find_runs
+    from src.sweep.table import compare_runs, sweep_summary, write_tables
 
     given = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
     require(bool(given), "which runs? give folders: python -m src.compare outputs/<sweep> [more]")
     runs = find_runs(given)
-    comparison = compare(runs, cfg.metric)
+    comparison = compare_runs(runs, cfg.metric)
     folder = output_folder()
     write_tables(comparison, folder)
-    lines = write_report(comparison, folder, {}, pictures=cfg.figures)
-    print(f"{len(runs)} runs\n\n{summary(comparison, cfg.rows)}\n")
-    print("\n".join([f"everything is in {shown(folder)}", *lines]))
+    lines = write_sweep_report(comparison, folder, {}, pictures=cfg.figures)
+    print(f"{len(runs)} runs\n\n{sweep_summary(comparison, cfg.rows)}\n")
+    print("\n".join([f"everything is in {display_path(folder)}", *lines]))
 
 
 if __name__ == "__main__":

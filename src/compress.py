@@ -8,11 +8,13 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from src.cli.command import command, output_folder
+from src.cli.config import CONF, ROOT, to_plain
+from src.cli.inputs import build_data, pick
+from src.cli.process import check_threads, tune_process
 from src.errors import InputError, is_count, is_number, need, require
-from src.machine import check_threads
-from src.run import CONF, ROOT, command, output_folder, plain, shown, tune_process
-from src.runs import find_checkpoint
-from src.subject import build_data, pick
+from src.files import display_path
+from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
 VALUES = {"prune": "sparsity", "channels": "keep", "int8": "images", "distill": "model"}  # the key of each method
@@ -27,11 +29,11 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.compression.measure import plain_file
-    from src.compression.rows import Made, choose, exported, measure, validate
-    from src.compression.table import remarks, table
-    from src.data.fetch import write_bytes, write_json
-    from src.exported.load import load_net, need_weights
+    from src.compression.candidates import Candidate, choose_candidate, exported, measure_candidates, validate
+    from src.compression.size import plain_file
+    from src.compression.table import compression_table, remarks
+    from src.files import write_bytes, write_json
+    from src.model_files.load import load_net, need_weights
 
     tune_process()
     folder, net = output_folder(), load_net(path, base)
@@ -41,21 +43,21 @@ def main(cfg: DictConfig) -> float:
     batches = pick(data, "test", net.facts)
     data.setup()
     kept = folder / ("int8.onnx" if cfg.method == "int8" else "checkpoints/best.ckpt")
-    made = [Made("before", net, plain_file(net), exported(net))]
+    made = [Candidate("before", net, plain_file(net), exported(net))]
     if cfg.method == "int8":
         made.append(quantised(cfg, made[0], data, kept))
     else:
-        for value in listed(plain(cfg)[VALUES[cfg.method]]):
+        for value in listed(to_plain(cfg)[VALUES[cfg.method]]):
             made.append(trained(cfg, net, path, value, folder))
     scores = validate(made, data)
-    chosen = choose(made, scores, cfg.tolerance)
+    chosen = choose_candidate(made, scores, cfg.tolerance)
     kept.parent.mkdir(exist_ok=True)
     write_bytes(kept, made[chosen].file)
-    rows = measure(made, scores, data, batches, cfg.threads, cfg.turns)
+    rows = measure_candidates(made, scores, data, batches, cfg.threads, cfg.turns)
 
     about = {"ckpt": str(path), "sha256": net.digest, "data": data.name, "method": cfg.method, "threads": cfg.threads}
     write_json(folder / "results.json", {**about, "kept": made[chosen].name, "rows": rows})
-    log.info("\n%s\n", table(rows))
+    log.info("\n%s\n", compression_table(rows))
     for row in rows[1:]:
         log.info("%s (%s s of work)\n  %s", row["name"], f"{row['seconds']:,.0f}", "\n  ".join(remarks(rows[0], row)))
     if cfg.figures:
@@ -63,8 +65,8 @@ def main(cfg: DictConfig) -> float:
 
         write_comparison(folder / "figures" / "compression.png", rows)
     why = f", the smallest that loses at most {100 * cfg.tolerance:g} points on validation images, else the best there"
-    log.info("\nkept: %s%s, in %s", made[chosen].name, why if len(made) > 2 else "", shown(kept))
-    log.info("  evaluate  python -m src.evaluate ckpt=%s", shown(folder))
+    log.info("\nkept: %s%s, in %s", made[chosen].name, why if len(made) > 2 else "", display_path(kept))
+    log.info("  evaluate  python -m src.evaluate ckpt=%s", display_path(folder))
     return rows[chosen]["acc"]
 
 
@@ -126,20 +128,20 @@ def composed(words: list[str]) -> DictConfig:
 
 def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path):
     """What training with a method makes of a network, as `Made`; the run is in train/<value>."""
-    from src.checkpoint import load_model
-    from src.compression.measure import plain_file
-    from src.compression.recipe import text, training_words
-    from src.compression.rows import Made, exported
-    from src.training import train
+    from src.compression.candidates import Candidate, exported
+    from src.compression.size import plain_file
+    from src.compression.train_overrides import text, training_words
+    from src.model_files.checkpoint import load_model
+    from src.training.fit import train
 
     begun, name = time.perf_counter(), f"{VALUES[cfg.method]} {value}"
     if cfg.method == "distill":
         name = value["_target_"].rpartition(".")[2]
     place = folder / "train" / name.replace(" ", "_")
     words = training_words(CONF, net.config, path.resolve(), cfg.method, value, cfg.epochs, cfg.lr)
-    words += [f"++data.{key}={text(entry)}" for key, entry in plain(cfg.data).items() if entry is not None]
+    words += [f"++data.{key}={text(entry)}" for key, entry in to_plain(cfg.data).items() if entry is not None]
     words += [f"seed={cfg.seed}", "logger=none", "figures=false", "test=false"]
-    words += [f"{key}={text(entry)}" for key, entry in plain(cfg.train or OmegaConf.create()).items()]
+    words += [f"{key}={text(entry)}" for key, entry in to_plain(cfg.train or OmegaConf.create()).items()]
     log.info("%s: python -m src.train %s\n", name, " ".join(words))
     inner = composed([*words, f"output_dir={text(str(place))}", f"run_name={place.name}"])
     place.mkdir(parents=True, exist_ok=True)
@@ -151,7 +153,7 @@ def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path)
     if file is None:
         raise InputError("training saved nothing: see train={...}")
     after = load_model(file)
-    return Made(name, after, plain_file(after), exported(after), time.perf_counter() - begun)
+    return Candidate(name, after, plain_file(after), exported(after), time.perf_counter() - begun)
 
 
 def as_typed(message: str, method: str) -> str:
@@ -164,17 +166,17 @@ def quantised(cfg: DictConfig, before, data, kept: Path):
     """The network in 8 bits, calibrated on training images, as `Made`."""
     import torch
 
-    from src.compression.rows import Made
-    from src.exported.int8 import quantise
-    from src.exported.onnx import open_onnx
+    from src.compression.candidates import Candidate
+    from src.model_files.onnx import open_onnx
+    from src.model_files.quantize import quantize
 
     need("export", "onnx", "onnxruntime")
     require(before.onnx is not None, "method=int8: this network cannot be exported as ONNX")
     begun, count = time.perf_counter(), min(cfg.images, len(data.train_set))
     rows = torch.linspace(0, len(data.train_set) - 1, count).long()
-    content = quantise(before.onnx, data.train_set[rows][0].numpy())
+    content = quantize(before.onnx, data.train_set[rows][0].numpy())
     net = open_onnx(content, kept, cfg.threads)
-    return Made("int8", net, content, content, time.perf_counter() - begun, quantised=True)
+    return Candidate("int8", net, content, content, time.perf_counter() - begun, quantised=True)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import logging
 
 from omegaconf import DictConfig
 
+from src.cli.command import command, output_folder
+from src.cli.config import ROOT
+from src.cli.inputs import SPLITS, build_data, check_device, pick, pick_device
+from src.cli.process import check_threads, tune_process, use_threads
 from src.errors import require
-from src.machine import check_threads, use_threads
-from src.run import ROOT, command, output_folder, shown, tune_process
-from src.runs import find_checkpoint
-from src.subject import SPLITS, build_data, check_device, pick, pick_device
+from src.files import display_path
+from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +25,10 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.data.fetch import write_json
-    from src.data.views import COUNTS
-    from src.evaluation import measure, predict, table
-    from src.exported.load import load_net
+    from src.evaluation.evaluate import measure, metrics_table, predict
+    from src.files import write_json
+    from src.inference.tta import COUNTS
+    from src.model_files.load import load_net
 
     tune_process()
     use_threads(cfg.threads)
@@ -47,13 +49,13 @@ def main(cfg: DictConfig) -> float:
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": cfg.split}
     write_json(folder / "results.json", {**about, **results})
-    log.info("%s, weights of epoch %d, on the %s split of %s\n", shown(path), net.epoch, cfg.split, data.name)
-    log.info("%s", table(results))
+    log.info("%s, weights of epoch %d, on the %s split of %s\n", display_path(path), net.epoch, cfg.split, data.name)
+    log.info("%s", metrics_table(results))
     if cfg.figures:
-        from src.insight.figures import write_evaluation
+        from src.evaluation.figures import write_evaluation
 
         write_evaluation(folder / "figures", batches, labels, logits, results, net.facts)
-    log.info("\nresults.json%s in %s", " and figures/" if cfg.figures else "", shown(folder))
+    log.info("\nresults.json%s in %s", " and figures/" if cfg.figures else "", display_path(folder))
     return results.get("acc", results.get("mae"))
 
 

@@ -7,11 +7,9 @@ from collections.abc import Collection
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
-from src.errors import InputError, is_count, is_number, require
-from src.machine import check_threads, use_threads
-from src.run import ROOT, build, command, output_folder, plain, shown, tune_process
-from src.runs import find_checkpoint
-from src.subject import (
+from src.cli.command import command, output_folder
+from src.cli.config import ROOT, build, to_plain
+from src.cli.inputs import (
     SPLITS,
     as_trained,
     build_data,
@@ -23,12 +21,16 @@ from src.subject import (
     pick_positions,
     pick_target,
 )
+from src.cli.process import check_threads, tune_process, use_threads
+from src.errors import InputError, is_count, is_number, require
+from src.files import display_path
+from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
 BUDGET = 1e11  # multiply-adds for reading training images: about 10 s on two cores
 LEAST = 200  # training images that are read at any cost
 LARGEST = {"channels": 64, "size": 1024, "num_classes": 100_000}  # of a network alone
-# As `src.explanation` and `src.insight.attribution` have them, which import torch; a test compares them.
+# As `src.insight.explain_batch` and `src.insight.attribution` have them, which import torch; a test compares them.
 WHICH = ("worst", "best", "random", "uncertain")
 METHODS = ("saliency", "integrated_gradients", "smooth_grad", "grad_cam", "occlusion")
 
@@ -89,20 +91,20 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
 
 def summarise_alone(cfg: DictConfig) -> None:
     """The layers of model=<name> as a table, in results.json, and as a picture."""
-    from src.data.fetch import write_json
-    from src.exhibits import write_architecture
-    from src.insight.summary import summarise, table
+    from src.files import write_json
+    from src.insight.outputs import write_architecture
+    from src.insight.summary import summarize, summary_table
 
     shape = (cfg.channels or 1, cfg.size or 28, cfg.size or 28)
     try:
         model = build(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
     except InputError as error:
         raise InputError(str(error).replace("data.size", "size")) from None
-    summary, folder = summarise(model, shape), output_folder()
+    summary, folder = summarize(model, shape), output_folder()
     write_json(folder / "results.json", {"summary": summary.plain()})
     if cfg.figures:
         write_architecture(folder, summary)
-    log.info("%s\n\n%s in %s", table(summary), done(cfg, "figures/architecture.png"), shown(folder))
+    log.info("%s\n\n%s in %s", summary_table(summary), done(cfg, "figures/architecture.png"), display_path(folder))
 
 
 def done(cfg: DictConfig, pictures: str) -> str:
@@ -115,12 +117,12 @@ def explain_answers(cfg: DictConfig) -> None:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src import explanation
-    from src.data.fetch import write_json
-    from src.exhibits import write_architecture, write_arrays, write_pictures
-    from src.exported.load import load_net, need_weights
-    from src.insight.rest import answers
-    from src.insight.summary import short, summarise
+    from src.files import write_json
+    from src.insight import explain_batch
+    from src.insight.eval_mode import predict_logits
+    from src.insight.outputs import write_architecture, write_arrays, write_explanation_figures
+    from src.insight.summary import short, summarize
+    from src.model_files.load import load_net, need_weights
 
     started = time.perf_counter()
     tune_process()
@@ -129,28 +131,28 @@ def explain_answers(cfg: DictConfig) -> None:
     need_weights(net, "explain")
     looks, net.views = net.views, 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
-    explanation.check_layer(cfg.layer, net.model)
+    explain_batch.check_layer(cfg.layer, net.model)
     net = net.to(pick_device(cfg.device))
-    summary = summarise(net.model, net.facts.shape)
-    methods, layer = explanation.choose_methods(asked, net.model, cfg.layer, summary)
+    summary = summarize(net.model, net.facts.shape)
+    methods, layer = explain_batch.choose_methods(asked, net.model, cfg.layer, summary)
     images, labels, names, rows, own, about = images_of(cfg, net)
     images = images.to(next(net.parameters()).device)
-    outputs = answers(net, images).float().cpu()
-    columns = pick_target(plain(cfg)["target"], outputs, labels, net.facts)
-    found = explanation.Explanation(images, names, rows, labels, outputs, columns)
+    outputs = predict_logits(net, images).float().cpu()
+    columns = pick_target(to_plain(cfg)["target"], outputs, labels, net.facts)
+    found = explain_batch.Explanation(images, names, rows, labels, outputs, columns)
 
     options = {
         "integrated_gradients": {"steps": cfg.steps},
         "smooth_grad": {"samples": cfg.samples, "noise": cfg.noise, "seed": cfg.seed},
         "occlusion": {"patch_px": cfg.patch_px},
     }
-    explanation.attribute(found, net, methods, layer, options)
-    kinds = explanation.look_inside(found, net, summary, cfg.layer)
+    explain_batch.attribute(found, net, methods, layer, options)
+    kinds = explain_batch.look_inside(found, net, summary, cfg.layer)
     if cfg.class_images:
-        explanation.excite(found, net, cfg.seed)
+        explain_batch.maximize_activation(found, net, cfg.seed)
     bank = search(cfg, net, summary, found, own) if cfg.neighbours else None
 
-    folder, lines = output_folder(), explanation.records(found, net.facts)
+    folder, lines = output_folder(), explain_batch.records(found, net.facts)
     about = {
         "ckpt": str(path),
         "sha256": net.digest,
@@ -165,20 +167,22 @@ def explain_answers(cfg: DictConfig) -> None:
     write_arrays(folder / "arrays.npz", found)
     if cfg.figures:
         write_architecture(folder, summary)
-        write_pictures(folder, found, net, kinds, cfg.layer, bank)
+        write_explanation_figures(folder, found, net, kinds, cfg.layer, bank)
     totals = f"{summary.parameters:,} parameters, {short(summary.multiply_adds)} multiply-adds per image"
-    log.info("%s, weights of epoch %d: %s, %s\n", shown(path), net.epoch, summary.model, totals)
+    log.info("%s, weights of epoch %d: %s, %s\n", display_path(path), net.epoch, summary.model, totals)
     if looks > 1:
         log.info("one look of %d: answers and maps are those to the image as it is\n", looks)
-    log.info("%s", explanation.table(lines))
-    log.info("\n%.1f s; %s and arrays.npz in %s", time.perf_counter() - started, done(cfg, "figures/"), shown(folder))
+    log.info("%s", explain_batch.explanation_table(lines))
+    log.info(
+        "\n%.1f s; %s and arrays.npz in %s", time.perf_counter() - started, done(cfg, "figures/"), display_path(folder)
+    )
 
 
 def images_of(cfg: DictConfig, net):
     """Images, labels (None for files), names and rows (None for files) of what is explained; their positions in the
     training split, if they are of it, or None; and where they are from, for results.json."""
-    from src.evaluation import predict
-    from src.explanation import choose
+    from src.evaluation.evaluate import predict
+    from src.insight.explain_batch import choose_images
 
     if cfg.images is not None:
         images, names, ink, rest = pick_pictures(cfg, net)
@@ -190,12 +194,12 @@ def images_of(cfg: DictConfig, net):
     data = build_data(cfg, net.config["data"])
     batches = pick(data, cfg.split, net.facts)
     if cfg.index is not None:
-        positions = pick_positions(plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
+        positions = pick_positions(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
     else:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
             outputs, labels = predict(net, data.loader(batches), next(net.parameters()).device)
-        positions = choose(cfg.which, cfg.n, outputs, labels, net.facts, cfg.seed)
+        positions = choose_images(cfg.which, cfg.n, outputs, labels, net.facts, cfg.seed)
     images, labels = batches[positions]
     own = positions if cfg.split == "train" and cfg.data._target_ is None else None
     rows = batches.indices[positions].tolist()
@@ -208,9 +212,9 @@ def search(cfg: DictConfig, net, summary, found, own):
     """Find the nearest training images of the network's own data; returns them all, None where they cannot be read."""
     import torch
 
-    from src.explanation import find_neighbours
+    from src.insight.explain_batch import find_neighbours
 
-    given = {key: value for key, value in plain(cfg.data).items() if value is not None}
+    given = {key: value for key, value in to_plain(cfg.data).items() if value is not None}
     if cfg.data._target_ is not None or cfg.images is not None:  # nothing is fetched for them
         given = {"download": False} | (given if cfg.data._target_ is None else {})
     try:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.cli.command import command, output_folder
+from src.cli.config import ROOT
+from src.cli.inputs import build_data, pick
+from src.cli.process import check_threads, tune_process, use_threads
 from src.errors import InputError, is_count, require
-from src.machine import check_threads, use_threads
-from src.run import ROOT, command, output_folder, shown, tune_process
-from src.runs import find_checkpoint
-from src.subject import build_data, pick
+from src.files import display_path
+from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
 FORMATS = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -24,8 +26,8 @@ def main(cfg: DictConfig) -> None:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.data.fetch import digest_of, write_bytes, write_json
-    from src.exported.load import load_net, need_weights
+    from src.files import digest_of, write_bytes, write_json
+    from src.model_files.load import load_net, need_weights
 
     tune_process()
     use_threads(cfg.threads)
@@ -59,12 +61,12 @@ def main(cfg: DictConfig) -> None:
     write_json(
         output_folder() / "results.json", {**about, "bytes": len(content), "seconds": seconds, "compared": compared}
     )
-    log.info("%s, weights of epoch %d, as %s", shown(path), net.epoch, shown(file.resolve()))
+    log.info("%s, weights of epoch %d, as %s", display_path(path), net.epoch, display_path(file.resolve()))
     log.info("size      %s KiB", f"{len(content) / 1024:,.1f}")
     log.info("written   in %.1f s, compared in %.1f s", seconds["export"], seconds["compare"])
     log.info("compared  %s", said(compared))
     for verb, more in (("predict", " images=<files>"), ("evaluate", ""), ("serve", "")):
-        log.info("%-9s python -m src.%s ckpt=%s%s", verb, verb, shown(file.resolve()), more)
+        log.info("%-9s python -m src.%s ckpt=%s%s", verb, verb, display_path(file.resolve()), more)
 
 
 def check(cfg: DictConfig) -> None:
@@ -88,7 +90,7 @@ def check(cfg: DictConfig) -> None:
 def test_images(cfg: DictConfig, net):
     """What to compare on: a function that gives batches of images, and its name. Raises InputError if the test set
     cannot be read; with check=false there are random images."""
-    from src.exported.check import random_images
+    from src.model_files.verify import random_images
 
     if not cfg.check:
         return lambda: random_images(net.facts.shape), "noise and grey blocks, of no data set (check=false)"
@@ -103,29 +105,29 @@ def test_images(cfg: DictConfig, net):
 def write(net, cfg: DictConfig) -> bytes:
     """The file's content."""
     if cfg.format == "onnx":
-        from src.exported.onnx import onnx_bytes
+        from src.model_files.onnx import onnx_bytes
 
         return onnx_bytes(net, cfg.opset)
     if cfg.format == "torch_export":
-        from src.exported.program import program_bytes
+        from src.model_files.torch_export import program_bytes
 
         return program_bytes(net)
-    from src.exported.tensors import tensors_bytes
+    from src.model_files.safetensors import tensors_bytes
 
     return tensors_bytes(net)
 
 
 def compare_with(part: Path, content: bytes, net, batches, cfg: DictConfig) -> dict:
     """The file as commands read it, and for torch_export also the graph in it, beside the network."""
-    from src.exported.check import answers_of, compare
-    from src.exported.load import load_net
+    from src.model_files.load import load_net
+    from src.model_files.verify import compare_answers, network_answers
 
-    others = {"read back": answers_of(load_net(part, threads=cfg.threads))}
+    others = {"read back": network_answers(load_net(part, threads=cfg.threads))}
     if cfg.format == "torch_export":
-        from src.exported.program import run_program
+        from src.model_files.torch_export import run_program
 
         others["its graph"] = run_program(content)
-    return compare(net, others, batches())
+    return compare_answers(net, others, batches())
 
 
 def said(compared: dict) -> str:

@@ -7,11 +7,13 @@ import time
 
 from omegaconf import DictConfig
 
+from src.cli.command import command, output_folder
+from src.cli.config import ROOT
+from src.cli.inputs import INKS, check_device, listed_pictures, pick_device
+from src.cli.process import check_threads, tune_process, use_threads
 from src.errors import InputError, is_count, is_number, require
-from src.machine import check_threads, use_threads
-from src.run import ROOT, command, output_folder, shown, tune_process
-from src.runs import find_checkpoint
-from src.subject import INKS, check_device, listed_pictures, pick_device
+from src.files import display_path
+from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
 FORMATS = ("table", "json", "csv")
@@ -27,11 +29,11 @@ def main(cfg: DictConfig) -> None:
 
     from tqdm import tqdm
 
-    from src.data.fetch import write_bytes, write_json
-    from src.data.given import choose_ink
-    from src.data.reader import Reader
-    from src.exported.load import load_net
-    from src.prediction import answers_of, as_csv, as_json, as_table, name_pictures
+    from src.files import write_bytes, write_json
+    from src.inference.predict_pictures import answer_pictures, as_csv, as_json, as_table, name_pictures
+    from src.model_files.load import load_net
+    from src.pictures.inputs import choose_ink
+    from src.pictures.reader import Reader
 
     tune_process()
     use_threads(cfg.threads)
@@ -50,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     started, answers = time.perf_counter(), []
     quiet = not sys.stderr.isatty()
     with tqdm(total=len(named), unit=" pictures", leave=False, dynamic_ncols=True, disable=quiet) as bar:
-        for batch in answers_of(named, net, Reader(net.facts, ink, cfg.several), **how):
+        for batch in answer_pictures(named, net, Reader(net.facts, ink, cfg.several), **how):
             answers += batch
             bar.update(len(batch))
     seconds = time.perf_counter() - started
@@ -75,9 +77,9 @@ def main(cfg: DictConfig) -> None:
     )
     print(as_table(answers) if cfg.format == "table" else text, flush=True)
     rate = f"{len(answers) / seconds:,.0f} a second"
-    network = f"{shown(path)}, ink={'mnist' if ink else 'none'}"
+    network = f"{display_path(path)}, ink={'mnist' if ink else 'none'}"
     count = f"{len(answers):,} picture{'s' * (len(answers) != 1)}"
-    log.info("%s, %s, by %s; %s", count, rate, network, shown(folder))
+    log.info("%s, %s, by %s; %s", count, rate, network, display_path(folder))
     if wrong:
         first = wrong[0]["error"]["message"]
         if len(answers) == 1:

@@ -7,9 +7,11 @@ import time
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.cli.command import command, output_folder
+from src.cli.config import CONF, build
+from src.cli.process import check_threads, tune_process, use_threads
 from src.errors import InputError, is_count, require
-from src.machine import check_threads, use_threads
-from src.run import CONF, build, command, output_folder, shown, tune_process
+from src.files import display_path
 
 log = logging.getLogger(__name__)
 RANGES = {"max_images": (50, 200_000), "tsne_images": (100, 10_000), "suspects": (1, 10_000), "folds": (2, 20)}
@@ -22,11 +24,11 @@ def main(cfg: DictConfig) -> None:
     import torch
     from tqdm import tqdm
 
-    from src.survey.gather import gather
-    from src.survey.report import choose, write_report
-    from src.survey.section import Look
+    from src.dataset_report.collect import collect
+    from src.dataset_report.context import ReportContext
+    from src.dataset_report.report import choose_sections, write_dataset_report
 
-    names = choose(cfg.sections if isinstance(cfg.sections, str | None) else list(cfg.sections))
+    names = choose_sections(cfg.sections if isinstance(cfg.sections, str | None) else list(cfg.sections))
     started = time.perf_counter()
     tune_process()
     use_threads(cfg.threads)
@@ -40,8 +42,8 @@ def main(cfg: DictConfig) -> None:
         disable=not sys.stderr.isatty(),
         desc="reading",
     ) as bar:
-        look = Look(
-            gather(data, cfg.max_images, cfg.seed),
+        look = ReportContext(
+            collect(data, cfg.max_images, cfg.seed),
             seed=cfg.seed,
             threads=torch.get_num_threads(),
             tsne_images=cfg.tsne_images,
@@ -58,14 +60,14 @@ def main(cfg: DictConfig) -> None:
             bar.set_description(name)
 
         about = f"{typed()} — {time.strftime('%Y-%m-%d %H:%M')}, seed {cfg.seed}"
-        found = write_report(look, names, output_folder(), about, begin)
+        found = write_dataset_report(look, names, output_folder(), about, begin)
     for note in look.collection.notes:
         log.info("%s", note)
     for name, text in found["brief"].items():
         log.info("%-45s %s", name, text)
     folder = output_folder()
-    log.info("\n%.1f s; open %s", time.perf_counter() - started, shown(folder / "report.html"))
-    log.info("report.json and figures/ are in %s", shown(folder))
+    log.info("\n%.1f s; open %s", time.perf_counter() - started, display_path(folder / "report.html"))
+    log.info("report.json and figures/ are in %s", display_path(folder))
 
 
 def check(cfg: DictConfig) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.cli.command import CommandExit, command, output_folder
+from src.cli.config import ROOT
+from src.cli.inputs import INKS
+from src.cli.process import tune_process
 from src.errors import InputError, is_count, need, require
-from src.run import ROOT, Stop, command, output_folder, shown, tune_process
-from src.runs import find_checkpoint
-from src.subject import INKS
+from src.files import display_path
+from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
 EXTRA = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
@@ -52,23 +55,23 @@ def main(cfg: DictConfig) -> None:
 
     bound = open_socket(cfg.host, cfg.port)
 
-    from src.data.fetch import write_json
-    from src.machine import use_threads
+    from src.cli.process import use_threads
+    from src.files import write_json
     from src.server.app import App
-    from src.server.process import serve
-    from src.server.served import Served
-    from src.server.store import open_store
+    from src.server.correction_store import open_store
+    from src.server.lifecycle import serve
+    from src.server.model import ServedModel
 
     with bound:
         store = open_store(cfg.feedback) if cfg.feedback else None
         tune_process()  # a sixth of a picture's time is memory that is given back and asked for again
         use_threads(1)
 
-        def load() -> Served:
+        def load() -> ServedModel:
             newest = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
-            return Served(newest, base, cfg.ink, cfg.several)
+            return ServedModel(newest, base, cfg.ink, cfg.several)
 
-        served = Served(path, base, cfg.ink, cfg.several)
+        served = ServedModel(path, base, cfg.ink, cfg.several)
         app = App(served, settings, store)
         try:
             served.check()
@@ -80,15 +83,15 @@ def main(cfg: DictConfig) -> None:
         write_json(results, about)
 
         def ready() -> None:
-            log.info("%s answers with %s (%s); Ctrl-C ends it", address, shown(path), served.engine)
-            kept = "not taken" if store is None else f"{shown(store.path)}, {store.count():,} so far"
+            log.info("%s answers with %s (%s); Ctrl-C ends it", address, display_path(path), served.engine)
+            kept = "not taken" if store is None else f"{display_path(store.path)}, {store.count():,} so far"
             log.info("corrections: %s", kept)
 
         caught = serve(app, bound, load, ready)
         write_json(results, {**about, "requests": app.metrics.counts()})
         if caught == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Stop(128 + (caught or signal.SIGTERM), "stopped")
+        raise CommandExit(128 + (caught or signal.SIGTERM), "stopped")
 
 
 def check(cfg: DictConfig) -> None:

@@ -3,15 +3,14 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.resume import resume
-from src.run import command, output_folder
-from src.start import choose_start, choose_teacher
-from src.sweep.plan import take_up
+from src.cli.command import command, output_folder
+from src.cli.references import choose_start, choose_teacher, resume
+from src.sweep.ledger import resume_sweep
 
 
 def prepare() -> None:
     """Complete the command line: what sweep.resume, resume_from, init_from and loss.teacher stand for."""
-    take_up()
+    resume_sweep()
     resume()
     choose_start()
     choose_teacher()
@@ -20,7 +19,7 @@ def prepare() -> None:
 @command("train", prepare=prepare)
 def main(cfg: DictConfig) -> float | None:
     """One run. Returns the best validation metric."""
-    from src.training import train  # torch and lightning: --help, --cfg job and completion answer at once
+    from src.training.fit import train  # torch and lightning: --help, --cfg job and completion answer at once
 
     return train(cfg, output_folder(), list(HydraConfig.get().overrides.task))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.run import ROOT
+from src.cli.config import ROOT
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.checkpoint import load_model, read_checkpoint
-from src.run import ROOT
+from src.cli.config import ROOT
+from src.model_files.checkpoint import load_model, read_checkpoint
 
 pytestmark = pytest.mark.slow
 QUICK = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu"]

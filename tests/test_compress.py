@@ -12,29 +12,30 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.nn.utils import parametrize
 
-from src.callbacks import EMA, Checkpoints
-from src.checkpoint import load_model, read_checkpoint
+from src.cli.config import CONF, to_plain
 from src.compress import as_typed, check
-from src.compression.measure import accuracy, paired, plain_file, weights
-from src.compression.pace import Pace, race
-from src.compression.recipe import text, training_words
-from src.compression.rows import Made, choose
-from src.compression.table import remarks, table
+from src.compression.candidates import Candidate, choose_candidate
+from src.compression.latency import Timings, interleave
+from src.compression.measure import accuracy, paired
+from src.compression.size import plain_file, weights
+from src.compression.table import compression_table, remarks
+from src.compression.train_overrides import text, training_words
 from src.data.normalize import Normalize
-from src.distillation import Distill
 from src.errors import InputError
 from src.finetune.adapter import Adapter
 from src.finetune.channels import Channels
 from src.finetune.prune import Prune
-from src.insight.summary import summarise
-from src.losses import CrossEntropy
+from src.insight.summary import summarize
+from src.model_files.checkpoint import load_model, read_checkpoint
 from src.models.cnn import CNN
 from src.models.convnet import ConvNet
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.resnet import ResNet
-from src.optimizers import MuonAdamW
-from src.run import CONF, plain
+from src.training.callbacks import EMA, Checkpoints
+from src.training.distillation import Distill
+from src.training.losses import CrossEntropy
+from src.training.optimizers import MuonAdamW
 from tests.test_commands import one_line, run, trained  # noqa: F401
 from tests.test_conf import composed as compose
 from tests.test_conf import write_teacher
@@ -103,8 +104,8 @@ def test_pruning_that_goes_on_later_is_the_same_to_the_last_bit(data, tmp_path):
     def fit(name, resume=None, more=()):
         from lightning.pytorch import Trainer
 
-        from src.checkpoint import CheckpointFiles
-        from src.task import Classifier
+        from src.model_files.checkpoint import CheckpointFiles
+        from src.training.task import Classifier
 
         torch.manual_seed(0)
         method = Prune(sparsity=0.8, until=0.7)
@@ -224,9 +225,9 @@ def test_channels_that_say_nothing_go_and_nothing_changes(name):
 @pytest.mark.parametrize("multiple", [1, 16])
 def test_so_much_arithmetic_is_left(name, spread, multiple):
     model, _, _ = network(name)
-    before = summarise(model, SHAPE).multiply_adds
+    before = summarize(model, SHAPE).multiply_adds
     method = Channels(keep=0.5, spread=spread, multiple=multiple)
-    share = summarise(method.adapt(model, SHAPE), SHAPE).multiply_adds / before
+    share = summarize(method.adapt(model, SHAPE), SHAPE).multiply_adds / before
     assert share <= (0.501 if name == "lenet" else 0.5), "setting upright costs a little and stays"
     if multiple == 1:
         assert share > 0.38, "and no less than must be"
@@ -338,10 +339,10 @@ def test_zeros_and_arithmetic_are_counted():
 def test_a_race_takes_turns_and_a_ratio_is_of_neighbours():
     order = []
     runners = {name: (lambda name=name: order.append(name)) for name in "ab"}
-    found = race(runners, turns=4, calls=2)
+    found = interleave(runners, turns=4, calls=2)
     assert "".join(order[10:]) == "aabb" + "bbaa" + "aabb" + "bbaa"
     assert all(len(pace.turns) == 4 and len(pace.turns[0]) == 2 for pace in found.values())
-    slow, quick = Pace([[2.0, 2.0], [20.0, 20.0]]), Pace([[1.0, 1.0], [10.0, 10.0]])
+    slow, quick = Timings([[2.0, 2.0], [20.0, 20.0]]), Timings([[1.0, 1.0], [10.0, 10.0]])
     assert quick.times_faster_than(slow) == (2.0, 2.0, 2.0)
     assert slow.quantile(0.5) == 11.0
 
@@ -373,16 +374,16 @@ def test_words_hang_on_the_figures():
     assert "does not pay" in said
     assert "2.00 times slower" in "\n".join(remarks(before, row("c", (0.5, 0.4, 0.6))))
     assert "perhaps 1.20 times" in "\n".join(remarks(before, row("c", (1.2, 0.9, 1.4))))
-    lines = table([before, row("sparsity 0.9", (1.0, 0.9, 1.1))]).splitlines()
+    lines = compression_table([before, row("sparsity 0.9", (1.0, 0.9, 1.1))]).splitlines()
     assert len({len(line) for line in lines}) == 1, "columns stand below one another"
     assert "5 / 2, p 0.45" in lines[3]
 
 
 def test_of_several_the_smallest_that_is_good_enough_is_kept():
-    made = [Made(name, None, b"", None) for name in "abcd"]
-    assert choose(made, [0.990, 0.991, 0.9895, 0.970], 0.001) == 2
-    assert choose(made, [0.990, 0.970, 0.980, 0.960], 0.001) == 2
-    assert choose(made[:2], [0.99, 0.5], 0.0) == 1
+    made = [Candidate(name, None, b"", None) for name in "abcd"]
+    assert choose_candidate(made, [0.990, 0.991, 0.9895, 0.970], 0.001) == 2
+    assert choose_candidate(made, [0.990, 0.970, 0.980, 0.960], 0.001) == 2
+    assert choose_candidate(made[:2], [0.99, 0.5], 0.0) == 1
 
 
 # Recipes
@@ -394,11 +395,11 @@ RUN = ["augment=affine", "augment.rotate_deg=7.5", "callbacks=[default,ema]", "c
 
 @pytest.mark.parametrize("method", ["prune", "channels", "distill"])
 def test_a_recipe_is_that_of_the_run(method, tmp_path):
-    config = plain(compose(*RUN, f"data.root={text('a folder/' + chr(39))}"))
+    config = to_plain(compose(*RUN, f"data.root={text('a folder/' + chr(39))}"))
     student = {"_target_": "src.models.mlp.MLP", "hidden": [7]}
     file = tmp_path / "it's [here], x=1.ckpt"
     words = training_words(CONF, config, file, method, student if method == "distill" else 0.25, None, None)
-    cfg = plain(compose(*words, "output_dir=x", "run_name=y"))
+    cfg = to_plain(compose(*words, "output_dir=x", "run_name=y"))
     for part in ("data", "augment", "task"):
         assert cfg[part] == config[part]
     assert cfg["callbacks"]["ema"] == config["callbacks"]["ema"]
@@ -415,7 +416,7 @@ def test_a_recipe_is_that_of_the_run(method, tmp_path):
 
 
 def test_a_file_chooses_no_class():
-    config = plain(compose(*RUN))
+    config = to_plain(compose(*RUN))
     config["augment"] = {"_target_": "subprocess.Popen", "args": "ls"}
     with pytest.raises(InputError, match=r"asks for subprocess\.Popen"):
         training_words(CONF, config, CONF, "prune", 0.5, None, None)
@@ -427,7 +428,7 @@ def test_a_file_chooses_no_class():
 @pytest.mark.parametrize("value", [None, True, 3, 0.25, "it's", "a\\b", "x,y={z}", "", [1, "a b", None]])
 def test_values_are_written_as_hydra_reads_them(value):
     cfg = compose(f"++data.root={text(value)}", "output_dir=x", "run_name=y")
-    assert plain(cfg.data)["root"] == value
+    assert to_plain(cfg.data)["root"] == value
 
 
 @pytest.mark.parametrize(

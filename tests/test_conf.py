@@ -12,14 +12,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
-from src.callbacks import Unprofiled
-from src.checkpoint import CheckpointFiles, write_checkpoint
-from src.data.feedback import Feedback
-from src.data.module import ImageData
-from src.data.scans import USPS_FILES
+from src.cli.config import CONF, ROOT, build, to_plain
+from src.data.datamodule import ImageData
+from src.data.sources.corrections import Feedback
+from src.data.sources.usps import USPS_FILES
+from src.model_files.checkpoint import CheckpointFiles, write_checkpoint
 from src.models.mlp import MLP
-from src.run import CONF, ROOT, build, plain
-from src.task import Classifier
+from src.training.callbacks import NoProfiler
+from src.training.task import Classifier
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
@@ -108,8 +108,8 @@ def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=build(cfg.loss, "loss", class_counts=data.class_counts),
-        **plain(cfg.task),
-        config=plain(cfg),
+        **to_plain(cfg.task),
+        config=to_plain(cfg),
     )
     before = [p.clone() for p in model.parameters()]
     callbacks = [build(node, key) for key, node in cfg.callbacks.items() if key != "progress"]
@@ -122,7 +122,7 @@ def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp
         logger=loggers or False,
         plugins=[CheckpointFiles()],
         default_root_dir=str(tmp_path),
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
     )
     trainer.fit(task, data)
     assert trainer.global_step == 2

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.checkpoint import load_model, write_checkpoint
 from src.errors import InputError
 from src.finetune.adapter import Adapter
 from src.finetune.lora import DoRA, LoRA
-from src.finetune.parts import blocks, head_of
+from src.model_files.checkpoint import load_model, write_checkpoint
 from src.models.convolution import FORMS, Conv2d, flip, make_conv2d, output_size
 from src.models.lenet import LeNet
+from src.models.structure import blocks, head_of
 
 TORCHS = (F.conv1d, F.conv2d, F.conv3d)
 OURS = ("loops", "unfold", "fft")

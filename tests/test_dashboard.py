@@ -17,24 +17,24 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from src.callbacks import EMA, Checkpoints, Unprofiled
-from src.checkpoint import CheckpointFiles, read_checkpoint
+from src.cli.config import ROOT
+from src.dashboard import image_grids
+from src.dashboard.activations import histogram, observe, weighted_layers
+from src.dashboard.callback import Dashboard, fixed_rows
 from src.data.augment import Identity, Shift
-from src.data.module import ImageData
+from src.data.datamodule import ImageData
 from src.errors import InputError
-from src.finetune.closed import Ridge
+from src.finetune.closed_form import Ridge
 from src.finetune.lora import LoRA
 from src.finetune.method import Full, Head, ProbeThenFull
-from src.insight import grids
-from src.insight.activity import histogram, observe, weighted_layers
-from src.insight.live import Dashboard, fixed_rows
-from src.insight.lr_range import RateRange, smoothed, suggest
-from src.losses import MeanSquaredError
+from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.models.lenet import LeNet
 from src.models.resnet import ResNet
-from src.optimizers import constant, onecycle
-from src.run import ROOT
-from src.task import Classifier
+from src.training.callbacks import EMA, Checkpoints, NoProfiler
+from src.training.losses import MeanSquaredError
+from src.training.lr_range import RateRange, smoothed, suggest
+from src.training.schedules import constant, onecycle
+from src.training.task import Classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*returned `None`.*")  # a head that is solved for makes no steps
 LAYERS = ("features.0", "features.3", "head.0", "head.3", "head.6")  # of small_lenet
@@ -76,7 +76,7 @@ def train(
         callbacks=[*callbacks, Checkpoints(str(folder / "checkpoints"))],
         logger=TensorBoardLogger(str(folder), name="", version="", default_hp_metric=False),
         plugins=[CheckpointFiles()],
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -307,19 +307,19 @@ def test_the_sample_is_even_and_fixed():
 
 
 def test_pictures_are_drawn_of_every_kind_of_network():
-    picture = grids.filters(torch.randn(6, 1, 5, 5), (1, 28, 28), "a")
+    picture = image_grids.filter_grid(torch.randn(6, 1, 5, 5), (1, 28, 28), "a")
     assert (picture.dtype, picture.ndim, picture.shape[2]) == (np.uint8, 3, 3)
-    assert grids.filters(torch.randn(8, 3, 3, 3), (3, 32, 32), "a") is not None
-    assert grids.filters(torch.zeros(100, 784), (1, 28, 28), "a") is not None
-    assert grids.filters(torch.randn(10, 5), (1, 28, 28), "a") is None
+    assert image_grids.filter_grid(torch.randn(8, 3, 3, 3), (3, 32, 32), "a") is not None
+    assert image_grids.filter_grid(torch.zeros(100, 784), (1, 28, 28), "a") is not None
+    assert image_grids.filter_grid(torch.randn(10, 5), (1, 28, 28), "a") is None
     images = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
-    assert grids.maps(images, torch.randn(3, 4, 100, 80), "a", 9).ndim == 3
-    counts = grids.count_confusion(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 2]), 3)
+    assert image_grids.map_grid(images, torch.randn(3, 4, 100, 80), "a", 9).ndim == 3
+    counts = image_grids.count_confusion(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 2]), 3)
     assert counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
     for names in (("a", "b", "c"), ("Ankle boot", "T-shirt/top", "Dress")):
-        assert grids.confusion(counts, names, "a").ndim == 3
+        assert image_grids.confusion(counts, names, "a").ndim == 3
     many = torch.eye(47, dtype=torch.int64)
-    assert grids.confusion(many, tuple(map(str, range(47))), "a").shape[0] > 47 * 20
+    assert image_grids.confusion(many, tuple(map(str, range(47))), "a").shape[0] > 47 * 20
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def range_test(root: Path, folder: Path, steps: int = 120, flags: dict | None = 
         callbacks=[test],
         limit_val_batches=0,
         logger=TensorBoardLogger(str(folder), name="", version="", default_hp_metric=False),
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

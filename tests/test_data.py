@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from src.data.augment import Affine, Cutout, Elastic, Identity, Shift, Stroke
-from src.data.batches import BatchOrder, mix_seed
-from src.data.folder import read_picture
-from src.data.module import ImageData
+from src.data.batches import BatchOrder, derive_seed
+from src.data.datamodule import ImageData
 from src.data.normalize import Normalize, channel_statistics
+from src.data.sources.folder import read_picture
 from src.data.splits import class_ranks, few_shot, fold_mask, stratified
 from src.errors import InputError
 
@@ -121,7 +121,7 @@ def test_processes_share_the_images_out(world):
 
 
 def test_mixed_seeds_differ():
-    assert len({mix_seed(a, b) for a in range(50) for b in range(50)}) == 2500
+    assert len({derive_seed(a, b) for a in range(50) for b in range(50)}) == 2500
 
 
 @pytest.mark.parametrize(

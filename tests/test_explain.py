@@ -11,12 +11,11 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 from torch import nn
 
-from src.data.given import choose_ink, find_pictures, read_given
-from src.data.source import Facts
+from src.cli.inputs import pick_pictures
+from src.data.info import DataInfo
 from src.errors import InputError
-from src.explanation import Explanation, cases, choose, choose_methods, records, table, whole
-from src.insight import inside
-from src.insight.architecture import MOST, architecture, blocks
+from src.insight import layer_figures
+from src.insight.architecture import MOST, architecture, diagram_blocks
 from src.insight.attribution import (
     METHODS,
     completeness_error,
@@ -26,22 +25,31 @@ from src.insight.attribution import (
     saliency,
     smooth_grad,
 )
-from src.insight.cam import conv_layers, grad_cam, last_conv
-from src.insight.decisions import Case, neighbours
-from src.insight.features import blur, class_images, feature_maps, filters, nearest
-from src.insight.places import Places, find_places, spread
-from src.insight.rest import answers
-from src.insight.summary import condensed, short, show_shape, summarise
-from src.insight.summary import table as layer_table
+from src.insight.attribution_figures import Case, neighbour_figure
+from src.insight.eval_mode import predict_logits
+from src.insight.explain_batch import (
+    Explanation,
+    cases,
+    choose_images,
+    choose_methods,
+    explanation_table,
+    records,
+    whole,
+)
+from src.insight.features import blur, conv_filters, feature_maps, maximize_classes, nearest_features
+from src.insight.grad_cam import conv_layers, grad_cam, last_conv
+from src.insight.receptive_field import MapGeometry, find_geometry, project
+from src.insight.summary import condensed, short, show_shape, summarize
+from src.insight.summary import summary_table as layer_table
 from src.models.cnn import CNN
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.pretrained import Pretrained
 from src.models.resnet import ResNet
-from src.subject import pick_pictures
+from src.pictures.inputs import choose_ink, find_pictures, read_given
 
 SHAPE = (1, 28, 28)
-FACTS = Facts(SHAPE, ("horizontal", "vertical"), (0.1,), (0.3,))
+FACTS = DataInfo(SHAPE, ("horizontal", "vertical"), (0.1,), (0.3,))
 
 
 def planted(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -92,7 +100,7 @@ def reader() -> nn.Module:
         optimizer.step()
     net.zero_grad(set_to_none=True)
     images, labels, _ = planted(100, seed=2)
-    assert (answers(net, images).argmax(1) == labels).float().mean() > 0.97
+    assert (predict_logits(net, images).argmax(1) == labels).float().mean() > 0.97
     return net.eval()
 
 
@@ -140,8 +148,8 @@ def test_integrated_gradients_are_complete_and_more_steps_bring_them_nearer(read
     for steps in (2, 16, 128):
         maps = integrated_gradients(reader, images, targets, steps=steps)
         error = completeness_error(reader, images, maps, targets)
-        black = answers(reader, torch.zeros(1, *SHAPE)).expand(12, 2)
-        rise = (answers(reader, images) - black).gather(1, targets.view(-1, 1)).squeeze(1)
+        black = predict_logits(reader, torch.zeros(1, *SHAPE)).expand(12, 2)
+        rise = (predict_logits(reader, images) - black).gather(1, targets.view(-1, 1)).squeeze(1)
         assert torch.allclose(maps.sum((1, 2, 3)) - rise, error, atol=1e-4)
         errors.append(float(error.abs().mean() / rise.abs().mean()))
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
@@ -152,7 +160,7 @@ def test_another_baseline_explains_another_difference(reader):
     images, _, _ = planted(4, seed=4)
     ground = images.roll(1, 0)  # the other kind
     maps = integrated_gradients(reader, images, torch.ones(4, dtype=torch.long), baseline=ground, steps=200)
-    rise = (answers(reader, images) - answers(reader, ground))[:, 1]
+    rise = (predict_logits(reader, images) - predict_logits(reader, ground))[:, 1]
     assert torch.allclose(maps.sum((1, 2, 3)), rise, atol=0.02 * float(rise.abs().max()))
 
 
@@ -186,7 +194,7 @@ def test_maps_have_the_images_shape_and_are_the_same_in_any_batch(name, reader):
     assert maps.isfinite().all()
     assert torch.equal(maps, explain(name, reader, images))
     assert torch.allclose(maps, explain(name, reader, images, batch=3), atol=1e-4 * float(maps.max()))
-    alone = explain(name, reader, images[4:5], torch.tensor([int(answers(reader, images)[4].argmax())]))
+    alone = explain(name, reader, images[4:5], torch.tensor([int(predict_logits(reader, images)[4].argmax())]))
     assert torch.allclose(maps[4:5], alone, atol=1e-4 * float(maps.max()))
     assert torch.allclose(explain(name, reader, images.byte()), explain(name, reader, images.byte().float()))
 
@@ -259,7 +267,7 @@ def test_grad_cam_by_hand():
 def test_maps_lie_where_their_gradients_reach(net):
     """The middle of the pixels that a value in the interior hangs on, found by differentiation."""
     images = torch.rand(1, *SHAPE, requires_grad=True)
-    maps, places = net(images), find_places(net, SHAPE, net[-1])
+    maps, places = net(images), find_geometry(net, SHAPE, net[-1])
     middles = []
     for place in (2, 3):
         (slope,) = torch.autograd.grad(maps[0, 0, place, place], images, retain_graph=True)
@@ -272,17 +280,17 @@ def test_maps_lie_where_their_gradients_reach(net):
 
 def test_where_maps_lie_of_known_networks():
     lenet = LeNet(SHAPE, 10)
-    assert find_places(lenet, SHAPE, lenet.features[3]) == Places((4.5, 4.5), (2.0, 2.0))  # row 9 at pixel 22.5
+    assert find_geometry(lenet, SHAPE, lenet.features[3]) == MapGeometry((4.5, 4.5), (2.0, 2.0))  # row 9 at pixel 22.5
     slanted = LeNet(SHAPE, 10, deslant=True)
-    assert find_places(slanted, SHAPE, slanted.features[4]) == Places((4.5, 4.5), (2.0, 2.0))
+    assert find_geometry(slanted, SHAPE, slanted.features[4]) == MapGeometry((4.5, 4.5), (2.0, 2.0))
     resnet = ResNet(SHAPE, 10)
-    assert find_places(resnet, SHAPE, resnet.stages[2]) == Places((0.0, 0.0), (4.0, 4.0))  # both paths agree
+    assert find_geometry(resnet, SHAPE, resnet.stages[2]) == MapGeometry((0.0, 0.0), (4.0, 4.0))  # both paths agree
     # Cropped by a function, not by a layer: nothing is known about what comes after.
     cut = nn.Sequential(Cut(), nn.Conv2d(1, 1, 3))
-    assert find_places(cut, SHAPE, cut[1]) is None
+    assert find_geometry(cut, SHAPE, cut[1]) is None
     maps = torch.rand(1, 1, 4, 4)
     even = F.interpolate(maps, (28, 28), mode="bilinear", align_corners=False)
-    assert torch.allclose(spread(maps, None, (28, 28)), even, atol=1e-5)
+    assert torch.allclose(project(maps, None, (28, 28)), even, atol=1e-5)
 
 
 class Cut(nn.Module):
@@ -366,7 +374,7 @@ def test_the_last_convolution_is_on_the_main_path():
         (lambda net, x: occlusion(net, x, patch_px=4, stride_px=5), "stride_px=5"),
         (lambda net, x: saliency(net, x, torch.tensor([0, 1])), "2 for 1"),
         (lambda net, x: feature_maps(net, x, ["features.9"]), "layer=features.9"),
-        (lambda net, x: class_images(net, SHAPE, torch.tensor([0]), steps=0), "steps=0"),
+        (lambda net, x: maximize_classes(net, SHAPE, torch.tensor([0]), steps=0), "steps=0"),
     ],
 )
 def test_bad_values_are_named(call, message):
@@ -389,30 +397,30 @@ def test_every_layers_maps_are_those_of_the_forward_pass():
     net.eval()
     assert torch.allclose(maps["features.0"], net.features[0](images))
     assert torch.allclose(maps["head.6"], net(images), atol=1e-5)
-    assert filters(net, SHAPE)["features.3"].shape == (16, 6, 5, 5)
-    assert filters(MLP(SHAPE, 10), SHAPE)["head.0"].shape == (128, 1, 28, 28)
+    assert conv_filters(net, SHAPE)["features.3"].shape == (16, 6, 5, 5)
+    assert conv_filters(MLP(SHAPE, 10), SHAPE)["head.0"].shape == (128, 1, 28, 28)
 
 
 def test_maps_of_a_residual_network_are_those_of_whole_blocks():
     net = ResNet(SHAPE, 10)
-    summary = summarise(net, SHAPE)
+    summary = summarize(net, SHAPE)
     wholes = {la.name: la for la in (whole(group, summary, net) for group in condensed(summary) if group.name)}
     assert list(wholes)[:3] == ["stages.0", "stages.1", "stages.2"]  # not a path beside, stages.1.shortcut
     maps = feature_maps(net, torch.rand(1, *SHAPE), list(wholes))
     assert all(tuple(maps[name].shape[1:]) == la.output for name, la in wholes.items())
     chain = LeNet(SHAPE, 10)
-    summary = summarise(chain, SHAPE)
+    summary = summarize(chain, SHAPE)
     assert "features.5" in [whole(group, summary, chain).name for group in condensed(summary)]
 
 
 def test_class_images_excite_their_class(reader):
     columns = torch.tensor([0, 1, 1])
-    images = class_images(reader, SHAPE, columns, torch.tensor([1, 1, -1]))
+    images = maximize_classes(reader, SHAPE, columns, torch.tensor([1, 1, -1]))
     assert images.shape == (3, 1, 28, 28)
     assert 0 <= images.min() <= images.max() <= 255
-    assert torch.equal(images, class_images(reader, SHAPE, columns, torch.tensor([1, 1, -1])))
-    said, black = answers(reader, images), answers(reader, torch.zeros(1, *SHAPE))[0]
-    real = answers(reader, planted(50, seed=10)[0])
+    assert torch.equal(images, maximize_classes(reader, SHAPE, columns, torch.tensor([1, 1, -1])))
+    said, black = predict_logits(reader, images), predict_logits(reader, torch.zeros(1, *SHAPE))[0]
+    real = predict_logits(reader, planted(50, seed=10)[0])
     assert said[0, 0] > real[:, 0].max()
     assert said[1, 1] > real[:, 1].max()
     assert said[2, 1] < black[1]
@@ -430,18 +438,18 @@ def test_a_blur_keeps_the_sum_and_spreads():
 
 def test_the_nearest_leave_out_the_image_itself():
     bank = torch.randn(50, 8)
-    apart, rows = nearest(bank[[3, 7]], bank, 4, own=torch.tensor([3, -1]))
+    apart, rows = nearest_features(bank[[3, 7]], bank, 4, own=torch.tensor([3, -1]))
     by_hand = (bank - bank[3]).norm(dim=1)
     by_hand[3] = math.inf
     assert rows[0].tolist() == by_hand.argsort()[:4].tolist()
     assert rows[1, 0] == 7
     assert float(apart[1, 0]) == pytest.approx(0, abs=1e-2)
     with pytest.raises(InputError, match="too few"):
-        nearest(bank[:1], bank[:1], 3, own=torch.tensor([0]))
+        nearest_features(bank[:1], bank[:1], 3, own=torch.tensor([0]))
 
 
 def test_lenet_counted_by_hand():
-    summary = summarise(LeNet(SHAPE, 10), SHAPE)
+    summary = summarize(LeNet(SHAPE, 10), SHAPE)
     conv1, conv2 = 28 * 28 * 6 * 25, 10 * 10 * 16 * 6 * 25
     linear = 400 * 120 + 120 * 84 + 84 * 10
     assert summary.multiply_adds == conv1 + conv2 + linear == 416_520
@@ -465,13 +473,13 @@ def test_lenet_counted_by_hand():
 def test_torchvision_networks_count_as_torchvision_says(name, giga):
     """What their weights' documentation states for 224x224 in RGB and 1,000 classes."""
     net = Pretrained((3, 28, 28), 1000, name=name)
-    summary = summarise(net, (3, 28, 28))
+    summary = summarize(net, (3, 28, 28))
     assert summary.multiply_adds / 1e9 == pytest.approx(giga, abs=6e-4)
     assert summary.parameters == sum(p.numel() for p in net.parameters())
 
 
 def model_options() -> list[str]:
-    from src.run import CONF
+    from src.cli.config import CONF
 
     return sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
@@ -482,7 +490,7 @@ def test_every_model_has_a_summary_and_a_picture(name, shape, tmp_path):
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.run import CONF, build
+    from src.cli.config import CONF, build
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -490,13 +498,13 @@ def test_every_model_has_a_summary_and_a_picture(name, shape, tmp_path):
         cfg = compose("explain", [f"model={name}", *extra])
     net = build(cfg.model, "model", shape=shape, num_classes=7)
     modes = [module.training for module in net.modules()]
-    summary = summarise(net, shape)
+    summary = summarize(net, shape)
     assert summary.parameters == sum(p.numel() for p in net.parameters())
     assert summary.layers[-1].output == (7,)
     assert summary.multiply_adds > 0
     assert [module.training for module in net.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
-    row = blocks(summary)
+    row = diagram_blocks(summary)
     assert len(row) <= MOST
     assert row[0].layer.output == shape
     assert row[-1].layer.output == (7,)
@@ -515,22 +523,22 @@ def test_numbers_are_short():
 def test_worst_best_uncertain_and_random():
     outputs = torch.tensor([[5.0, 0], [0.1, 0], [0, 5], [3, 0], [0, 0.4]])
     labels = torch.tensor([0, 0, 0, 1, 1])
-    assert choose("worst", 2, outputs, labels, FACTS).tolist() == [2, 3]
-    assert choose("best", 2, outputs, labels, FACTS).tolist() == [0, 4]
-    assert choose("uncertain", 2, outputs, labels, FACTS).tolist() == [1, 4]
-    drawn = choose("random", 3, outputs, labels, FACTS, seed=1)
+    assert choose_images("worst", 2, outputs, labels, FACTS).tolist() == [2, 3]
+    assert choose_images("best", 2, outputs, labels, FACTS).tolist() == [0, 4]
+    assert choose_images("uncertain", 2, outputs, labels, FACTS).tolist() == [1, 4]
+    drawn = choose_images("random", 3, outputs, labels, FACTS, seed=1)
     assert drawn.tolist() == sorted(set(drawn.tolist()))
-    assert torch.equal(drawn, choose("random", 3, outputs, labels, FACTS, seed=1))
-    number = Facts(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
-    assert choose("worst", 1, torch.tensor([[0.1], [0.9]]), torch.tensor([0.0, 0.0]), number).tolist() == [1]
+    assert torch.equal(drawn, choose_images("random", 3, outputs, labels, FACTS, seed=1))
+    number = DataInfo(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
+    assert choose_images("worst", 1, torch.tensor([[0.1], [0.9]]), torch.tensor([0.0, 0.0]), number).tolist() == [1]
     for which, facts, message in (("odd", FACTS, "which=odd"), ("uncertain", number, "which=uncertain")):
         with pytest.raises(InputError, match=message):
-            choose(which, 1, outputs, labels, facts)
+            choose_images(which, 1, outputs, labels, facts)
 
 
 def test_methods_that_a_network_cannot_have():
     mlp, lenet = MLP(SHAPE, 10), LeNet(SHAPE, 10)
-    summaries = summarise(mlp, SHAPE), summarise(lenet, SHAPE)
+    summaries = summarize(mlp, SHAPE), summarize(lenet, SHAPE)
     assert choose_methods(None, mlp, None, summaries[0])[0] == [name for name in METHODS if name != "grad_cam"]
     assert choose_methods(None, lenet, None, summaries[1]) == (list(METHODS), "features.3")
     assert "grad_cam" not in choose_methods(None, lenet, "head.0", summaries[1])[0]
@@ -545,7 +553,7 @@ def test_methods_that_a_network_cannot_have():
 
 def test_grad_cam_does_not_take_maps_of_one_pixel():
     net = Pretrained(SHAPE, 10, size=32)
-    _, layer = choose_methods(None, net, None, summarise(net, SHAPE))
+    _, layer = choose_methods(None, net, None, summarize(net, SHAPE))
     assert layer == "net.layer3.1.bn2"  # 2x2; layer4 is 1x1
 
 
@@ -562,8 +570,8 @@ def test_words_for_classes_and_numbers():
     assert lines[1]["explained"] == "horizontal"
     assert [line["row"] for line in lines] == [1, 2]
     assert sum(lines[1]["probs"].values()) == pytest.approx(1)
-    assert "73.11 %" in table(lines)
-    number = Facts(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
+    assert "73.11 %" in explanation_table(lines)
+    number = DataInfo(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
     found = Explanation(
         torch.zeros(1, *SHAPE), ["a"], None, torch.tensor([0.1]), torch.tensor([[-0.5]]), torch.tensor([0])
     )
@@ -578,7 +586,7 @@ def digit(side: int = 120) -> Image.Image:
     return picture
 
 
-DIGITS = Facts(SHAPE, tuple("0123456789"), (0.1307,), (0.3081,))
+DIGITS = DataInfo(SHAPE, tuple("0123456789"), (0.1307,), (0.3081,))
 
 
 def test_pictures_of_any_polarity_and_kind_become_the_same_digit(tmp_path):
@@ -618,7 +626,7 @@ def test_pictures_of_any_polarity_and_kind_become_the_same_digit(tmp_path):
 def test_light_ink_on_black_stays_as_it_is(tmp_path):
     from sklearn.datasets import load_digits
 
-    from src.data.ink import to_mnist_form
+    from src.pictures.mnist_form import to_mnist_form
 
     scans = torch.from_numpy(load_digits().images[:20] * 15.9).round().to(torch.uint8).unsqueeze(1)
     scans[:, :, :, 0], scans[:, :, :, -1], scans[:, :, 0], scans[:, :, -1] = 0, 0, 0, 0
@@ -674,14 +682,14 @@ def test_pictures_that_cannot_be_are_named(tmp_path):
 
 
 def test_ink_is_for_networks_of_digits():
-    fashion = Facts(SHAPE, ("coat", "bag"), (0.1,), (0.3,))
+    fashion = DataInfo(SHAPE, ("coat", "bag"), (0.1,), (0.3,))
     assert choose_ink("auto", DIGITS, {"name": "mnist", "ink": "none"})
     assert choose_ink("auto", DIGITS, {"name": "folder", "ink": "mnist"})
     assert not choose_ink("auto", fashion, {"name": "fashion_mnist", "ink": "none"})
     assert not choose_ink("none", DIGITS, {"name": "mnist", "ink": "none"})
-    assert not choose_ink("auto", Facts((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
+    assert not choose_ink("auto", DataInfo((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
     with pytest.raises(InputError, match="ink=mnist makes pictures of 1x28x28"):
-        choose_ink("mnist", Facts((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
+        choose_ink("mnist", DataInfo((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
     with pytest.raises(InputError, match="ink=blue"):
         choose_ink("blue", DIGITS, {"name": "mnist", "ink": "none"})
 
@@ -721,8 +729,8 @@ def test_ink_is_for_networks_of_digits():
 def test_what_does_not_go_together_is_refused_before_anything_is_read(change, message):
     from omegaconf import OmegaConf
 
+    from src.cli.config import CONF
     from src.explain import check
-    from src.run import CONF
 
     cfg = OmegaConf.load(CONF / "explain.yaml")
     for key, value in change.items():
@@ -733,14 +741,15 @@ def test_what_does_not_go_together_is_refused_before_anything_is_read(change, me
 
 
 def test_the_words_of_the_command_are_those_of_the_work():
-    from src import explain, explanation
+    from src import explain
+    from src.insight import explain_batch
 
     assert list(METHODS) == list(explain.METHODS)
-    assert explanation.WHICH == explain.WHICH
+    assert explain_batch.WHICH == explain.WHICH
 
 
 def test_positions_and_targets_are_checked():
-    from src.subject import pick_positions, pick_target
+    from src.cli.inputs import pick_positions, pick_target
 
     every = torch.arange(60)
     assert pick_positions([3, 59], every, 60, "test").tolist() == [3, 59]
@@ -764,7 +773,7 @@ def test_positions_and_targets_are_checked():
     for target, facts, message in [
         ("slanted", FACTS, "target=slanted is no class"),
         (["label"], FACTS, "1 classes for 2 images"),
-        ("label", Facts(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0), "leave target out"),
+        ("label", DataInfo(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0), "leave target out"),
     ]:
         with pytest.raises(InputError, match=message):
             pick_target(target, outputs, labels, facts)
@@ -782,7 +791,7 @@ def test_captions_of_neighbours_stay_within_their_image():
     names = ["straight-left-leaning", "class_name_12", "-44.9 deg", "T-shirt/top", "7"]
     images, near = 255 * torch.rand(8, *SHAPE), 255 * torch.rand(8, 5, *SHAPE)
     apart = torch.tensor([[0.12, 112.3, 12.3, 3.4, 2.2]]).expand(8, 5)
-    figure = neighbours(images, [Case("a", "says 3")] * 8, near, [names] * 8, apart, "note", [[12345] * 5] * 8)
+    figure = neighbour_figure(images, [Case("a", "says 3")] * 8, near, [names] * 8, apart, "note", [[12345] * 5] * 8)
     figure.draw_without_rendering()
     for axes in figure.axes:
         if axes.get_xlabel():
@@ -793,5 +802,5 @@ def test_captions_of_neighbours_stay_within_their_image():
 
 def test_a_single_number_is_written():
     maps = {"conv": torch.rand(2, 5, 5), "angle": torch.tensor([0.123456])}
-    assert "0.123" in drawn(inside.feature_maps(torch.zeros(SHAPE), maps, {}, "maps"))
-    assert "0.123" in drawn(inside.one_layer(torch.zeros(1, *SHAPE), maps["angle"].unsqueeze(0), "head"))
+    assert "0.123" in drawn(layer_figures.feature_map_figure(torch.zeros(SHAPE), maps, {}, "maps"))
+    assert "0.123" in drawn(layer_figures.layer_figure(torch.zeros(1, *SHAPE), maps["angle"].unsqueeze(0), "head"))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.checkpoint import read_checkpoint, write_checkpoint
-from src.data.source import Facts
+from src.cli.inputs import as_trained
+from src.data.info import DataInfo
+from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 from src.models.mlp import MLP
-from src.subject import as_trained
 from tests.test_commands import files, one_line, run, trained  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_an_mlp_has_no_grad_cam(tmp_path):
         {
             "state_dict": {f"model.{key}": value for key, value in net.state_dict().items()},
             "config": {"model": options, "data": {"name": "digits"}},
-            "facts": Facts((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,)).plain(),
+            "facts": DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,)).plain(),
             "epoch": 0,
         },
         tmp_path / "mlp.ckpt",

@@ -24,25 +24,26 @@ pytest.importorskip("safetensors", reason="the export extra is not installed")
 import onnx
 from safetensors.torch import save
 
-from src.checkpoint import Recogniser, load_model, seal_archive, write_checkpoint
-from src.data.source import Facts
+from src.cli.config import CONF, ROOT
+from src.data.info import DataInfo
 from src.errors import InputError
-from src.exported.card import OPEN, SEAL, card_of, read_card, read_content, seal
-from src.exported.check import answers_of, compare, random_images
-from src.exported.int8 import LAYERS, METHODS, quantise
-from src.exported.load import fast, load_net, need_weights
-from src.exported.onnx import OPSETS, onnx_bytes, open_onnx, packed
-from src.exported.program import program_bytes, run_program
-from src.exported.runtime import OnnxNet
-from src.exported.tensors import tensors_bytes
-from src.kinds import kind_of
+from src.inference.model import InferenceModel
+from src.model_files.checkpoint import load_model, seal_archive, write_checkpoint
+from src.model_files.load import fast, load_net, need_weights
+from src.model_files.locate import EXPORTED, find_checkpoint
+from src.model_files.metadata import OPEN, SEAL, embed_digest, metadata_of, read_content, read_metadata
+from src.model_files.onnx import OPSETS, onnx_bytes, open_onnx, packed
+from src.model_files.onnxruntime import OnnxNet
+from src.model_files.quantize import LAYERS, METHODS, quantize
+from src.model_files.safetensors import tensors_bytes
+from src.model_files.sniff import kind_of
+from src.model_files.torch_export import program_bytes, run_program
+from src.model_files.verify import compare_answers, network_answers, random_images
 from src.models.convolution import FORMS
 from src.models.deslant import Deslant, _grid
 from src.models.layers import ACTIVATIONS, POOLINGS
-from src.run import CONF, ROOT
-from src.runs import EXPORTED, find_checkpoint
 
-DIGITS = Facts((1, 28, 28), tuple("0123456789"), (0.13,), (0.31,))
+DIGITS = DataInfo((1, 28, 28), tuple("0123456789"), (0.13,), (0.31,))
 WRITERS = {".onnx": onnx_bytes, ".pt2": program_bytes, ".safetensors": tensors_bytes}
 
 
@@ -53,7 +54,7 @@ def built(options: dict, **more):
     return getattr(importlib.import_module(module), name)(**arguments, **more)
 
 
-def made(option: str = "lenet", facts: Facts = DIGITS, views: int = 1, **knobs) -> Recogniser:
+def made(option: str = "lenet", facts: DataInfo = DIGITS, views: int = 1, **knobs) -> InferenceModel:
     """An untrained network as load_model would give it."""
     options = {**yaml.safe_load((CONF / f"model/{option}.yaml").read_text()), **knobs}
     model = built(options, shape=facts.shape, num_classes=facts.num_classes)
@@ -62,17 +63,17 @@ def made(option: str = "lenet", facts: Facts = DIGITS, views: int = 1, **knobs) 
             layer.running_mean.uniform_(-0.3, 0.3)
             layer.running_var.uniform_(0.5, 2.0)
     config = {"model": options, "data": {"name": "digits", "root": "data"}, "views": views, "secret": "not shipped"}
-    net = Recogniser(model, facts, config, digest="ab" * 32, epoch=3).eval()
+    net = InferenceModel(model, facts, config, digest="ab" * 32, epoch=3).eval()
     net.temperature = None if facts.target else 1.7
     return net
 
 
-def images(count: int, facts: Facts = DIGITS) -> torch.Tensor:
+def images(count: int, facts: DataInfo = DIGITS) -> torch.Tensor:
     return torch.randint(0, 256, (count, *facts.shape), dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
-def net() -> Recogniser:
+def net() -> InferenceModel:
     torch.manual_seed(0)
     return made("lenet", batch_norm=True)
 
@@ -153,7 +154,7 @@ def test_views_and_upright_digits_are_in_the_file():
 
 
 def test_a_number_comes_out_in_its_unit():
-    facts = Facts((1, 12, 12), (), (0.1,), (0.3,), "angle_deg", 45.0)
+    facts = DataInfo((1, 12, 12), (), (0.1,), (0.3,), "angle_deg", 45.0)
     net = made("mlp", facts)
     content = onnx_bytes(net)
     back = open_onnx(content, "here.onnx", 1)
@@ -163,7 +164,7 @@ def test_a_number_comes_out_in_its_unit():
         torch.testing.assert_close(back.probs(given), net(given) * 45)
     assert [entry.name for entry in back.run.session.get_outputs()] == ["value", "logits"]
     np.testing.assert_allclose(fast(back)(given.numpy()), net(given).detach().numpy() * 45, rtol=1e-4)
-    found = compare(net, {"file": answers_of(back)}, random_images(facts.shape))
+    found = compare_answers(net, {"file": network_answers(back)}, random_images(facts.shape))
     assert found["same"]
     assert found["changed"] is None
 
@@ -209,7 +210,7 @@ def test_a_file_under_another_name_is_named(files, tmp_path, suffix):
 
 
 def changed_card(net, **values) -> dict[str, str]:
-    return {**card_of(net).texts(), **{name: json.dumps(value) for name, value in values.items()}}
+    return {**metadata_of(net).texts(), **{name: json.dumps(value) for name, value in values.items()}}
 
 
 EVIL = [
@@ -229,7 +230,7 @@ EVIL = [
 @pytest.mark.parametrize(("key", "value"), EVIL)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt2"])
 def test_a_file_never_chooses_what_is_built(net, files, tmp_path, suffix, key, value):
-    config = {**card_of(net).config, "model": {**net.config["model"], key: value}}
+    config = {**metadata_of(net).config, "model": {**net.config["model"], key: value}}
     write(tmp_path / f"evil{suffix}", files[suffix], changed_card(net, config=config))
     if (key, value) == ("padded", 7e300):  # true, as 1 would be
         load_net(tmp_path / f"evil{suffix}")
@@ -242,7 +243,7 @@ def write(path: Path, like: Path, texts: dict[str, str]) -> None:
     if path.suffix == ".safetensors":
         from safetensors.torch import load
 
-        path.write_bytes(seal(save(load(like.read_bytes()), {**texts, SEAL: OPEN})))
+        path.write_bytes(embed_digest(save(load(like.read_bytes()), {**texts, SEAL: OPEN})))
     else:
         path.write_bytes(rezipped(like.read_bytes(), {f"archive/extra/{name}": text for name, text in texts.items()}))
 
@@ -288,7 +289,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, files, tmp_path, suffix, val
         del model.metadata_props[:]
         for name, text in {**texts, SEAL: OPEN}.items():
             model.metadata_props.add(key=name, value=text)
-        path.write_bytes(seal(model.SerializeToString()))
+        path.write_bytes(embed_digest(model.SerializeToString()))
         if values == {"config": {"model": {}, "data": {}}}:  # ONNX Runtime needs no network of ours
             load_net(path)
             return
@@ -297,7 +298,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, files, tmp_path, suffix, val
 
 def test_weights_that_do_not_fit_are_refused(net, files, tmp_path):
     weights = {key: value.clone() for key, value in net.model.state_dict().items()}
-    texts = {**card_of(net).texts(), SEAL: OPEN}
+    texts = {**metadata_of(net).texts(), SEAL: OPEN}
     first = next(iter(weights))
     for wrong in (
         {key: value for key, value in weights.items() if key != first},
@@ -306,7 +307,7 @@ def test_weights_that_do_not_fit_are_refused(net, files, tmp_path):
         {**weights, first: weights[first].double()},
     ):
         path = tmp_path / "wrong.safetensors"
-        path.write_bytes(seal(save(wrong, texts)))
+        path.write_bytes(embed_digest(save(wrong, texts)))
         assert "do not fit" in refused(path)
     index = "archive/data/weights/model_weights_config.json"
     good = json.loads(zipfile.ZipFile(files[".pt2"]).read(index))["config"]
@@ -338,7 +339,7 @@ class Touch:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_pickle_in_an_archive_is_never_loaded(net, files, tmp_path):
-    """What torch.export.load of torch 2.14 does with such a file is why src.exported.program does without it."""
+    """torch.export.load of torch 2.14 would load it: src.model_files.torch_export does without that function."""
     mark = tmp_path / "it ran"
     buffer = io.BytesIO()
     torch.save((Touch(mark),), buffer)
@@ -429,7 +430,7 @@ TRICKS = [value for name, value in sorted(globals().items()) if name.startswith(
 @pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.__name__)
 def test_an_onnx_file_that_asks_for_more_is_refused(net, files, tmp_path, trick, capfd):
     model = onnx.load(files[".onnx"])
-    card = read_card({entry.key: entry.value for entry in model.metadata_props}, "")
+    card = read_metadata({entry.key: entry.value for entry in model.metadata_props}, "")
     trick(model)
     path = tmp_path / "trick.onnx"
     path.write_bytes(packed(model, card))
@@ -482,23 +483,23 @@ def test_only_networks_with_weights_go_where_weights_are_needed(files):
 def test_a_difference_is_found(net):
     other = made("lenet", batch_norm=True)
     other.model.load_state_dict(net.model.state_dict())
-    others = {"right": answers_of(net), "other": answers_of(other)}
-    same = compare(net, others, [images(20)])
+    others = {"right": network_answers(net), "other": network_answers(other)}
+    same = compare_answers(net, others, [images(20)])
     assert (same["same"], same["changed"], same["logits"], same["images"]) == (True, 0, 0.0, 20)
     with torch.no_grad():
         other.model.head[-1].bias[3] += 1e-3
-    found = compare(net, others, [images(20), images(30)])
+    found = compare_answers(net, others, [images(20), images(30)])
     assert not found["same"]
     assert found["images"] == 50
     assert found["logits"] == pytest.approx(1e-3, rel=1e-2)
     with torch.no_grad():
         other.model.head[-1].bias[3] = float("nan")
-    assert compare(net, others, [images(2)])["logits"] == float("inf")
+    assert compare_answers(net, others, [images(2)])["logits"] == float("inf")
 
 
 def test_eight_bits_keep_card_and_most_of_the_answer(net, files):
     content, given = files[".onnx"].read_bytes(), images(60)
-    small = quantise(content, given.numpy())
+    small = quantize(content, given.numpy())
     assert len(small) < len(content) / 2
     back = open_onnx(small, "here.onnx", 1)
     assert isinstance(back, OnnxNet)
@@ -509,9 +510,9 @@ def test_eight_bits_keep_card_and_most_of_the_answer(net, files):
     assert 0 < off < 0.2 * size
     for wrong in ({"method": "guess"}, {"layers": "some"}):
         with pytest.raises(InputError, match="one of"):
-            quantise(content, given.numpy(), **wrong)
+            quantize(content, given.numpy(), **wrong)
     with pytest.raises(InputError, match="at least one"):
-        quantise(content, given.numpy()[:0])
+        quantize(content, given.numpy()[:0])
 
 
 def test_a_folder_with_one_exported_file_is_a_checkpoint(files, tmp_path):
@@ -586,12 +587,12 @@ def test_what_fine_tuning_added_is_rebuilt(name, tmp_path):
 def test_every_network_is_exported(option, knobs):
     net = made(option, **knobs)
     for write, read in ((onnx_bytes, answers_of_onnx), (program_bytes, run_program)):
-        found = compare(net, {"file": read(write(net))}, [images(1), images(6)])
+        found = compare_answers(net, {"file": read(write(net))}, [images(1), images(6)])
         assert found["same"], (write, found)
 
 
 def answers_of_onnx(content: bytes):
-    return answers_of(open_onnx(content, "here.onnx", 1))
+    return network_answers(open_onnx(content, "here.onnx", 1))
 
 
 @pytest.mark.slow
@@ -600,7 +601,7 @@ def test_first_and_last_opset(opset):
     net = made("lenet", views=5, deslant=True)
     content = onnx_bytes(net, opset)
     assert onnx.ModelProto.FromString(content).opset_import[0].version == opset
-    assert compare(net, {"file": answers_of_onnx(content)}, [images(4)])["same"]
+    assert compare_answers(net, {"file": answers_of_onnx(content)}, [images(4)])["same"]
 
 
 @pytest.mark.slow
@@ -648,8 +649,8 @@ def test_commands(tmp_path):
 
 @pytest.mark.slow
 def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
-    from src.data.module import ImageData
-    from src.evaluation import predict
+    from src.data.datamodule import ImageData
+    from src.evaluation.evaluate import predict
     from tests.test_commands import run
 
     words = ["experiment=fast", "trainer.max_epochs=1", "test=false", "trainer.accelerator=cpu"]
@@ -661,7 +662,7 @@ def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
     data.setup()
     content = onnx_bytes(net)
     batches = (given for given, _ in data.loader(data.test_set))
-    found = compare(net, {"file": answers_of_onnx(content)}, batches)
+    found = compare_answers(net, {"file": answers_of_onnx(content)}, batches)
     assert found["same"]
     assert found["images"] == 10_000
     calibrated = data.train_set[torch.arange(1000)][0].numpy()
@@ -669,12 +670,12 @@ def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
     right = (logits.argmax(1) == labels).double().mean()
     assert right > 0.97
     for method, layers in itertools.zip_longest(METHODS, LAYERS):
-        small = open_onnx(quantise(content, calibrated, method, layers), "here.onnx")
+        small = open_onnx(quantize(content, calibrated, method, layers), "here.onnx")
         answered = predict(small, data.test_dataloader())[0].argmax(1)
         assert right - (answered == labels).double().mean() < 0.001, (method, layers)
 
 
 def test_a_card_reads_what_it_wrote(net):
-    card = replace(card_of(net, int8={"images": 3}), epoch=9)
-    assert read_card(card.texts(), "") == card
+    card = replace(metadata_of(net, int8={"images": 3}), epoch=9)
+    assert read_metadata(card.texts(), "") == card
     assert json.loads(card.texts()["class_names"]) == list(DIGITS.class_names)

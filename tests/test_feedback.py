@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from src.checkpoint import load_model
-from src.data.families import KUZUSHIJI_NAMES
-from src.data.feedback import Feedback, FullError, read_corrections
-from src.data.given import choose_ink
-from src.data.idx import mnist
-from src.data.ink import to_mnist_form
-from src.data.mixture import ALWAYS_LEARNT
-from src.data.module import ImageData
+from src.data.datamodule import ImageData
+from src.data.sources.corrections import Feedback, FullError, read_corrections
+from src.data.sources.idx import mnist
+from src.data.sources.idx_catalog import KUZUSHIJI_NAMES
+from src.data.sources.replay import ALWAYS_LEARNT
 from src.errors import InputError
+from src.model_files.checkpoint import load_model
+from src.pictures.inputs import choose_ink
+from src.pictures.mnist_form import to_mnist_form
 from tests.test_commands import one_line, run
 
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.families import DIGITS, MNIST, Family
-from src.data.fetch import fetch, lock, write_bytes
-from src.data.idx import emnist, load_family, parse_idx
-from src.data.recast import recast
-from src.data.scans import box, digits, parse_libsvm
 from src.data.source import Source
+from src.data.sources.download import fetch
+from src.data.sources.idx import emnist, load_family, parse_idx
+from src.data.sources.idx_catalog import DIGITS, MNIST, Family
+from src.data.sources.sklearn_digits import digits
+from src.data.sources.usps import box, parse_libsvm
+from src.data.transforms import transform_source
 from src.errors import InputError
+from src.files import lock, write_bytes
 from tests.conftest import idx_bytes, striped_digits
 
 
@@ -180,7 +182,7 @@ def test_emnist_is_upright_and_letters_count_from_zero(data_root):
 
 def test_digits_are_real_boxed_and_split_once():
     assert digits().train().images.shape == (1437, 1, 8, 8)
-    source = recast(digits())
+    source = transform_source(digits())
     train, test = source.train(), source.test()
     assert (len(train.labels), len(test.labels)) == (1437, 360)
     assert train.images.shape[1:] == (1, 28, 28)

@@ -8,26 +8,27 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 from torch import nn
 
-from src.callbacks import Checkpoints
-from src.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
+from src.cli.config import CONF
 from src.data.augment import Shift
-from src.data.features import KeptFeatures
-from src.data.module import ImageData
-from src.data.recast import recast
+from src.data.datamodule import ImageData
+from src.data.feature_cache import FeatureCache
+from src.data.transforms import transform_source
 from src.errors import InputError
 from src.finetune.adapter import Bottleneck, Prompt
-from src.finetune.closed import Prototype, Ridge
+from src.finetune.closed_form import Prototype, Ridge
 from src.finetune.l2sp import L2SP
 from src.finetune.lora import DoRA, LoRA
 from src.finetune.method import Full, Gradual, Head, Last, ProbeThenFull
-from src.finetune.parts import blocks, head_of, read_features, reset_head
+from src.model_files.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
-from src.optimizers import MuonAdamW, cosine, onecycle, plateau
-from src.optimizers import step as step_schedule
-from src.run import CONF
-from src.start import fit
-from src.task import Classifier
+from src.models.structure import blocks, head_of, read_features, reset_head
+from src.training.callbacks import Checkpoints
+from src.training.initialize import match_data_info
+from src.training.optimizers import MuonAdamW
+from src.training.schedules import cosine, onecycle, plateau
+from src.training.schedules import step as step_schedule
+from src.training.task import Classifier
 from tests.test_conf import composed
 
 METHODS = sorted(path.stem for path in (CONF / "finetune").glob("*.yaml") if path.stem != "none")
@@ -268,7 +269,7 @@ def test_a_head_on_kept_features_is_the_head_on_images(data, tmp_path):
         assert bool(data.features._train) == (passes is None)
         assert data.train_set.features is data.val_set.features is None, "what follows the training looks at images"
         heads.append((head_of(model)[1].weight.detach().clone(), float(trainer.callback_metrics["val/loss"])))
-        data.features = KeptFeatures(data)
+        data.features = FeatureCache(data)
     assert torch.allclose(heads[0][0], heads[1][0], atol=1e-4)
     assert heads[0][1] == pytest.approx(heads[1][1], abs=1e-4)
 
@@ -425,33 +426,33 @@ def test_the_start_gives_normalisation_and_the_data_classes(source_file, data):
 
     net = load_model(source_file)
     names = tuple("abcdefghij")
-    same, fresh = fit(net, replace(data.facts, mean=(0.9,), std=(0.8,)), "auto")
+    same, fresh = match_data_info(net, replace(data.facts, mean=(0.9,), std=(0.8,)), "auto")
     assert (same.mean, same.std, fresh) == (net.facts.mean, net.facts.std, False)
-    other, fresh = fit(net, replace(data.facts, class_names=names), "auto")
+    other, fresh = match_data_info(net, replace(data.facts, class_names=names), "auto")
     assert (other.class_names, fresh) == (names, True)
-    assert fit(net, replace(data.facts, class_names=names), "keep")[1] is False
-    assert fit(net, data.facts, "reset")[1] is True
+    assert match_data_info(net, replace(data.facts, class_names=names), "keep")[1] is False
+    assert match_data_info(net, data.facts, "reset")[1] is True
     with pytest.raises(InputError, match="head=keep: the start knows 10 classes, the data have 3"):
-        fit(net, replace(data.facts, class_names=("a", "b", "c")), "keep")
+        match_data_info(net, replace(data.facts, class_names=("a", "b", "c")), "keep")
     with pytest.raises(InputError, match=r"reads images of 1x28x28.*the data have 3x32x32"):
-        fit(net, replace(data.facts, shape=(3, 32, 32)), "auto")
+        match_data_info(net, replace(data.facts, shape=(3, 32, 32)), "auto")
 
 
 def test_classes_are_chosen_merged_and_turned(data_root):
-    from src.data.sources import load_source
+    from src.data.sources.registry import load_source
 
     source = load_source("kmnist", root=str(data_root), download=False)
     names = source.class_names
     images, labels = source.train()
-    some = recast(source, classes=[names[3], names[5]])
+    some = transform_source(source, classes=[names[3], names[5]])
     assert some.class_names == (names[3], names[5])
     kept = (labels == 3) | (labels == 5)
     assert some.train().images.equal(images[kept])
     assert some.train().labels.equal((labels[kept] == 5).long())
-    merged = recast(source, classes={"even": list(names[::2]), "odd": list(names[1::2])})
+    merged = transform_source(source, classes={"even": list(names[::2]), "odd": list(names[1::2])})
     assert merged.train().labels.equal(labels % 2)
-    assert recast(source, quarter_turns=1).test().images.equal(source.test().images.rot90(1, (2, 3)))
-    assert recast(source, quarter_turns=4).train().images.equal(images)
+    assert transform_source(source, quarter_turns=1).test().images.equal(source.test().images.rot90(1, (2, 3)))
+    assert transform_source(source, quarter_turns=4).train().images.equal(images)
     for wrong, message in (
         ({"classes": ["x", names[0]]}, "x is no class here"),
         ({"classes": [names[0]]}, "at least two classes"),
@@ -460,7 +461,7 @@ def test_classes_are_chosen_merged_and_turned(data_root):
         ({"quarter_turns": 0.5}, "a whole number"),
     ):
         with pytest.raises(InputError, match=message):
-            recast(source, **wrong)
+            transform_source(source, **wrong)
 
 
 def test_few_images_fill_an_epoch_in_new_orders(data_root):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from src.checkpoint import load_model
+from src.model_files.checkpoint import load_model
 from tests.test_commands import one_line, run, start, trained, wait_for, weights  # noqa: F401
 
 pytestmark = pytest.mark.slow

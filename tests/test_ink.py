@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src.data.ink import BOX, CENTRE, FRAME, INK, to_mnist_form
-from src.data.sources import load_source
+from src.data.sources.registry import load_source
 from src.errors import InputError
+from src.pictures.mnist_form import BOX, CENTRE, FRAME, INK, to_mnist_form
 
 
 def rings(side: int, count: int = 12) -> torch.Tensor:

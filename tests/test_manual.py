@@ -7,9 +7,11 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from src.cli.command import error_line
+from src.cli.config import CONF, ROOT
+from src.cli.help import manual
+from src.cli.overrides import check_words, groups_of
 from src.errors import InputError
-from src.manual import check_words, groups_of, manual
-from src.run import CONF, ROOT, explain
 from tests.test_conf import composed
 from tests.test_structure import COMMANDS
 
@@ -88,4 +90,4 @@ def test_words_that_hydra_takes_go_on(words):
 def test_values_that_are_several_or_not_readable(override, expected):
     with pytest.raises(Exception) as error:
         composed(override)
-    assert explain(error.value).startswith(expected)
+    assert error_line(error.value).startswith(expected)

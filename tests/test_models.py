@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from src.errors import InputError
-from src.losses import CrossEntropy, Focal, MeanSquaredError
 from src.models.cnn import CNN
 from src.models.convnet import ConvNet
 from src.models.deslant import Deslant
@@ -16,7 +15,9 @@ from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.pretrained import Pretrained
 from src.models.resnet import ResNet
-from src.optimizers import MuonAdamW, constant, cosine, onecycle, parameter_groups, plateau, step
+from src.training.losses import CrossEntropy, Focal, MeanSquaredError
+from src.training.optimizers import MuonAdamW, parameter_groups
+from src.training.schedules import constant, cosine, onecycle, plateau, step
 
 SMALL = {"lenet": LeNet, "mlp": MLP, "convnet": ConvNet, "cnn": CNN, "resnet": ResNet}
 SHAPE = (1, 28, 28)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from src.run import ROOT
+from src.cli.config import ROOT
 
 nbformat = pytest.importorskip("nbformat", reason="the notebooks extra is not installed")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.feedback import read_corrections
+from src.data.sources.corrections import read_corrections
 from tests.test_commands import output_of, run, start
 
 pytestmark = pytest.mark.slow

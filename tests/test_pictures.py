@@ -12,18 +12,18 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.pictures import number_page
-from src.answers import answer
-from src.data.formats import format_of
-from src.data.ground import lift, paper
-from src.data.ink import to_mnist_form
-from src.data.parts import MOST, find_digits
-from src.data.picture import FILES, REQUESTS, Limits, PictureError, decode
-from src.data.reader import Reader
-from src.data.source import Facts
-from src.data.sources import load_source
+from src.data.info import DataInfo
+from src.data.sources.registry import load_source
 from src.errors import InputError
+from src.inference.answer import answer
+from src.pictures.decode import FILES, REQUESTS, Limits, PictureError, decode
+from src.pictures.file_types import format_of
+from src.pictures.foreground import estimate_background, extract_ink
+from src.pictures.mnist_form import to_mnist_form
+from src.pictures.reader import Reader
+from src.pictures.segmentation import MOST, find_digits
 
-DIGITS = Facts((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
+DIGITS = DataInfo((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
 READER = Reader(DIGITS, ink=True)
 
 
@@ -156,9 +156,9 @@ def test_paper_without_ink_is_empty_and_with_it_is_not():
     rows, columns = np.mgrid[:200, :260]
     for noise in (1, 4, 10):
         sheet = 180 - rows / 6 - 25 * np.sin(columns / 60) + rng.normal(0, noise, rows.shape)
-        assert lift(sheet.clip(0, 255).astype(np.uint8)).ink is None, noise
+        assert extract_ink(sheet.clip(0, 255).astype(np.uint8)).ink is None, noise
         sheet[80:140, 100:112] -= 90
-        lifted = lift(sheet.clip(0, 255).astype(np.uint8))
+        lifted = extract_ink(sheet.clip(0, 255).astype(np.uint8))
         assert np.abs(np.subtract(lifted.corner, (100, 80))).max() <= 2
         assert np.abs(np.subtract(lifted.ink.shape, (60, 12))).max() <= 3
         assert lifted.inverted
@@ -166,12 +166,12 @@ def test_paper_without_ink_is_empty_and_with_it_is_not():
 
 def test_the_paper_is_what_is_left_without_narrow_things():
     sheet = np.full((120, 200), 60, np.uint8)
-    assert np.allclose(paper(sheet), 60)
+    assert np.allclose(estimate_background(sheet), 60)
     written = sheet.copy()
     written[20:90, 50:60] = 200
-    assert np.abs(paper(written) - 60).max() < 1
+    assert np.abs(estimate_background(written) - 60).max() < 1
     shaded = np.where(np.arange(200) < 100, 60, 110).astype(np.uint8) * np.ones((120, 1), np.uint8)
-    assert np.abs(paper(shaded)[:, [20, 180]] - [60, 110]).max() < 1
+    assert np.abs(estimate_background(shaded)[:, [20, 180]] - [60, 110]).max() < 1
 
 
 # Several digits
@@ -231,7 +231,7 @@ def test_pages_are_read_together_as_alone_and_by_threads(scans):
 
 
 def test_networks_of_other_pictures_get_them_whole(scans):
-    reader = Reader(Facts((3, 32, 32), ("a", "b"), (0.5,) * 3, (0.2,) * 3), ink=False)
+    reader = Reader(DataInfo((3, 32, 32), ("a", "b"), (0.5,) * 3, (0.2,) * 3), ink=False)
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, :, 0] = 200
     (reading,) = reader.read([reader.page(saved(wide))])
@@ -239,7 +239,7 @@ def test_networks_of_other_pictures_get_them_whole(scans):
     assert reading.boxes == [(0, 0, 60, 20)]
     assert (reading.images[0, 0] == 200).all(), "filled with the border's level"
     with pytest.raises(InputError, match=r"MNIST's form is 1x28x28, not 3x32x32"):
-        Reader(Facts((3, 32, 32), ("a", "b"), (0.5,) * 3, (0.2,) * 3), ink=True)
+        Reader(DataInfo((3, 32, 32), ("a", "b"), (0.5,) * 3, (0.2,) * 3), ink=True)
 
 
 # Limits
@@ -302,9 +302,9 @@ def test_answers_are_plain_and_in_order(scans):
     assert both["digits"][0]["top"] == [{"label": "4", "probability": 0.91}, {"label": "0", "probability": 0.01}]
     assert (empty["prediction"], empty["probability"], empty["reason"], empty["digits"]) == (None, None, "empty", [])
     assert (last["prediction"], last["inverted"], last["low_confidence"], last["size"]) == ("7", True, False, [28, 28])
-    names = Facts((1, 28, 28), ("coat", "bag"), (0.1,), (0.3,))
+    names = DataInfo((1, 28, 28), ("coat", "bag"), (0.1,), (0.3,))
     assert answer(readings[:1], np.array([[0.9, 0.1], [0.2, 0.8]]), names)[0]["prediction"] == "coat bag"
-    angle = Facts((1, 28, 28), (), (0.1,), (0.3,), "angle_deg", 45.0)
+    angle = DataInfo((1, 28, 28), (), (0.1,), (0.3,), "angle_deg", 45.0)
     (said,) = answer(readings[2:], np.array([[12.34]]), angle)
     assert (said["prediction"], said["digits"][0]["value"]) == ("12.3", 12.34)
 

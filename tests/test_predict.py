@@ -18,16 +18,16 @@ from PIL import Image
 from test_commands import output_of, start
 from torch import nn
 
-from src.data.given import INKS as GIVEN_INKS
-from src.data.picture import PictureError
-from src.data.reader import Reader
-from src.data.source import Facts
+from src.cli.config import CONF, ROOT
+from src.data.info import DataInfo
 from src.errors import InputError
+from src.inference.predict_pictures import COLUMNS, answer_pictures, as_csv, as_json, as_table, name_pictures
+from src.pictures.decode import PictureError
+from src.pictures.inputs import INKS as GIVEN_INKS
+from src.pictures.reader import Reader
 from src.predict import INKS, check
-from src.prediction import COLUMNS, answers_of, as_csv, as_json, as_table, name_pictures
-from src.run import CONF, ROOT
 
-FACTS = Facts((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
+FACTS = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
 
 
 class Rows(nn.Module):
@@ -64,7 +64,7 @@ def pictures(tmp_path) -> Path:
 
 
 def answered(named, **options) -> list[dict]:
-    return [said for batch in answers_of(named, Rows(), Reader(FACTS, ink=False), **options) for said in batch]
+    return [said for batch in answer_pictures(named, Rows(), Reader(FACTS, ink=False), **options) for said in batch]
 
 
 def test_every_picture_has_an_answer_in_its_place(pictures):
@@ -77,7 +77,7 @@ def test_every_picture_has_an_answer_in_its_place(pictures):
     assert [said["error"]["code"] for said in whole if "error" in said] == ["unknown_format", "missing"]
     for options in ({"batch_size": 1}, {"batch_size": 2, "threads": 3}):
         assert answered(named, **options) == whole
-    ink = [said for batch in answers_of(named, Rows(), Reader(FACTS, ink=True)) for said in batch]
+    ink = [said for batch in answer_pictures(named, Rows(), Reader(FACTS, ink=True)) for said in batch]
     assert (ink[4]["prediction"], ink[4]["reason"]) == (None, "empty")
     assert answered([]) == []
 
@@ -97,7 +97,9 @@ def test_readers_that_stop_early_leave_no_thread(pictures):
     import threading
 
     before = threading.active_count()
-    batches = answers_of(name_pictures([str(pictures)], lambda: b""), Rows(), Reader(FACTS, ink=False), batch_size=1)
+    batches = answer_pictures(
+        name_pictures([str(pictures)], lambda: b""), Rows(), Reader(FACTS, ink=False), batch_size=1
+    )
     next(batches)
     batches.close()
     assert threading.active_count() == before
@@ -123,7 +125,7 @@ def test_standard_input_is_a_picture_or_names(pictures):
 def test_the_three_forms_say_the_same(pictures):
     Image.fromarray(np.concatenate([np.pad(image(0), 6), np.pad(image(2), 6)], 1)).save(pictures / "two, of them.png")
     named = name_pictures([str(pictures)], lambda: b"")
-    found = [said for batch in answers_of(named, Rows(), Reader(FACTS, ink=True), top_k=2) for said in batch]
+    found = [said for batch in answer_pictures(named, Rows(), Reader(FACTS, ink=True), top_k=2) for said in batch]
     assert json.loads(as_json(found)) == found
     rows = list(csv.DictReader(io.StringIO(as_csv(found))))
     assert tuple(rows[0]) == COLUMNS
@@ -144,7 +146,7 @@ def test_the_three_forms_say_the_same(pictures):
 
 def test_numbers_are_answered_in_their_unit():
     class Lean(nn.Module):
-        facts = Facts((1, 28, 28), (), (0.1,), (0.3,), "angle_deg", 45.0)
+        facts = DataInfo((1, 28, 28), (), (0.1,), (0.3,), "angle_deg", 45.0)
 
         def forward(self, images):
             return torch.full((len(images), 1), 0.5)
@@ -152,7 +154,7 @@ def test_numbers_are_answered_in_their_unit():
     content = io.BytesIO()
     Image.fromarray(image(1)).save(content, "PNG")
     named = [("a", content.getvalue())]
-    (found,) = [said for batch in answers_of(named, Lean(), Reader(Lean.facts, ink=True)) for said in batch]
+    (found,) = [said for batch in answer_pictures(named, Lean(), Reader(Lean.facts, ink=True)) for said in batch]
     assert (found["prediction"], found["digits"][0]["value"]) == ("22.5", 22.5)
     assert "22.5" in as_table([found])
     assert "22.5" in as_csv([found])

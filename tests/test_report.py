@@ -11,18 +11,27 @@ from conftest import idx_bytes
 from PIL import Image
 from test_commands import files, run
 
+from src.cli.config import ROOT
 from src.data.augment import Identity, Shift
-from src.data.module import ImageData
-from src.data.sources import load_source
+from src.data.datamodule import ImageData
+from src.data.sources.registry import load_source
+from src.dataset_report import (
+    confident_learning,
+    duplicates,
+    embeddings,
+    figures,
+    image_grids,
+    ink_measures,
+    outliers,
+    statistics,
+)
+from src.dataset_report.collect import Collection, Part, collect
+from src.dataset_report.context import ReportContext, ReportFigure, Section, many
+from src.dataset_report.embedding_figures import thumbnails
+from src.dataset_report.patch_classifier import out_of_fold
+from src.dataset_report.pca import axes_of
+from src.dataset_report.report import SECTIONS, choose_sections, write_dataset_report
 from src.errors import InputError
-from src.run import ROOT
-from src.survey import figures, maps, mosaic, neighbours, outliers, statistics, strokes, suspects
-from src.survey.axes import axes_of
-from src.survey.gather import Collection, Part, gather
-from src.survey.map_figures import thumbnails
-from src.survey.patches import out_of_fold
-from src.survey.report import SECTIONS, choose, write_report
-from src.survey.section import Look, Section, Shown, many
 
 PICTURES = {
     "counts", "examples", "averages", "pixels", "ink", "components", "pca", "tsne", "test_train", "train_train",
@@ -61,7 +70,7 @@ def with_images(part: Part, images: torch.Tensor) -> Part:
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 8])
 def test_stroke_width_of_a_bar_is_its_width(width):
-    found = strokes.strokes(torch.cat([bar(width), bar(width).mT.contiguous()]))
+    found = ink_measures.strokes(torch.cat([bar(width), bar(width).mT.contiguous()]))
     assert found["stroke"].tolist() == pytest.approx([width] * 2, rel=0.06)
     assert found["mass"].tolist() == pytest.approx([20 * width] * 2)
     assert [found["width"][0], found["height"][0]] == [width, 20]
@@ -73,7 +82,7 @@ def test_stroke_width_of_soft_slanting_strokes(width):
     y, x = torch.meshgrid(torch.arange(40.0) - 19.5, torch.arange(40.0) - 19.5, indexing="ij")
     along, across = x * 0.5 + y * 0.75**0.5, x * 0.75**0.5 - y * 0.5
     inside = (width / 2 + 0.5 - across.abs()).clamp(0, 1) * (12.5 - along.abs()).clamp(0, 1)
-    found = strokes.strokes((inside * 255).round().to(torch.uint8)[None, None])
+    found = ink_measures.strokes((inside * 255).round().to(torch.uint8)[None, None])
     assert float(found["stroke"]) == pytest.approx(width, rel=0.1)
     assert float(found["slant"]) == pytest.approx(-30, abs=2)  # x grows with y: its top leans to the left
 
@@ -81,20 +90,20 @@ def test_stroke_width_of_soft_slanting_strokes(width):
 @pytest.mark.parametrize("degrees", [-30, -10, 0, 15, 40])
 def test_slant_of_a_sheared_bar(degrees):
     image = bar(3, 30, float(np.tan(np.radians(degrees))), 60)
-    assert float(strokes.strokes(image)["slant"]) == pytest.approx(degrees, abs=1)
+    assert float(ink_measures.strokes(image)["slant"]) == pytest.approx(degrees, abs=1)
 
 
 def test_centre_of_mass_moves_with_the_image_and_paper_may_be_white():
     image = bar(4)
     moved = image.roll((3, -5), (2, 3))
-    found = strokes.strokes(torch.cat([image, moved, 255 - moved]))
+    found = ink_measures.strokes(torch.cat([image, moved, 255 - moved]))
     assert found["right"].tolist() == pytest.approx([0, -5, -5])
     assert found["down"].tolist() == pytest.approx([0, 3, 3])
     assert found["stroke"][1] == found["stroke"][2]
 
 
 def test_an_image_without_ink_has_no_measures():
-    found = strokes.strokes(torch.full((1, 3, 9, 9), 77, dtype=torch.uint8))
+    found = ink_measures.strokes(torch.full((1, 3, 9, 9), 77, dtype=torch.uint8))
     assert float(found["mass"]) == 0
     assert all(found[name].isnan().all() for name in found if name != "mass")
     assert statistics.spread_of(found["slant"])["median"] is None
@@ -115,11 +124,11 @@ def test_averages_and_levels_are_what_they_say():
 def test_nearest_is_the_nearest():
     generator = torch.Generator().manual_seed(0)
     keys, queries = torch.randn(300, 20, generator=generator), torch.randn(1100, 20, generator=generator)
-    rows, distances = neighbours.nearest(queries, keys)
+    rows, distances = duplicates.nearest_images(queries, keys)
     truth = torch.cdist(queries, keys).min(1)
     assert rows.equal(truth.indices)
     torch.testing.assert_close(distances, truth.values, atol=1e-4, rtol=1e-4)
-    rows, _ = neighbours.nearest(keys, keys, same=True)
+    rows, _ = duplicates.nearest_images(keys, keys, same=True)
     assert rows.equal(torch.cdist(keys, keys).fill_diagonal_(9e9).min(1).indices)
 
 
@@ -132,7 +141,7 @@ def test_principal_axes(count):
     centred = vectors - vectors.mean(0)
     rest = centred - axes.read(vectors) @ axes.axes.T
     assert float(rest.square().sum() / count) == pytest.approx(float(axes.variances[5:].sum()), rel=1e-3)
-    found = neighbours.nearest(vectors, vectors, axes)
+    found = duplicates.nearest_images(vectors, vectors, axes)
     assert found[0].equal(torch.arange(count))
     assert found[1].max() < 1e-5
 
@@ -141,7 +150,7 @@ def test_identical_groups_whole_copies_only():
     images = torch.randint(256, (6, 1, 4, 4), dtype=torch.uint8)
     images[4], images[5], images[3] = images[1], images[1], images[0]
     images[3, 0, 0, 0] ^= 1
-    assert neighbours.identical(images) == [[1, 4, 5]]
+    assert duplicates.identical(images) == [[1, 4, 5]]
 
 
 def test_oddness_is_one_for_the_usual_and_nan_for_the_only_one():
@@ -150,7 +159,7 @@ def test_oddness_is_one_for_the_usual_and_nan_for_the_only_one():
     distances = outliers.own_distances(vectors, labels, 2)
     kth = torch.cdist(vectors[:41], vectors[:41]).sort(1).values[:, outliers.KTH]
     torch.testing.assert_close(distances[:41], kth, atol=1e-3, rtol=1e-3)
-    odd = outliers.oddness(distances, labels, 2)
+    odd = outliers.outlier_ratio(distances, labels, 2)
     assert int(odd.nan_to_num(0).argmax()) == 40
     assert float(odd[:41].median()) == pytest.approx(1)
     assert odd[41].isnan()
@@ -174,7 +183,7 @@ def test_out_of_fold_scores_do_not_know_their_own_label():
 
 def test_out_of_fold_is_the_ridge_regression_of_the_other_folds():
     from src.data.splits import fold_mask
-    from src.survey.patches import RIDGE
+    from src.dataset_report.patch_classifier import RIDGE
 
     generator = torch.Generator().manual_seed(1)
     features, labels = torch.randn(90, 12, generator=generator), torch.arange(90) % 3
@@ -190,10 +199,10 @@ def test_out_of_fold_is_the_ridge_regression_of_the_other_folds():
 
 def test_confident_joint_of_a_worked_case():
     probs = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.4, 0.6]])
-    joint = suspects.confident_joint(probs, torch.tensor([0, 0, 0, 1, 1]))
+    joint = confident_learning.confident_joint(probs, torch.tensor([0, 0, 0, 1, 1]))
     # Usual: 0.6 for class 0, 0.75 for class 1; the last image is sure of neither.
     assert joint.tolist() == [[2, 1], [0, 1]]
-    margins = suspects.margins(probs.log(), torch.tensor([0, 0, 0, 1, 1]))
+    margins = confident_learning.margins(probs.log(), torch.tensor([0, 0, 0, 1, 1]))
     assert int(margins.argmin()) == 2
     assert float(margins[2]) == pytest.approx(np.log(0.2 / 0.8), abs=1e-5)
 
@@ -202,13 +211,13 @@ def test_sharpened_keeps_the_order_and_fits():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2000, 4, generator=generator) * 2
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator).flatten()
-    found = suspects.sharpened(logits / 100, labels)
+    found = confident_learning.sharpened(logits / 100, labels)
     assert float((found / logits).median()) == pytest.approx(1, rel=0.25)
 
 
 def test_thumbnails_do_not_overlap_and_the_first_is_there():
     points = np.random.default_rng(0).random((500, 2))
-    kept = maps.place(points, 0.08)
+    kept = embeddings.place(points, 0.08)
     assert kept[0] == 0
     gaps = np.abs(points[kept][:, None] - points[kept][None]).max(2) + np.eye(len(kept))
     assert gaps.min() >= 0.08
@@ -217,21 +226,21 @@ def test_thumbnails_do_not_overlap_and_the_first_is_there():
 
 
 def test_tiles_and_captions():
-    pictures = mosaic.to_rgb(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1) * 80)
-    sheet = mosaic.tile(pictures, 2, gap=1)
+    pictures = image_grids.to_rgb(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1) * 80)
+    sheet = image_grids.tile(pictures, 2, gap=1)
     assert sheet.shape == (3, 3, 3)
     assert sheet[0, 2, 0] == pytest.approx(80 / 255)
     assert sheet[1, 1, 0] == 1
-    assert mosaic.short("a$b$c") == r"a\$b\$c"
+    assert image_grids.shorten("a$b$c") == r"a\$b\$c"
 
 
 def test_small_pictures_keep_a_narrow_gap():
     """The gap of three-pixel pictures is a tenth of them, whole pixels stay whole, large ones stay as they are."""
     pictures = np.random.default_rng(0).random((2, 3, 3, 3)).astype(np.float32)
-    fine = mosaic.fine(pictures)
+    fine = image_grids.fine(pictures)
     assert fine.shape == (2, 24, 24, 3)
     assert (fine[:, ::8, ::8] == pictures).all() and (fine[:, 7::8, 7::8] == pictures).all()
-    assert mosaic.fine(np.ones((1, 28, 28, 3))).shape == (1, 28, 28, 3)
+    assert image_grids.fine(np.ones((1, 28, 28, 3))).shape == (1, 28, 28, 3)
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 60, 1400])
@@ -282,7 +291,7 @@ def planted() -> tuple[dict, dict]:
     rest = torch.arange(len(images))[~torch.isin(torch.arange(len(images)), target)]
     flipped = rest[torch.randperm(len(rest), generator=generator)[:20]]
     labels[flipped] = (labels[flipped] + torch.randint(1, 10, (20,), generator=generator)) % 10
-    look = Look(collection(Part(images, labels, train.rows, len(images)), test, names), suspects=60)
+    look = ReportContext(collection(Part(images, labels, train.rows, len(images)), test, names), suspects=60)
     found = {name: SECTIONS[name](look) for name in ("neighbours", "labels")}
     return found, {"leak": leak, "target": target, "flipped": flipped, "exact": exact}
 
@@ -311,7 +320,7 @@ def test_rare_classes_are_no_suspects():
     train, test, names = scans()
     rows = torch.cat([(train.labels == k).nonzero().flatten()[:n] for k, n in enumerate((97, 60, 30, 3, 1))])
     part = Part(train.images[rows], train.labels[rows], rows, len(rows))
-    found = SECTIONS["labels"](Look(collection(part, test, names)))
+    found = SECTIONS["labels"](ReportContext(collection(part, test, names)))
     assert found.numbers["agree"] > 0.97
     assert found.numbers["surely"] <= found.numbers["differ"]
     assert found.numbers["judged"] == 187
@@ -323,7 +332,9 @@ def test_a_poor_judge_says_so():
     """Labels drawn at random: more answers differ than are surely doubted, and the page warns."""
     train, test, names = scans()
     labels = torch.randint(10, (len(train),), generator=torch.Generator().manual_seed(0))
-    found = SECTIONS["labels"](Look(collection(Part(train.images, labels, train.rows, len(labels)), test, names)))
+    found = SECTIONS["labels"](
+        ReportContext(collection(Part(train.images, labels, train.rows, len(labels)), test, names))
+    )
     assert found.numbers["poor"]
     assert 0 < found.numbers["surely"] <= found.numbers["differ"]
     assert "this judge is poor" in " ".join(found.text)
@@ -333,9 +344,9 @@ def test_pictures_without_any_difference(tmp_path):
     """White pages only: words instead of numbers that are none."""
     images, labels = torch.full((24, 1, 12, 12), 255, dtype=torch.uint8), torch.arange(24) % 2
     part = Part(images, labels, torch.arange(24), 24)
-    look = Look(collection(part, part, ("a", "b")), augments={"shift": Shift(2)})
+    look = ReportContext(collection(part, part, ("a", "b")), augments={"shift": Shift(2)})
     chapters = ["examples", "ink", "maps", "neighbours", "outliers", "labels", "augment"]
-    numbers = write_report(look, chapters, tmp_path, "test", lambda name: None)
+    numbers = write_dataset_report(look, chapters, tmp_path, "test", lambda name: None)
     json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     text = re.sub('src="data:[^"]*"', "", (tmp_path / "report.html").read_text())
     assert text.count("No two images differ in shape") == 2
@@ -352,17 +363,17 @@ def test_predictions_of_a_sweep_are_read_and_checked(tmp_path):
         (tmp_path / str(fold)).mkdir()
         columns = {"index": rows[part], "labels": labels[part], "logits": logits[part]}
         np.savez(tmp_path / str(fold) / "predictions.npz", **{k: v.numpy() for k, v in columns.items()})
-    read = suspects.read_predictions(str(tmp_path), rows, labels, 4)
+    read = confident_learning.read_predictions(str(tmp_path), rows, labels, 4)
     torch.testing.assert_close(read, logits.log_softmax(1))
     with pytest.raises(InputError, match="other labels"):
-        suspects.read_predictions(str(tmp_path), rows, labels.flip(0), 4)
+        confident_learning.read_predictions(str(tmp_path), rows, labels.flip(0), 4)
     with pytest.raises(InputError, match="4 classes, the data have 5"):
-        suspects.read_predictions(str(tmp_path), rows, labels, 5)
+        confident_learning.read_predictions(str(tmp_path), rows, labels, 5)
     (tmp_path / "1" / "predictions.npz").unlink()
     with pytest.raises(InputError, match="leave out 20 of 40"):
-        suspects.read_predictions(str(tmp_path), rows, labels, 4)
+        confident_learning.read_predictions(str(tmp_path), rows, labels, 4)
     with pytest.raises(InputError, match="holds no predictions"):
-        suspects.read_predictions(str(tmp_path / "nowhere"), rows, labels, 4)
+        confident_learning.read_predictions(str(tmp_path / "nowhere"), rows, labels, 4)
 
 
 class Reader(HTMLParser):
@@ -405,8 +416,10 @@ def check_page(path, names) -> Reader:
 
 
 def report_of(data: ImageData, folder, names=None, max_images=60_000, **options) -> dict:
-    look = Look(gather(data, max_images, 0), normalize=data.normalize, augments={"shift": Shift(2)}, **options)
-    return write_report(look, choose(names), folder, "test", lambda name: None)
+    look = ReportContext(
+        collect(data, max_images, 0), normalize=data.normalize, augments={"shift": Shift(2)}, **options
+    )
+    return write_dataset_report(look, choose_sections(names), folder, "test", lambda name: None)
 
 
 def test_report_on_a_few_coloured_pictures(picture_folder, tmp_path):
@@ -456,22 +469,24 @@ def test_a_class_with_one_picture(tmp_path):
 
 def test_labels_that_are_numbers_are_refused():
     with pytest.raises(InputError, match="the report is about classes"):
-        gather(ImageData("digits", val=0.15, target="angle"), 1000, 0)
+        collect(ImageData("digits", val=0.15, target="angle"), 1000, 0)
 
 
 def test_sections_are_chosen_in_the_order_of_the_page():
-    assert choose(None) == list(SECTIONS)
-    assert choose(["labels", "counts"]) == ["counts", "labels"]
-    assert choose("maps") == ["maps"]
+    assert choose_sections(None) == list(SECTIONS)
+    assert choose_sections(["labels", "counts"]) == ["counts", "labels"]
+    assert choose_sections("maps") == ["maps"]
     with pytest.raises(InputError, match=r"sections=\['x'\]: some of counts, examples"):
-        choose(["maps", "x"])
+        choose_sections(["maps", "x"])
     with pytest.raises(InputError, match="null for all"):
-        choose([])
+        choose_sections([])
 
 
 def test_the_same_seed_gives_the_same_report():
     train, test, names = scans()
-    looks = [Look(collection(train, test, names), augments={"shift": Shift(), "none": Identity()}) for _ in range(2)]
+    looks = [
+        ReportContext(collection(train, test, names), augments={"shift": Shift(), "none": Identity()}) for _ in range(2)
+    ]
     for name in ("examples", "labels", "augment"):
         assert SECTIONS[name](looks[0]).numbers == SECTIONS[name](looks[1]).numbers
 
@@ -480,16 +495,16 @@ def test_nothing_but_duplicates_depends_on_the_test_images():
     train, test, names = scans()
     other = with_images(test, 255 - test.images)
     for name in ("examples", "averages", "pixels", "ink", "outliers", "labels"):
-        found = [SECTIONS[name](Look(collection(train, part, names))).numbers for part in (test, other)]
+        found = [SECTIONS[name](ReportContext(collection(train, part, names))).numbers for part in (test, other)]
         assert found[0] == found[1], name
 
 
 def test_page_of_a_section_without_pictures(tmp_path):
-    from src.survey.page import page
+    from src.dataset_report.html import page
 
     text = page("a <title>", "about", {"one": Section("One & only", ["1 < 2"])}, {}, ["note"])
     assert "a &lt;title&gt;" in text and "1 &lt; 2" in text
-    assert Shown("x", None, "", "").name == "x"
+    assert ReportFigure("x", None, "", "").name == "x"
 
 
 @pytest.mark.slow

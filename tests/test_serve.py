@@ -24,17 +24,17 @@ for needed in ("fastapi", "uvicorn", "prometheus_client", "schemathesis"):
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from src.checkpoint import write_checkpoint
-from src.data.feedback import Feedback, read_corrections
-from src.data.source import Facts
+from src.data.info import DataInfo
+from src.data.sources.corrections import Feedback, read_corrections
 from src.errors import InputError
+from src.model_files.checkpoint import write_checkpoint
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.server.app import App
-from src.server.sample import expected, sample
-from src.server.served import Served
+from src.server.correction_store import open_store
+from src.server.model import ServedModel
+from src.server.self_test import expected, sample
 from src.server.settings import Settings, is_loopback, read_token
-from src.server.store import open_store
 
 PNG = {"content-type": "image/png"}
 JSON = {"content-type": "application/json"}
@@ -44,7 +44,7 @@ DIGITS = tuple("0123456789")
 def write_net(path, model=LeNet, names=DIGITS, shape=(1, 28, 28), views=1, **more):
     """The file of an untrained network; random weights answer as quickly as trained ones."""
     torch.manual_seed(0)
-    facts = Facts(shape, names, (0.13,) * shape[0], (0.31,) * shape[0], **more)
+    facts = DataInfo(shape, names, (0.13,) * shape[0], (0.31,) * shape[0], **more)
     net = model(shape=shape, num_classes=facts.num_classes)
     weights = {f"model.{key}": value for key, value in net.state_dict().items()}
     target = f"{model.__module__}.{model.__name__}"
@@ -55,7 +55,7 @@ def write_net(path, model=LeNet, names=DIGITS, shape=(1, 28, 28), views=1, **mor
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    return Served(write_net(tmp_path_factory.mktemp("net") / "lenet.ckpt"))
+    return ServedModel(write_net(tmp_path_factory.mktemp("net") / "lenet.ckpt"))
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_answers_are_those_of_the_network(app, served):
 
 
 def test_a_network_of_several_looks_shows_where_it_looks(make, tmp_path):
-    app = make(net=Served(write_net(tmp_path / "views.ckpt", views=5)))
+    app = make(net=ServedModel(write_net(tmp_path / "views.ckpt", views=5)))
     answer = post(app, sample(), "/predict?look=true")
     assert answer.status_code == 200
     assert np.array(answer.json()["digits"][0]["looked"]).shape == (28, 28)
@@ -359,7 +359,7 @@ def test_a_lone_request_after_many_does_not_wait_for_them(make):
 
 
 def test_clients_that_come_back_do_not_hold_up_the_end(make):
-    from src.server.process import Server
+    from src.server.lifecycle import Server
 
     async def end():
         server = Server(make(), load=None, ready=None)
@@ -595,7 +595,7 @@ def test_a_new_network_answers_from_the_next_batch_on(make, tmp_path):
     app = make()
     before = post(app, sample()).json()["model"]["sha256"]
     torch.manual_seed(1)
-    other = Served(write_net(tmp_path / "other.ckpt", MLP))
+    other = ServedModel(write_net(tmp_path / "other.ckpt", MLP))
     app.life.unfit = "for some reason"
     app.replace(other)
     body = post(app, sample(), "/predict?look=true").json()
@@ -608,19 +608,19 @@ def test_a_new_network_answers_from_the_next_batch_on(make, tmp_path):
 
 def test_other_kinds_of_networks(make, tmp_path):
     """Of letters the path alone is tried; a network of a number answers with one; an RGB one takes pictures whole."""
-    letters = Served(write_net(tmp_path / "letters.ckpt", MLP, tuple("abc")))
+    letters = ServedModel(write_net(tmp_path / "letters.ckpt", MLP, tuple("abc")))
     letters.check()
     app = make(net=letters)
     assert len(post(app, sample()).json()["digits"][0]["top"]) == 3
     assert refused(post(app, sample(), "/predict?top_k=4"), 422, "invalid")
-    angle = Served(write_net(tmp_path / "angle.ckpt", MLP, ("0",), target="angle_deg", scale=30.0))
+    angle = ServedModel(write_net(tmp_path / "angle.ckpt", MLP, ("0",), target="angle_deg", scale=30.0))
     angle.check()
     body = post(make(net=angle), sample(), "/predict?look=true").json()
     with torch.inference_mode():
         seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(body["digits"][0]["seen"]))))
         value = float(angle.net(torch.from_numpy(seen.copy())[None, None])) * 30
     assert body["digits"][0]["value"] == pytest.approx(value, abs=1e-3)
-    colour = Served(write_net(tmp_path / "colour.ckpt", MLP, ("cat", "dog"), (3, 16, 16)))
+    colour = ServedModel(write_net(tmp_path / "colour.ckpt", MLP, ("cat", "dog"), (3, 16, 16)))
     colour.check()
     body = post(make(net=colour), sample(), "/predict?look=true").json()
     assert body["prediction"] in ("cat", "dog") and body["digits"][0]["box"] == [0, 0, 280, 280]

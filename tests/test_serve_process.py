@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.sources import load_source
+from src.data.sources.registry import load_source
 from tests.conftest import _mnist_root
 from tests.odd_pictures import odd_pictures
 from tests.test_commands import output_of, run, start
@@ -67,7 +67,7 @@ def launch(trained, tmp_path):
 
 
 def seven() -> bytes:
-    from src.server.sample import sample
+    from src.server.self_test import sample
 
     return sample()
 
@@ -203,7 +203,7 @@ def test_hang_up_takes_the_new_network_and_loses_nothing(launch, trained, tmp_pa
 
     load = Load(port, clients=4)
     time.sleep(0.5)
-    from src.checkpoint import read_checkpoint, write_checkpoint
+    from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 
     content = read_checkpoint(ckpt)
     old = content.pop("digest")

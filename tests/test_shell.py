@@ -4,11 +4,11 @@ from copy import deepcopy
 
 import pytest
 
-from src.callbacks import Checkpoints, EarlyStopping
+from src.cli.command import error_line, flags_first
 from src.errors import InputError
-from src.monitor import direction
-from src.resume import check_same_run
-from src.run import explain, flags_first
+from src.evaluation.monitor import direction
+from src.training.callbacks import Checkpoints, EarlyStopping
+from src.training.resume import check_same_run
 from tests.test_conf import composed
 
 CONFIG = {
@@ -96,7 +96,7 @@ def test_metrics_know_their_direction(name, expected, tmp_path):
 def test_what_hydra_refuses_is_one_line_with_the_valid_ones(override, expected):
     with pytest.raises(Exception) as error:
         composed(override)
-    line = explain(error.value)
+    line = error_line(error.value)
     assert "\n" not in line
     assert "Config search path" not in line
     assert all(part in line for part in expected)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from src.run import ROOT
+from src.cli.config import ROOT
 
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))

@@ -10,15 +10,23 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from src.callbacks import Report
-from src.data import kept
+from src.data import cache
 from src.data.batches import BatchOrder
 from src.data.source import Split
 from src.errors import InputError
-from src.sweep.plan import Budget, Ledger, find_sweep, merge, seconds_of
+from src.sweep.ledger import Budget, Ledger, find_sweep, merge, seconds_of
 from src.sweep.report import join_folds, write_experiment
-from src.sweep.runs import canonical, columns_of, find_runs, metric_of, read_run, split_words
-from src.sweep.table import compare, configuration_rows, markdown, run_rows, shown, summary, write_tables
+from src.sweep.run_records import canonical, columns_of, find_runs, metric_of, read_run, split_words
+from src.sweep.table import (
+    compare_runs,
+    configuration_rows,
+    format_metric,
+    markdown,
+    run_rows,
+    sweep_summary,
+    write_tables,
+)
+from src.training.callbacks import PruningCallback
 from tests.test_conf import composed
 
 
@@ -50,7 +58,7 @@ def sweep(tmp_path):
 
 
 def test_configurations_are_ordered_by_their_mean_over_seeds(sweep):
-    comparison = compare(find_runs([str(sweep)]))
+    comparison = compare_runs(find_runs([str(sweep)]))
     assert comparison.columns == ["optimizer.lr", "seed"]
     assert [each.values["optimizer.lr"] for each in comparison.configurations][:2] == ["0.003", "0.001"]
     best = comparison.best
@@ -60,15 +68,15 @@ def test_configurations_are_ordered_by_their_mean_over_seeds(sweep):
 
 
 def test_pruned_and_failed_runs_are_shown_and_never_the_best(sweep):
-    comparison = compare(find_runs([str(sweep)]))
+    comparison = compare_runs(find_runs([str(sweep)]))
     states = {row[0]: row[3] for row in run_rows(comparison)[1:]}
     assert states == {"0": "finished", "1": "finished", "2": "finished", "3": "finished", "4": "failed", "5": "pruned"}
     assert comparison.best.values == {"optimizer.lr": "0.003"}
-    assert "(1 failed)" in summary(comparison) and "(1 pruned)" in summary(comparison)
+    assert "(1 failed)" in sweep_summary(comparison) and "(1 pruned)" in sweep_summary(comparison)
 
 
 def test_the_test_figure_stands_beside_the_metric_and_orders_nothing(sweep):
-    comparison = compare(find_runs([str(sweep)]))
+    comparison = compare_runs(find_runs([str(sweep)]))
     assert comparison.figures == ["val/acc", "test/acc"]
     header, first, *_ = configuration_rows(comparison)
     assert header[:6] == ["optimizer.lr", "val/acc", "val/acc sd", "test/acc", "test/acc sd", "n"]
@@ -76,14 +84,14 @@ def test_the_test_figure_stands_beside_the_metric_and_orders_nothing(sweep):
 
 
 def test_less_is_better_for_a_loss(sweep):
-    comparison = compare(find_runs([str(sweep)]), "val/loss")
+    comparison = compare_runs(find_runs([str(sweep)]), "val/loss")
     assert comparison.mode == "min"
     assert comparison.best.mean == pytest.approx(0.04)
 
 
 def test_a_metric_that_no_run_has_is_refused_with_those_there_are(sweep):
     with pytest.raises(InputError, match="val/f1: no run has it; there are: test/acc, val/acc, val/loss"):
-        compare(find_runs([str(sweep)]), "val/f1")
+        compare_runs(find_runs([str(sweep)]), "val/f1")
 
 
 def test_runs_chosen_by_different_metrics_need_one(tmp_path):
@@ -134,7 +142,7 @@ def test_half_written_files_are_no_results(tmp_path):
 
 
 def test_tables_are_files_too(sweep, tmp_path):
-    write_tables(compare(find_runs([str(sweep)])), tmp_path)
+    write_tables(compare_runs(find_runs([str(sweep)])), tmp_path)
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 7
     assert len((tmp_path / "configurations.csv").read_text().splitlines()) == 5
     assert "| 0.003 |" in (tmp_path / "table.md").read_text()
@@ -142,18 +150,18 @@ def test_tables_are_files_too(sweep, tmp_path):
 
 
 def test_rates_are_shown_in_per_cent_and_counts_whole():
-    assert shown(0.98765, "val/acc", 0.001) == "98.77 ± 0.10 %"
-    assert shown(61706, "parameters") == "61,706"
-    assert shown(None, "val/acc") == "–"
+    assert format_metric(0.98765, "val/acc", 0.001) == "98.77 ± 0.10 %"
+    assert format_metric(61706, "parameters") == "61,706"
+    assert format_metric(None, "val/acc") == "–"
 
 
 def test_pictures_of_runs(sweep, tmp_path):
-    from src.sweep.pictures import write_pictures
+    from src.sweep.figures import write_sweep_figures
 
     for number in range(6):
         (sweep / str(number) / "metrics.csv").write_text("epoch,val/acc\n1,0.5\n2,0.9\n")
-    comparison = compare(find_runs([str(sweep)]))
-    made = write_pictures(
+    comparison = compare_runs(find_runs([str(sweep)]))
+    made = write_sweep_figures(
         comparison, tmp_path / "p", {"optimizer.lr": 0.9, "seed": 0.1}, ["val/acc", "parameters"], ["2"]
     )
     assert set(made) == {"curves", "parameters", "importance", "pareto", "history"}
@@ -176,7 +184,7 @@ def test_the_best_experiment_composes_to_the_same_config(words, tmp_path):
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.run import CONF
+    from src.cli.config import CONF
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -185,7 +193,7 @@ def test_the_best_experiment_composes_to_the_same_config(words, tmp_path):
     whole = OmegaConf.to_container(cfg, resolve=False)
     del whole["hydra"]
     make_run(tmp_path, 0, words, 0.9, choices=choices, config=whole)
-    path = write_experiment(compare(find_runs([str(tmp_path)])), tmp_path)
+    path = write_experiment(compare_runs(find_runs([str(tmp_path)])), tmp_path)
     assert path == tmp_path / "best" / "experiment" / "best.yaml"
     with initialize_config_dir(str(CONF), version_base="1.3"):
         again = compose("train", ["experiment=best", f"hydra.searchpath=[{path.parents[1]}]"])
@@ -254,14 +262,14 @@ def test_a_process_reads_a_split_once(monkeypatch):
         calls.append(1)
         return Split(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
 
-    kept.read_once("some data", "train", read)
+    cache.cached("some data", "train", read)
     assert len(calls) == 1
-    with kept.kept_splits():
-        first = kept.read_once("some data", "train", read)
-    kept.read_once("some data", "train", read)  # outside, nothing is remembered
-    with kept.kept_splits():
-        assert kept.read_once("some data", "train", read) is first
-        kept.read_once("other data", "train", read)
+    with cache.cached_splits():
+        first = cache.cached("some data", "train", read)
+    cache.cached("some data", "train", read)  # outside, nothing is remembered
+    with cache.cached_splits():
+        assert cache.cached("some data", "train", read) is first
+        cache.cached("other data", "train", read)
     assert len(calls) == 4
 
 
@@ -362,9 +370,13 @@ def test_a_pruner_says_the_same_again_after_an_interruption(tmp_path, monkeypatc
     cfg = OmegaConf.create({"sweeper": sweeper, "sweep": {"dir": str(tmp_path)}, "job": {"num": 2}, "mode": None})
     monkeypatch.setattr(room.HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(room.HydraConfig, "get", lambda: cfg)
-    assert [room.watcher()(1, 0.1), room.watcher()(2, 0.2), room.watcher()(2, 0.2)] == [False, True, True]
-    assert room.watcher()(2, None) is True
-    assert room.watcher()(1, None) is False
+    assert [room.pruning_check()(1, 0.1), room.pruning_check()(2, 0.2), room.pruning_check()(2, 0.2)] == [
+        False,
+        True,
+        True,
+    ]
+    assert room.pruning_check()(2, None) is True
+    assert room.pruning_check()(1, None) is False
 
 
 @pytest.mark.parametrize("finished", [0, 12])
@@ -428,14 +440,14 @@ def test_a_resumed_run_asks_before_it_trains():
     class Fake:
         current_epoch, should_stop = 3, False
 
-    report, trainer = Report("val/acc", hopeless), Fake()
+    report, trainer = PruningCallback("val/acc", hopeless), Fake()
     report.on_train_start(trainer, None)
     assert asked == [(3, None)] and trainer.should_stop and report.pruned
 
 
 def test_a_search_refuses_before_its_first_job(tmp_path):
     pytest.importorskip("optuna")
-    from src.sweep.search import OptunaSweeper
+    from src.sweep.optuna_sweeper import OptunaSweeper
 
     for options, message in (
         ({"sampler": "best"}, "sampler=best: one of tpe"),
@@ -463,12 +475,12 @@ def test_the_same_run_twice_is_no_repetition(tmp_path):
     for number in range(2):
         make_run(tmp_path, number, ["model=lenet", "seed=0"], 0.9)
     make_run(tmp_path, 2, ["model=cnn", "seed=0"], 0.8)
-    best = compare(find_runs([str(tmp_path)])).best
+    best = compare_runs(find_runs([str(tmp_path)])).best
     assert best.scores == [0.9] and best.sd is None and len(best.runs) == 2
 
 
 def test_long_numbers_stay_apart():
-    from src.sweep.runs import brief
+    from src.sweep.run_records import brief
 
     assert canonical("20240101") != canonical("20240102")
     assert canonical("0.1234567") != canonical("0.1234568")
@@ -476,13 +488,13 @@ def test_long_numbers_stay_apart():
 
 
 def test_what_may_change_makes_no_other_job():
-    from src.sweep.plan import identity
+    from src.sweep.ledger import identity
 
     assert identity(["seed=0", "figures=false"]) == identity(["figures=true", "seed=0"]) != identity(["seed=1"])
 
 
 def test_a_folder_with_something_where_jobs_would_be_is_refused(tmp_path):
-    from src.sweep.plan import open_ledger
+    from src.sweep.ledger import open_ledger
 
     (tmp_path / "0").mkdir()
     with pytest.raises(InputError, match="is no sweep, and has 0 in it"):
@@ -494,7 +506,7 @@ def test_a_folder_with_something_where_jobs_would_be_is_refused(tmp_path):
 
 
 def test_more_config_files_are_remembered(tmp_path):
-    from src.sweep.plan import config_flags, flat
+    from src.sweep.ledger import config_flags, flat
 
     assert config_flags(["-m", "--config-dir", str(tmp_path), "a=1"]) == ["--config-dir", str(tmp_path)]
     Ledger(tmp_path, [], [], ["--config-dir", "x"]).save()

@@ -13,24 +13,19 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from src.callbacks import EMA, Checkpoints, Unprofiled
-from src.checkpoint import (
-    CheckpointFiles,
-    load_model,
-    read_checkpoint,
-    write_checkpoint,
-)
 from src.data.augment import Affine
-from src.data.module import ImageData
-from src.data.source import Facts
-from src.data.views import look, settle
+from src.data.datamodule import ImageData
+from src.data.info import DataInfo
 from src.errors import InputError
-from src.evaluation import measure, predict, wilson
-from src.loggers import EpochTable
+from src.evaluation.evaluate import measure, predict, wilson
+from src.inference.tta import average_views, tta_views
+from src.model_files.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
+from src.model_files.locate import find_checkpoint
 from src.models.lenet import LeNet
-from src.optimizers import onecycle
-from src.runs import find_checkpoint
-from src.task import Classifier, DivergedError
+from src.training.callbacks import EMA, Checkpoints, NoProfiler
+from src.training.csv_logger import EpochCSVLogger
+from src.training.schedules import onecycle
+from src.training.task import Classifier, DivergedError
 
 OPTIONS = {"_target_": "src.models.lenet.LeNet", "dropout": 0.2, "batch_norm": True}
 
@@ -77,9 +72,9 @@ def run(root: Path, folder: Path, epochs: int = 3, callbacks=(), resume=None, em
         max_epochs=epochs,
         accelerator="cpu",
         callbacks=own,
-        logger=EpochTable(str(folder / "metrics.csv")),
+        logger=EpochCSVLogger(str(folder / "metrics.csv")),
         plugins=[CheckpointFiles()],
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -191,7 +186,7 @@ def test_the_mean_of_five_looks_is_the_answer_of_a_loaded_model(whole, data_root
     plain, five = load_model(whole / "checkpoints/best.ckpt"), load_model(tmp_path / "five.ckpt")
     images = make_data(data_root).val_set[torch.arange(20)][0]
     with torch.inference_mode():
-        each = plain(look(images)).softmax(1).view(5, 20, 10)
+        each = plain(tta_views(images)).softmax(1).view(5, 20, 10)
         answers = five(images)
         assert torch.allclose(each[0], plain(images).softmax(1), atol=1e-6)
         geometric = each.log().mean(0).exp()
@@ -203,7 +198,7 @@ def test_looks_turn_and_scale_about_the_middle():
     dot, bar = torch.zeros(2, 1, 29, 29)
     dot[0, 14, 14] = 200
     bar[0, 14, 8:21] = 200
-    looks = look(torch.stack([dot, bar]).to(torch.uint8)).view(5, 2, 29, 29)
+    looks = tta_views(torch.stack([dot, bar]).to(torch.uint8)).view(5, 2, 29, 29)
     assert torch.equal(looks[0], torch.cat([dot, bar]))
     assert all(some[0].argmax() == 14 * 29 + 14 for some in looks), "the middle stays"
     ends = [some[1, :, 20].clamp(min=1).log().argmax().item() for some in looks]
@@ -212,7 +207,7 @@ def test_looks_turn_and_scale_about_the_middle():
     ink = [some[1].sum().item() / looks[0][1].sum().item() for some in looks]
     assert ink == pytest.approx([1, 0.94**2, 1.06**2, 0.94**2, 1.06**2], abs=0.03)
     alike = torch.randn(4, 3).log_softmax(1)
-    assert torch.allclose(settle(alike.repeat(5, 1)), alike, atol=1e-6)
+    assert torch.allclose(average_views(alike.repeat(5, 1)), alike, atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_weights(data_root, tmp_path):
@@ -300,7 +295,7 @@ def test_code_in_a_checkpoint_is_not_run(whole, tmp_path, monkeypatch):
     ("target", "message"),
     [
         ("os.system", "only networks"),
-        ("src.data.fetch.fetch", "only networks"),
+        ("src.data.sources.download.fetch", "only networks"),
         ("src.models.layers.make_pooling", "cannot be built"),
         ("src.models.nothing.Net", "cannot be built"),
     ],
@@ -364,7 +359,7 @@ def test_wilson_is_the_published_interval():
 def test_measures_are_their_definitions():
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
     labels = torch.tensor([0, 1, 1, 2])
-    results = measure(logits, labels, Facts((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
+    results = measure(logits, labels, DataInfo((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
     assert results["acc"] == 0.5
     assert results["confusion"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
     assert results["precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -384,6 +379,6 @@ def test_the_best_score_survives_a_resume(tmp_path):
     saved = Checkpoints(str(tmp_path))
     saved.load_state_dict({"best_score": 0.9, "best_epoch": 3})
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    facts = Facts((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
+    facts = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
     saved.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), facts))
     assert (saved.monitor, saved.best_score, saved.best_epoch) == ("val/acc", 0.9, 3)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from src.insight.figures import QUIET, RIGHT
+from src.plotting import QUIET, RIGHT
 
 PANELS = (
     ("file packed by zlib, KiB", lambda row: row["packed_bytes"] / 1024),

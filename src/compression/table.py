@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from src.compression.pace import BATCH
+from src.compression.latency import BATCH
 
 ENGINES = ("eager", "ONNX Runtime")
 SAME = 0.05  # quartiles within so much of 1 are called no difference
 
 
-def table(rows: Sequence[dict]) -> str:
+def compression_table(rows: Sequence[dict]) -> str:
     """A column per network, the first the one before; times are per call on the threads that were given."""
     lines = [
         ("", [row["name"] for row in rows]),

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from src.data.source import Images
 
 
-def mix_seed(*parts: int) -> int:
+def derive_seed(*parts: int) -> int:
     """One 63-bit seed from several integers, so that neighbouring (seed, epoch, step) give unrelated streams."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
@@ -84,7 +84,7 @@ class BatchOrder(SequentialSampler):
         if self.seed is None:
             order = torch.arange(self.size)
         else:
-            generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
             rounds = [torch.randperm(self.size, generator=generator) for _ in range(self.rounds)]
             order = torch.cat(rounds)[: self.limit] if self.rounds > 1 else rounds[0]
         if self.world > 1:

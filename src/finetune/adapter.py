@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from src.errors import is_count, require
 from src.finetune.method import Method
-from src.finetune.parts import head_of
 from src.models.convolution import Conv2d
+from src.models.structure import head_of
 
 LAYERS = (nn.Linear, nn.Conv2d, Conv2d)  # these and no other subclass, which may do more than its weights say
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from src.errors import is_number, require
 from src.finetune.method import Method
-from src.finetune.parts import head_of
+from src.models.structure import head_of
 
 
 class L2SP(Method):

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from src.errors import InputError, is_count, is_number, require
 from src.finetune.method import Method
-from src.finetune.parts import head_of
+from src.models.structure import head_of
 
 
 class LowRank(nn.Module):

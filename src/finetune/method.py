@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.data.augment import Identity
-from src.data.module import ImageData
+from src.data.datamodule import ImageData
 from src.errors import InputError, is_count, is_number, require
-from src.finetune.parts import blocks, head_of, is_norm, read_features
+from src.models.structure import blocks, head_of, is_norm, read_features
 
 
 class Method:

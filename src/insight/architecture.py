@@ -15,16 +15,16 @@ TALLEST, COLUMN, SHEET = 1.9, 1.32, 0.055  # inches: the largest map, a block's 
 
 
 @dataclass
-class Block:
+class DiagramBlock:
     """What is drawn as one thing: a layer, the layers after it that leave the shape as it is, or a whole stage."""
 
     layer: Layer
     then: list[str] = field(default_factory=list)
 
 
-def blocks(summary: Summary) -> list[Block]:
+def diagram_blocks(summary: Summary) -> list[DiagramBlock]:
     """The input and the layers that compute or change the shape; those of one size together where there are many."""
-    found = [Block(Layer("", "input", tuple(summary.shape)))]
+    found = [DiagramBlock(Layer("", "input", tuple(summary.shape)))]
     for layer in summary.layers:
         same = layer.output == found[-1].layer.output and layer.multiply_adds == 0
         if same or layer.kind == "Flatten":
@@ -32,13 +32,13 @@ def blocks(summary: Summary) -> list[Block]:
                 found[-1].then.append(layer.kind)
             found[-1].layer.parameters += layer.parameters if same else 0
         else:
-            found.append(Block(Layer(**vars(layer))))
-    return found if len(found) <= MOST else [found[0], *(Block(layer) for layer in condensed(summary))]
+            found.append(DiagramBlock(Layer(**vars(layer))))
+    return found if len(found) <= MOST else [found[0], *(DiagramBlock(layer) for layer in condensed(summary))]
 
 
 def architecture(summary: Summary) -> Figure:
     """Feature maps as stacks of sheets, tokens as striped ones, numbers as bars; sides grow with the square root."""
-    row = blocks(summary)
+    row = diagram_blocks(summary)
     sides = max(max(block.layer.output[1:]) for block in row if len(block.layer.output) == 3)
     widest = max(math.prod(block.layer.output) for block in row if len(block.layer.output) < 3)
     sizes = [_size(block.layer.output, sides, widest) for block in row]
@@ -83,7 +83,7 @@ def _sheets(channels: int) -> int:
     return min(channels, 3 + round(math.log2(channels)))
 
 
-def _draw(axes: Axes, block: Block, left: float, bottom: float, width: float, height: float) -> None:
+def _draw(axes: Axes, block: DiagramBlock, left: float, bottom: float, width: float, height: float) -> None:
     layer = block.layer
     if len(layer.output) == 3:
         count = _sheets(layer.output[0])
@@ -102,7 +102,7 @@ def _draw(axes: Axes, block: Block, left: float, bottom: float, width: float, he
         axes.add_patch(Rectangle((left, bottom), width, height, facecolor=NUMBERS, edgecolor="white"))
 
 
-def _lines(block: Block) -> list[str]:
+def _lines(block: DiagramBlock) -> list[str]:
     layer = block.layer
     lines = [layer.kind, *(f"+ {kind}" for kind in block.then)]
     if layer.parameters:
@@ -112,6 +112,6 @@ def _lines(block: Block) -> list[str]:
     return lines
 
 
-def _label(axes: Axes, block: Block, middle: float) -> None:
+def _label(axes: Axes, block: DiagramBlock, middle: float) -> None:
     axes.text(middle, -0.12, show_shape(block.layer.output), ha="center", va="top", fontsize=9.5, weight="bold")
     axes.text(middle, -0.34, "\n".join(_lines(block)), ha="center", va="top", fontsize=7.5, linespacing=1.35)

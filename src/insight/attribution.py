@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import is_count, is_number, require
-from src.insight.cam import grad_cam
-from src.insight.rest import BATCH, answers, at_rest, chosen
+from src.insight.eval_mode import BATCH, eval_mode, predict_logits, resolve_targets
+from src.insight.grad_cam import grad_cam
 
 
 def gradient(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch: int = BATCH) -> Tensor:
     """d answer / d grey level, with its sign: (B, C, H, W)."""
-    targets = chosen(model, images, targets, batch)
-    with at_rest(model):
+    targets = resolve_targets(model, images, targets, batch)
+    with eval_mode(model):
         parts = zip(images.split(batch), targets.split(batch), strict=True)
         return torch.cat([_slope(model, some.detach().float(), columns) for some, columns in parts])
 
@@ -54,12 +54,12 @@ def integrated_gradients(
     steps: points of the way, the middles of as many equal parts; more bring the sum nearer.
     """
     require(is_count(steps) and steps >= 1, f"steps={steps}: a whole number of at least 1")
-    targets = chosen(model, images, targets, batch)
+    targets = resolve_targets(model, images, targets, batch)
     images = images.detach().float()
     baseline = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand_as(images)
     shares = (torch.arange(steps, device=images.device) + 0.5) / steps
     maps = []
-    with at_rest(model):
+    with eval_mode(model):
         for image, ground, target in zip(images, baseline, targets, strict=True):
             total = torch.zeros_like(image)
             for some in shares.split(batch):
@@ -78,10 +78,10 @@ def completeness_error(
     batch: int = BATCH,
 ) -> Tensor:
     """Sum of each map minus what it should be, answer(image) - answer(baseline): (B,), in units of the answer."""
-    columns = chosen(model, images, targets, batch).unsqueeze(1)
+    columns = resolve_targets(model, images, targets, batch).unsqueeze(1)
     ground = torch.as_tensor(baseline, dtype=torch.float32, device=images.device).expand(images.shape)
-    there = answers(model, images, batch).gather(1, columns)
-    here = answers(model, ground, batch).gather(1, columns)
+    there = predict_logits(model, images, batch).gather(1, columns)
+    here = predict_logits(model, ground, batch).gather(1, columns)
     return maps.sum((1, 2, 3)) - (there - here).squeeze(1)
 
 
@@ -101,7 +101,7 @@ def smooth_grad(
     """
     require(is_number(noise) and noise >= 0, f"noise={noise}: 0 or more")
     require(is_count(samples) and samples >= 1, f"samples={samples}: a whole number of at least 1")
-    targets = chosen(model, images, targets, batch)
+    targets = resolve_targets(model, images, targets, batch)
     images = images.detach().float()
     spread = noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
     generator, total = torch.Generator().manual_seed(seed), torch.zeros_like(images)
@@ -132,15 +132,15 @@ def occlusion(
     stride = stride_px if stride_px is not None else max(1, patch // 2)
     require(is_count(stride) and 1 <= stride <= patch, f"stride_px={stride}: 1 to {patch}, or pixels are left out")
     corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
-    columns = chosen(model, images, targets, batch).unsqueeze(1)
-    whole = answers(model, images, batch).gather(1, columns)
+    columns = resolve_targets(model, images, targets, batch).unsqueeze(1)
+    whole = predict_logits(model, images, batch).gather(1, columns)
     total, times = images.new_zeros(len(images), 1, height, width, dtype=whole.dtype), 0
     times = torch.zeros_like(total)
     for top, left in corners:
         window = (..., slice(top, top + patch), slice(left, left + patch))
         covered = images.detach().float().clone()
         covered[window] = fill
-        total[window] += (whole - answers(model, covered, batch).gather(1, columns)).view(-1, 1, 1, 1)
+        total[window] += (whole - predict_logits(model, covered, batch).gather(1, columns)).view(-1, 1, 1, 1)
         times[window] += 1
     return total / times
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError, is_count, is_number, require
-from src.insight.cam import conv_layers
-from src.insight.rest import BATCH, at_rest, layer_of, listed
+from src.insight.eval_mode import BATCH, eval_mode, layer_of, list_names
+from src.insight.grad_cam import conv_layers
 
 
 def feature_maps(
@@ -24,7 +24,7 @@ def feature_maps(
     names = [name for name, module in modules.items() if not list(module.children())] if names is None else names
     for name in names:
         if layer_of(model, name) is None:
-            raise InputError(f"layer={name} does not exist; there are: {listed([n for n in modules if n])}")
+            raise InputError(f"layer={name} does not exist; there are: {list_names([n for n in modules if n])}")
     kept: dict[str, list[Tensor]] = {}
 
     def keep(name: str):
@@ -37,7 +37,7 @@ def feature_maps(
     handles = [layer_of(model, name).register_forward_hook(keep(name)) for name in names]
     found: dict[str, list[Tensor]] = {}
     try:
-        with at_rest(model), torch.no_grad():
+        with eval_mode(model), torch.no_grad():
             for some in images.split(batch):
                 kept.clear()
                 model(some.float())
@@ -49,7 +49,7 @@ def feature_maps(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def filters(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def conv_filters(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     """The kernels (D, C, kh, kw) of every convolution by name; without any, the first linear layer's weights laid out
     as images of `shape` (C, H, W), if it reads pixels."""
     found = {name: model.get_submodule(name).weight.detach().clone() for name in conv_layers(model)}
@@ -62,7 +62,7 @@ def filters(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     return {}
 
 
-def class_images(
+def maximize_classes(
     model: nn.Module,
     shape: tuple[int, int, int],
     targets: Tensor,
@@ -91,7 +91,7 @@ def class_images(
     dark = -3.0  # of the sigmoid: grey level 12
     start = dark + 0.3 * torch.randn(shape, generator=generator)  # one start for all, so that they can be compared
     levels = start.expand(count, *shape).to(device).clone()
-    with at_rest(model):
+    with eval_mode(model):
         for step in range(steps):
             moves = torch.randint(-jitter_px, jitter_px + 1, (2,), generator=generator).tolist()
             levels.requires_grad_()
@@ -120,7 +120,7 @@ def blur(images: Tensor, sigma_px: float) -> Tensor:
     return F.conv2d(rows, weights.unsqueeze(2), groups=images.shape[1])
 
 
-def nearest(queries: Tensor, bank: Tensor, count: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def nearest_features(queries: Tensor, bank: Tensor, count: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Euclidean distances and rows of the `count` nearest of `bank` (N, D) to each of `queries` (Q, D): (Q, count).
 
     own: for each query its own row in the bank, which is left out; -1 where it is not there.

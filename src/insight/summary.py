@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.insight.rest import at_rest
+from src.insight.eval_mode import eval_mode
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Summary:
         return {"model": self.model, "input": list(self.shape), **totals, "layers": [asdict(la) for la in self.layers]}
 
 
-def summarise(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
+def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     """Follow one black image of `shape` (C, H, W) through the network; which is left as it was.
 
     A layer is a module without modules inside, or one with weights of its own. Weights of modules that are read but
@@ -96,7 +96,7 @@ def summarise(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention as one operation is not counted, so it is taken apart
     try:
-        with at_rest(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -175,7 +175,7 @@ def short(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def table(summary: Summary, most: int = 40) -> str:
+def summary_table(summary: Summary, most: int = 40) -> str:
     """A row per layer for a terminal; more than `most` layers are taken together by `condensed`."""
     layers = summary.layers if len(summary.layers) <= most else condensed(summary)
     width = max([len(la.name) for la in layers] + [5])

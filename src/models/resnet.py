@@ -6,7 +6,7 @@ from src.errors import is_count, require
 from src.models.layers import check_widths, is_widths, make_dropout
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut, `inner` channels between them; the first one may halve the resolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, inner: int):
@@ -54,7 +54,7 @@ class ResNet(nn.Module):
         for stage, width in enumerate(widths):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                layers.append(Block(inputs, width, stride, inner[stage * blocks + block]))
+                layers.append(ResidualBlock(inputs, width, stride, inner[stage * blocks + block]))
                 inputs = width
         self.stages = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -10,24 +10,24 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from src.data.feedback import Feedback
+from src.data.sources.corrections import Feedback
 from src.server.admission import Admission
-from src.server.asking import Predict, correct
-from src.server.describe import describe
-from src.server.door import Door
-from src.server.engine import Engine
+from src.server.batcher import Batcher
 from src.server.errors import Refusal
-from src.server.files import docs_page, read_page
+from src.server.handlers import Predict, correct
 from src.server.metrics import Metrics
+from src.server.middleware import Gateway
+from src.server.model import ServedModel
+from src.server.openapi import describe
 from src.server.schema import About, Correction, Failed, Kept, State
-from src.server.served import Served
 from src.server.settings import Settings
+from src.server.static_files import docs_page, read_page
 
 DEFAULT = Settings()
 
 
 @dataclass
-class Life:
+class ServerState:
     """Where a server is between its start and its end. unfit: why the network failed on the built-in digit."""
 
     unfit: str | None = None
@@ -40,17 +40,17 @@ class App:
     store: takes corrections; None refuses them.
     """
 
-    def __init__(self, served: Served, settings: Settings = DEFAULT, store: Feedback | None = None):
-        self.settings, self.store, self.life, self.metrics = settings, store, Life(), Metrics()
+    def __init__(self, served: ServedModel, settings: Settings = DEFAULT, store: Feedback | None = None):
+        self.settings, self.store, self.life, self.metrics = settings, store, ServerState(), Metrics()
         self.admission = Admission(settings.places)
-        self.engine = Engine(served, self.admission, self.metrics, settings.batch)
+        self.engine = Batcher(served, self.admission, self.metrics, settings.batch)
         self.metrics.watch(lambda: self.engine.waiting, lambda: self.engine.working, lambda: self.ready() is None)
         self.metrics.named(served.net.digest, served.engine)
         self.predict = Predict(self.engine, settings.body_bytes)
         api = _routes(self)
         paths = {route.path for route in api.routes}
         direct = {("POST", "/predict"): self.predict}
-        self._door = Door(api, direct, paths, settings, self.metrics, self.admission, self.life)
+        self._door = Gateway(api, direct, paths, settings, self.metrics, self.admission, self.life)
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         await self._door(scope, receive, send)
@@ -59,7 +59,7 @@ class App:
         """Why requests should go elsewhere; None where they need not."""
         return "the server is shutting down" if self.life.draining else self.life.unfit
 
-    def replace(self, served: Served) -> None:
+    def replace(self, served: ServedModel) -> None:
         """Let another network answer requests that come from now on."""
         self.engine.served = served
         self.life.unfit = None

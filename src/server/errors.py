@@ -5,7 +5,7 @@ import json
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
-from src.data.picture import PictureError
+from src.pictures.decode import PictureError
 from src.server.schema import ACCEPTED
 
 CODES = {

@@ -22,11 +22,11 @@ def open_socket(host: str, port: int) -> socket.socket:
         found.set_inheritable(False)
     except OSError as error:
         found.close()
-        raise refused(host, port, error) from None
+        raise bind_error(host, port, error) from None
     return found
 
 
-def refused(host: str, port: int, error: OSError) -> InputError:
+def bind_error(host: str, port: int, error: OSError) -> InputError:
     """What to say where an address cannot be listened on."""
     if error.errno == errno.EADDRINUSE:
         return InputError(f"port={port} is in use on {host}: stop what listens there, give another port, or port=0")

@@ -16,8 +16,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from src.cli.command import terminated
 from src.errors import InputError, is_count, require
-from src.run import terminated
 
 GRACE_S = 30  # for a job to save what it has when it is told to stop
 
@@ -35,9 +35,9 @@ def run_one(
         job.hydra.run.dir = f"{config.hydra.sweep.dir}/{number}"  # where Lightning starts a job's other processes
         if "console" in (job.hydra.job_logging.get("handlers") or {}):
             job.hydra.job_logging.handlers.console.level = "WARNING"
-    from src.data.kept import kept_splits  # torch: not where Hydra looks for plugins
+    from src.data.cache import cached_splits  # torch: not where Hydra looks for plugins
 
-    with kept_splits():
+    with cached_splits():
         return run_job(
             hydra_context=context,
             task_function=task,

@@ -6,33 +6,32 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.data.fetch import write_bytes
-from src.run import CONF, shown
-from src.sweep.runs import BESIDE, REPEATS, Run
+from src.cli.config import CONF
+from src.files import display_path, write_bytes
+from src.sweep.run_records import BESIDE, REPEATS, Run
 from src.sweep.table import Comparison
-from src.sweep.table import shown as as_text
+from src.sweep.table import format_metric as as_text
 
 PREDICTIONS = "predictions.npz"
 
 
-def write_report(comparison: Comparison, folder: Path, extras: dict, pictures: bool = True) -> list[str]:
+def write_sweep_report(comparison: Comparison, folder: Path, extras: dict, pictures: bool = True) -> list[str]:
     """Write what there is to write into `folder`. Returns lines that say what is where.
 
     extras: more for the pictures, as `write_pictures` takes them.
     """
-    lines = [f"  table     {shown(folder)}/table.md"]
+    lines = [f"  table     {display_path(folder)}/table.md"]
     if pictures:
-        from src.sweep.pictures import write_pictures
+        from src.sweep.figures import write_sweep_figures
 
-        if write_pictures(comparison, folder / "figures", **extras):
-            lines.append(f"  pictures  {shown(folder)}/figures")
+        if write_sweep_figures(comparison, folder / "figures", **extras):
+            lines.append(f"  pictures  {display_path(folder)}/figures")
     best = comparison.best
     if best is not None and (path := write_experiment(comparison, folder)) is not None:
-        lines.append(
-            f"  best      python -m src.train --config-dir {shlex.quote(shown(path.parents[1]))} experiment={path.stem}"
-        )
+        folder_typed = shlex.quote(display_path(path.parents[1]))
+        lines.append(f"  best      python -m src.train --config-dir {folder_typed} experiment={path.stem}")
     if (joined := join_folds(comparison.runs, folder)) is not None:
-        lines.append(f"  folds     {shown(joined)}: every image's prediction by a network that had not seen it")
+        lines.append(f"  folds     {display_path(joined)}: every image's prediction by a network that had not seen it")
     return lines
 
 
@@ -55,7 +54,7 @@ def write_experiment(comparison: Comparison, folder: Path) -> Path | None:
     body = OmegaConf.to_yaml(OmegaConf.create(_nested(different))) if different else ""
     overrides = "".join(f"  - override /{group}: {_yaml(choice)}\n" for group, choice in groups.items())
     text = (
-        f"# @package _global_\n# python -m src.train --config-dir {shown(folder / 'best')} experiment=best\n"
+        f"# @package _global_\n# python -m src.train --config-dir {display_path(folder / 'best')} experiment=best\n"
         f"# The best of {len(comparison.configurations)} configurations by {comparison.metric}: {spread}, "
         f"{len(best.scores)} run{'s' if len(best.scores) > 1 else ''}.\n"
         f"defaults:\n{overrides}{chr(10) if body else ''}{body}"

@@ -37,7 +37,7 @@ def make_pruner(name: str, startup: int = 5, warmup: int = 1) -> "optuna.pruners
     if name == "median":
         return pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup + 1)
     if name == "halving":
-        from src.sweep.halving import Halving
+        from src.sweep.halving_pruner import Halving
 
         return Halving(first=warmup + 1)
     if name == "hyperband":
@@ -69,7 +69,7 @@ def study_extras(study: "optuna.Study", objectives: list[str]) -> dict:
     return {"importance": importance, "objectives": objectives if len(objectives) > 1 else (), "front": front}
 
 
-def watcher() -> Callable[[int, float | None], bool] | None:
+def pruning_check() -> Callable[[int, float | None], bool] | None:
     """In a job of a search with a pruner: told epoch and value of each validation, says whether the job is hopeless.
 
     Without a value it says what it would have said after that epoch.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.fetch import write_bytes
-from src.sweep.runs import REPEATS, Run, brief, columns_of, metric_of
+from src.files import write_bytes
+from src.sweep.run_records import REPEATS, Run, brief, columns_of, metric_of
 
 MISSING = "–"
 RATES = ("acc", "f1", "precision", "recall", "top2", "ece")
@@ -81,7 +81,7 @@ class Comparison:
         return name if name != self.metric and any(run.score(name) is not None for run in self.runs) else None
 
 
-def compare(runs: Sequence[Run], metric: str | None = None, beside: Sequence[str] = ()) -> Comparison:
+def compare_runs(runs: Sequence[Run], metric: str | None = None, beside: Sequence[str] = ()) -> Comparison:
     """Order runs, and group those that are repetitions of one another. Raises InputError as `metric_of` does.
 
     beside: further figures to show; their size comes by itself where runs differ in it.
@@ -132,7 +132,7 @@ def configuration_rows(comparison: Comparison) -> list[list[str]]:
     figures = [name for name in comparison.figures if name != "seconds"]
     rows = [[*comparison.keys, *(part for name in figures for part in (name, f"{name} sd")), "n", "runs", "seconds"]]
     for each in comparison.configurations:
-        spreads = [spread(each, name) for name in figures]
+        spreads = [mean_and_sd(each, name) for name in figures]
         seconds = [run.seconds for run in each.runs if run.seconds is not None]
         rows.append(
             [
@@ -146,7 +146,7 @@ def configuration_rows(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def spread(configuration: Configuration, name: str) -> tuple[float | None, float | None]:
+def mean_and_sd(configuration: Configuration, name: str) -> tuple[float | None, float | None]:
     """Mean and standard deviation of a figure over the runs that count."""
     values = [value for run in configuration.counted if (value := run.score(name)) is not None]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
@@ -156,7 +156,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.7g}"
 
 
-def shown(value: float | None, metric: str, sd: float | None = None) -> str:
+def format_metric(value: float | None, metric: str, sd: float | None = None) -> str:
     """A score as people read it: rates in per cent, with what it scatters by."""
     if value is None:
         return MISSING
@@ -167,7 +167,7 @@ def shown(value: float | None, metric: str, sd: float | None = None) -> str:
     return f"{value:.4g}" + (f" ± {sd:.2g}" if sd is not None else "")
 
 
-def summary(comparison: Comparison, most: int = 20) -> str:
+def sweep_summary(comparison: Comparison, most: int = 20) -> str:
     """The configurations, best first, for a terminal: at most `most` of them."""
     rows = [[*comparison.keys, *comparison.figures, "n", "runs"]]
     for each in comparison.configurations[:most]:
@@ -178,7 +178,11 @@ def summary(comparison: Comparison, most: int = 20) -> str:
         rows.append(
             [
                 *map(brief, each.values.values()),
-                *(shown(mean, name, sd) for name in comparison.figures for mean, sd in (spread(each, name),)),
+                *(
+                    format_metric(mean, name, sd)
+                    for name in comparison.figures
+                    for mean, sd in (mean_and_sd(each, name),)
+                ),
                 str(len(each.scores)),
                 named + (f" ({', '.join(counts)})" if counts else ""),
             ]

@@ -1,0 +1,1 @@
+"""The shell around every command: Hydra, overrides, help, one-line errors, status."""

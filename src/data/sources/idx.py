@@ -1,0 +1,153 @@
+"""The MNIST family: images and labels in IDX files.
+
+Format: http://yann.lecun.com/exdb/mnist/ (two zero bytes, a type code, the number of dimensions, each dimension as
+a big-endian int32, then the values).
+"""
+
+import gzip
+import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.data.source import Source, Split
+from src.data.sources import idx_catalog
+from src.data.sources.download import fetch
+from src.data.sources.idx_catalog import DIGITS, Family
+from src.errors import InputError
+from src.files import lock, write_bytes
+
+DTYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
+
+
+def parse_idx(content: bytes | np.ndarray, name: str) -> Tensor:
+    """The array of an IDX file as a tensor (uint8 or int64); `name` is what the error calls it.
+
+    Raises InputError if the header or the length is wrong.
+    """
+    content = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else content
+    if len(content) < 4 or content[0] or content[1] or int(content[2]) not in DTYPES:
+        raise InputError(f"{name} is not an IDX file")
+    dtype, dimensions = DTYPES[int(content[2])], int(content[3])
+    start = 4 + 4 * dimensions
+    shape = struct.unpack(f">{dimensions}I", content[4:start].tobytes()) if len(content) >= start else ()
+    expected = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if len(content) != expected:
+        raise InputError(f"{name} has {len(content):,} bytes, its header promises {expected:,}")
+    values = content[start:].view(dtype).reshape(shape)
+    return torch.from_numpy(values if dtype.itemsize == 1 else values.astype(np.int64))
+
+
+def read_verified(path: Path, unpack: Callable[[], bytes] | None, sha256: str | None) -> Tensor:
+    """Read an unpacked IDX file whose bytes are what they should be; make it with `unpack` if they are not.
+
+    sha256: the published digest, or None to use the one written beside the file when it was unpacked.
+    unpack: makes the content (downloading what it needs); None forbids it.
+    Raises InputError for a missing or damaged file that may not be made.
+    """
+    record = path.with_name(f"{path.name}.sha256")
+
+    def read() -> Tensor | str:
+        if not path.is_file():
+            return f"{path} is missing"
+        content = np.fromfile(path, np.uint8)
+        expected = sha256 or (record.read_text().strip() if record.is_file() else None)
+        if expected and hashlib.sha256(content.data).hexdigest() != expected:
+            return f"{path} is damaged (wrong SHA-256)"
+        try:
+            return parse_idx(content, str(path))
+        except InputError as error:
+            return str(error)
+
+    tensor = read()
+    if isinstance(tensor, str) and unpack is not None:
+        with lock(path):
+            tensor = read()  # another process may have made it meanwhile
+            if isinstance(tensor, str):
+                content = unpack()
+                got = hashlib.sha256(content).hexdigest()
+                if sha256 and got != sha256:
+                    raise InputError(f"{path.name} was unpacked to the wrong content (SHA-256 {got})")
+                write_bytes(record, f"{got}\n".encode())
+                write_bytes(path, content)
+                tensor = read()
+    if isinstance(tensor, str):
+        raise InputError(f"{tensor}: give data.root=<folder that has it> or data.download=true")
+    return tensor
+
+
+def _gunzip(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be unpacked ({error}): delete it and try again") from None
+
+
+def _split(part: str, read: Callable[[str], Tensor]) -> Split:
+    images, labels = read(f"{part}-images"), read(f"{part}-labels")
+    labels = labels[:, 0] if labels.ndim == 2 else labels.long()  # QMNIST: class, then who wrote it
+    if len(images) != len(labels):
+        raise InputError(f"{len(images):,} {part} images but {len(labels):,} labels: the files do not belong together")
+    return Split(images.unsqueeze(1), labels)
+
+
+def load_family(
+    family: Family, class_names: tuple[str, ...], root: str, download: bool = True, mirrors: Sequence[str] | None = None
+) -> Source:
+    """A data set of four IDX files under `root`/<family.folder>/raw, as torchvision lays them out."""
+    raw = Path(root).expanduser() / family.folder / "raw"
+
+    def read(role: str) -> Tensor:
+        packed, md5 = family.files[role]
+
+        def unpack() -> bytes:
+            fetch([_join(mirror, packed) for mirror in mirrors or family.mirrors], raw / packed, md5)
+            return _gunzip(raw / packed)
+
+        return read_verified(raw / packed.removesuffix(".gz"), unpack if download else None, family.sha256.get(role))
+
+    return Source(class_names, partial(_split, "train", read), partial(_split, "test", read))
+
+
+def emnist(root: str, variant: str = "balanced", download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
+    """EMNIST (Cohen et al. 2017, https://arxiv.org/abs/1702.05373), one of its six variants, upright like MNIST.
+
+    Raises InputError for an unknown variant.
+    """
+    if variant not in idx_catalog.EMNIST_VARIANTS:
+        raise InputError(f"data.variant={variant} is none of EMNIST's: {', '.join(idx_catalog.EMNIST_VARIANTS)}")
+    raw = Path(root).expanduser() / "EMNIST" / "raw"
+
+    def read(role: str) -> Tensor:
+        name = f"emnist-{variant}-{role}-idx{3 if role.endswith('images') else 1}-ubyte"
+
+        def unpack() -> bytes:
+            packed, md5 = idx_catalog.EMNIST_ZIP
+            fetch([_join(mirror, packed) for mirror in mirrors or idx_catalog.EMNIST_MIRRORS], raw / packed, md5)
+            with zipfile.ZipFile(raw / packed) as archive:
+                return gzip.decompress(archive.read(f"gzip/{name}.gz"))
+
+        tensor = read_verified(raw / name, unpack if download else None, None)
+        if role.endswith("images"):
+            return tensor.transpose(1, 2).contiguous()  # stored column by column
+        return tensor - 1 if variant == "letters" else tensor  # letters count from 1
+
+    names = idx_catalog.EMNIST_VARIANTS[variant]
+    return Source(names, partial(_split, "train", read), partial(_split, "test", read))
+
+
+def _join(mirror: str, name: str) -> str:
+    return f"{mirror.rstrip('/')}/{name}"
+
+
+mnist = partial(load_family, idx_catalog.MNIST, DIGITS)
+fashion_mnist = partial(load_family, idx_catalog.FASHION_MNIST, idx_catalog.FASHION_NAMES)
+kmnist = partial(load_family, idx_catalog.KMNIST, idx_catalog.KUZUSHIJI_NAMES)
+qmnist = partial(load_family, idx_catalog.QMNIST, DIGITS)

@@ -1,0 +1,1 @@
+"""Metrics, calibration, forgetting, and the figures of an evaluation."""

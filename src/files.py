@@ -1,0 +1,52 @@
+"""Files written whole, their digests and locks, and paths as users type them."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+from src.errors import InputError
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to disk, rename: readers see the old file or the whole new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Readable JSON, replaced whole."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def lock(path: Path) -> FileLock:
+    """A lock between processes for everything that writes into the folder of `path`.
+
+    Raises InputError if that folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / ".lock").touch()
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot be written ({error.strerror}): give another data.root") from None
+    return FileLock(path.parent / ".lock")
+
+
+def display_path(path: Path) -> str:
+    """A path as a user would type it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,1 @@
+"""Checkpoints and exported files: written, identified, read, verified."""

@@ -1,0 +1,1 @@
+"""Any user picture to digits in MNIST's form."""

@@ -1,0 +1,62 @@
+"""A table of epochs beside whatever else logs."""
+
+import csv
+import io
+from pathlib import Path
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from src.files import write_bytes
+
+
+class EpochCSVLogger(Logger):
+    """One CSV row per epoch, one column per metric; a resumed run goes on in the same file.
+
+    path: the file. What is logged without an epoch (single steps) is for the dashboards and left out here.
+    """
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = Path(path)
+        self.rows: dict[int, dict] = {}
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    self.rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params, *args, **kwargs) -> None:
+        """The run's config is in .hydra/config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if "epoch" not in metrics:
+            return
+        epoch = int(metrics["epoch"]) + 1
+        row = self.rows.setdefault(epoch, {"epoch": epoch})
+        row["step"] = step + 1 if step is not None else ""
+        row |= {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
+
+    @rank_zero_only
+    def save(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for _, row in sorted(self.rows.items()))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.path, text.getvalue().encode())
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self.rows:
+            self.save()

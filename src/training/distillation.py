@@ -1,0 +1,78 @@
+"""A loss by which a network learns the answers of a trained one, whatever it is made of (distillation)."""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.data.info import DataInfo
+from src.errors import InputError, is_number, require
+from src.model_files.load import load_net
+from src.model_files.locate import find_checkpoint
+from src.training.losses import CrossEntropy
+
+log = logging.getLogger(__name__)
+
+
+class Distill(CrossEntropy):
+    """Cross-entropy with the labels, and with a teacher's softened answers (Hinton et al. 2015, arXiv:1503.02531).
+
+    (1 - weight) CE(labels) + weight T² KL(teacher / T, student / T), T the temperature. The teacher looks at the very
+    images of each step, augmented and mixed, through its own normalisation, deslanting and views.
+    teacher: a run's folder or a file; it is no part of the checkpoint. weight: of its answers, 0 to 1.
+    Raises InputError for a teacher that is not there, or cannot be one.
+    """
+
+    wants_images = True
+
+    def __init__(self, teacher: str | None = None, temperature: float = 4.0, weight: float = 0.9, **shared):
+        super().__init__(**shared)
+        require(is_number(temperature) and temperature > 0, f"loss.temperature={temperature}: above 0")
+        require(is_number(weight) and 0 <= weight <= 1, f"loss.weight={weight}: 0 to 1")
+        self.temperature, self.share = temperature, weight
+        net = load_net(find_checkpoint(teacher, Path("outputs"), key="loss.teacher")).requires_grad_(False)
+        require(not net.facts.target, f"loss.teacher={teacher} estimates {net.facts.target}: a teacher knows classes")
+        self._net = [net]  # in a list, so as to be in no checkpoint
+        self._back: tuple[Tensor, Tensor] | None = None
+        self.seconds = 0.0  # spent by the teacher
+
+    @property
+    def net(self) -> torch.nn.Module:
+        """The teacher: raw grey levels (B, C, H, W) to logits (B, K)."""
+        return self._net[0]
+
+    def check(self, facts: DataInfo) -> None:
+        """Raise InputError unless the teacher reads images of `facts` and knows their classes, in the same order."""
+        theirs = self.net.facts
+        if theirs.shape != facts.shape:
+            ours, other = ("x".join(map(str, shape)) for shape in (facts.shape, theirs.shape))
+            raise InputError(f"loss.teacher reads images of {other} (channels, height, width), the data have {ours}")
+        if theirs.class_names != facts.class_names:
+            ours, other = (", ".join(names[:12]) for names in (facts.class_names, theirs.class_names))
+            raise InputError(f"loss.teacher knows the classes {other}; these are {ours}: give a teacher of the same")
+
+    def forward(self, logits: Tensor, targets: Tensor, images: Tensor, facts: DataInfo) -> Tensor:
+        """images: as the student reads them, (B, C, H, W), normalised by `facts`."""
+        if images.ndim == 2:
+            raise InputError("loss.teacher looks at images, and this method keeps features: finetune.cached_passes=0")
+        soft = logits.float() / self.temperature
+        kl = F.kl_div(soft.log_softmax(1), self.answers(images, facts), reduction="batchmean", log_target=True)
+        hard = super().forward(logits, targets) if self.share < 1 else 0.0
+        return (1 - self.share) * hard + self.share * self.temperature**2 * kl
+
+    @torch.no_grad()
+    def answers(self, images: Tensor, facts: DataInfo) -> Tensor:
+        """The teacher's logarithmic probabilities at the temperature, (B, K)."""
+        begun = time.perf_counter()
+        if self._back is None or self._back[0].device != images.device:
+            self.check(facts)
+            std, mean = (torch.tensor(values, device=images.device) for values in (facts.std, facts.mean))
+            self._back = tuple((255 * values).view(1, -1, 1, 1) for values in (std, mean))
+            self.net.to(images.device)
+        scale, offset = self._back
+        logits = self.net.eval()(images.float() * scale + offset)
+        self.seconds += time.perf_counter() - begun
+        return (logits.float() / self.temperature).log_softmax(1)

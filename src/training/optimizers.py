@@ -1,0 +1,86 @@
+"""Parameter groups, Muon beside AdamW, and schedules of the learning rate."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.errors import is_number, require
+
+
+def rate_and_decay(make_optimizer: Callable) -> tuple[float, float]:
+    """lr and weight_decay of a partial, as Hydra makes it.
+
+    Raises InputError for a negative one.
+    """
+    options = getattr(make_optimizer, "keywords", {})
+    lr, decay = options.get("lr", 1e-3), options.get("weight_decay", 0.0)
+    for key, value in (("lr", lr), ("weight_decay", decay)):
+        require(is_number(value) and value >= 0, f"optimizer.{key}={value}: a number, 0 or more")
+    return lr, decay
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Trainable parameters in two groups: matrices and kernels with `weight_decay`, biases and norms without."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class MuonAdamW(Optimizer):
+    """torch's Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) on matrices, AdamW on everything else.
+
+    lr: of Muon, whose updates are scaled to AdamW's size, so that one rate serves both. momentum: of Muon. betas: of
+    AdamW. Two-dimensional parameters go to Muon; kernels of convolutions, biases and norms to AdamW.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict],
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ):
+        require(is_number(momentum) and 0 <= momentum < 1, f"optimizer.momentum={momentum}: 0 to below 1")
+        matrices, others = [], []
+        for group in params:
+            given = {"lr": group.get("lr", lr), "weight_decay": group.get("weight_decay", weight_decay)}
+            for wanted, into in ((True, matrices), (False, others)):
+                chosen = [p for p in group["params"] if (p.ndim == 2) == wanted]
+                if chosen:
+                    into.append({"params": chosen, **given})
+        muon = (
+            torch.optim.Muon(matrices, lr=lr, momentum=momentum, adjust_lr_fn="match_rms_adamw") if matrices else None
+        )
+        adamw = torch.optim.AdamW(others, lr=lr, betas=betas, fused=True) if others else None
+        self.parts = [part for part in (muon, adamw) if part is not None]
+        super().__init__([{"params": g["params"]} for part in self.parts for g in part.param_groups], {"lr": lr})
+        # The very groups of the two, so that a schedule that writes a rate writes it there.
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+# Schedules, called as make(optimizer, total_steps), give what Lightning's configure_optimizers takes. Their shape is no
+# part of their state: a run that is resumed for more epochs follows the longer schedule.
