@@ -14,6 +14,7 @@ slow: setup  ## whole commands, real MNIST where it is found
 
 lint: setup
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 setup: .venv/ready
 .venv/ready: pyproject.toml

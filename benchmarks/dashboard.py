@@ -71,9 +71,9 @@ def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tupl
         torch.manual_seed(cfg.seed)
         data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
         data.setup()
-        model = build(cfg.model, "model", shape=data.facts.shape, num_classes=data.facts.num_classes)
+        model = build(cfg.model, "model", shape=data.info.shape, num_classes=data.info.num_classes)
         parts = {name: build(cfg[name], name) for name in ("optimizer", "scheduler")}
-        task = Classifier(model, data.facts, **parts, config=to_plain(cfg))
+        task = Classifier(model, data.info, **parts, config=to_plain(cfg))
         clock = Clock()
         callbacks = [clock, build(cfg.callbacks.checkpoints, "checkpoints")]
         if cfg.dashboard._target_:

@@ -40,7 +40,7 @@ def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int)
     """Seconds of the second of two epochs (the first computes what is kept)."""
     clock = Clock()
     adamw = partial(torch.optim.AdamW, lr=1e-3, fused=True)
-    task = Classifier(method.adapt(model, data.facts.shape), data.facts, adamw, method=method)
+    task = Classifier(method.adapt(model, data.info.shape), data.info, adamw, method=method)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -86,7 +86,7 @@ def main() -> None:
     for size in (64, 128, 256, 512):
         data = ImageData("mnist", root=str(Path(args.root).resolve()), download=False, batch_size=size)
         data.setup()
-        lenet, resnet = (partial(kind, data.facts.shape, 10) for kind in (LeNet, ResNet))
+        lenet, resnet = (partial(kind, data.info.shape, 10) for kind in (LeNet, ResNet))
         plain, kept = (lenet, partial(Head, cached_passes=0), data, 1.0), (lenet, Head, data, 1.0)
         compare(f"head, batch {size}: an epoch on images over kept features", plain, kept, "at least 10", args.repeats)
         if size == 128:

@@ -72,12 +72,12 @@ def main() -> None:
     answers = [probs(images[start : start + 1000, None]).argmax(1) for start in range(0, len(images), 1000)]
     print(f"{'MNIST test images themselves':<42}{100 * (np.concatenate(answers) == labels).mean():7.2f} %")
     for several in (True, False):
-        reader = Reader(net.facts, ink=True, several=several)
+        reader = Reader(net.info.shape, ink=True, several=several)
         for kind, change in KINDS.items():
             said = numbers(probs, reader.read([reader.page(saved(change(image))) for image in images]))
             right = np.mean([a == b for a, b in zip(said, truths, strict=True)])
             print(f"{kind + ('' if several else ', several=false'):<42}{100 * right:7.2f} %", flush=True)
-    reader = Reader(net.facts, ink=True)
+    reader = Reader(net.info.shape, ink=True)
     for kind, (near, far, small, large) in PAGES.items():
         rng, pages, wanted = np.random.default_rng(0), [], []
         for _ in range(args.pages):

@@ -46,10 +46,10 @@ def untrained(path: Path) -> Path:
     from src.model_files.checkpoint import write_checkpoint
     from src.models.lenet import LeNet
 
-    facts = DataInfo((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
-    weights = {f"model.{key}": value for key, value in LeNet(facts.shape, 10).state_dict().items()}
+    info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
+    weights = {f"model.{key}": value for key, value in LeNet(info.shape, 10).state_dict().items()}
     config = {"model": {"_target_": "src.models.lenet.LeNet"}, "data": {"name": "mnist"}, "structure": []}
-    write_checkpoint({"state_dict": weights, "config": config, "facts": facts.plain(), "epoch": 0}, path)
+    write_checkpoint({"state_dict": weights, "config": config, "facts": info.plain(), "epoch": 0}, path)
     return path
 
 
@@ -76,14 +76,14 @@ def network(path: Path, threads: int, rounds: int) -> dict:
     tune_process()
     torch.set_num_threads(threads)
     net = load_net(path)
-    images = np.random.default_rng(0).integers(0, 256, (BATCH, *net.facts.shape), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, *net.info.shape), dtype=np.uint8)
 
     def eager(given: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return net.probs(torch.from_numpy(given)).numpy()
 
     def session(content: bytes) -> Callable:
-        return partial(Runner(content, threads), output_names(net.facts)[0])
+        return partial(Runner(content, threads), output_names(net.info)[0])
 
     content = onnx_bytes(net)
     engines = {"torch": eager, "onnxruntime": session(content), "int8": session(quantize(content, images[:IMAGES]))}

@@ -62,8 +62,8 @@ def ours(data: ImageData, batch_size: int) -> list[float]:
             cfg = compose("train", given)
         data.batch_size = batch_size
         task = Timed(
-            LeNet(data.facts.shape, data.facts.num_classes),
-            data.facts,
+            LeNet(data.info.shape, data.info.num_classes),
+            data.info,
             optimizer=build(cfg.optimizer, "optimizer"),
             scheduler=build(cfg.scheduler, "scheduler"),
             loss=build(cfg.loss, "loss"),
@@ -93,8 +93,8 @@ def bare(data: ImageData, batch_size: int, tuned: bool = False) -> list[float]:
     accuracy counted once per epoch.
     """
     train, val = data.train_set, data.val_set
-    mean, std = data.facts.mean[0], data.facts.std[0]
-    model = LeNet(data.facts.shape, data.facts.num_classes)
+    mean, std = data.info.mean[0], data.info.std[0]
+    model = LeNet(data.info.shape, data.info.num_classes)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=3e-3, fused=tuned or None)
     steps = -(-len(train) // batch_size)
     schedule = onecycle(optimizer, EPOCHS * steps)["scheduler"]
@@ -188,7 +188,7 @@ def per_image(root: str, data: ImageData, train: bool = True) -> list[float]:
         torch.utils.data.DataLoader(part, batch_size=64, shuffle=shuffle)
         for part, shuffle in zip(parts, (True, False), strict=True)
     )
-    model = LeNet(data.facts.shape, data.facts.num_classes)
+    model = LeNet(data.info.shape, data.info.num_classes)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     started = time.perf_counter()
     for batch, labels in training:
@@ -294,7 +294,7 @@ def step_costs(root: str, repeats: int) -> None:
         return [(task.marks[1] - task.marks[0]) / steps * 1e6]
 
     def task() -> Timed:
-        return Timed(OneWeight(), data.facts, optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True))
+        return Timed(OneWeight(), data.info, optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True))
 
     ours_around = (lambda folder: EpochProgressBar(), lambda folder: Checkpoints(folder))
     micros = compare(

@@ -49,8 +49,8 @@ def bare_epoch(cfg: DictConfig, data) -> float:
             self.seconds = time.perf_counter() - self.started
 
     clock = Clock()
-    model = build(cfg.model, "model", shape=data.facts.shape, num_classes=data.facts.num_classes)
-    task = Classifier(model, data.facts, build(cfg.optimizer, "optimizer"), build(cfg.scheduler, "scheduler"))
+    model = build(cfg.model, "model", shape=data.info.shape, num_classes=data.info.num_classes)
+    task = Classifier(model, data.info, build(cfg.optimizer, "optimizer"), build(cfg.scheduler, "scheduler"))
     trainer = Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, callbacks=[clock], profiler=NoProfiler(),

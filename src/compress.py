@@ -12,7 +12,7 @@ from src.cli.command import command, output_folder
 from src.cli.config import CONF, ROOT, to_plain
 from src.cli.inputs import build_data, pick
 from src.cli.process import check_threads, tune_process
-from src.errors import InputError, is_count, is_number, need, require
+from src.errors import InputError, is_integer, is_number, require, require_packages
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
@@ -38,9 +38,9 @@ def main(cfg: DictConfig) -> float:
     tune_process()
     folder, net = output_folder(), load_net(path, base)
     need_weights(net, f"method={cfg.method}")
-    require(not net.facts.target, f"{net.facts.target} is a number: compress compares how many classes are right")
+    require(not net.info.target, f"{net.info.target} is a number: compress compares how many classes are right")
     data = build_data(cfg, net.config["data"])
-    batches = pick(data, "test", net.facts)
+    batches = pick(data, "test", net.info)
     data.setup()
     kept = folder / ("int8.onnx" if cfg.method == "int8" else "checkpoints/best.ckpt")
     made = [Candidate("before", net, plain_file(net), exported(net))]
@@ -86,13 +86,13 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
     models = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
     student = cfg.model._target_ is not None
     require(student or cfg.method != "distill", f"method=distill: give model=<one of {', '.join(models)}>")
-    require(is_count(cfg.images) and cfg.images >= 1, f"images={cfg.images}: a whole number of at least 1")
-    good = cfg.epochs is None or (is_count(cfg.epochs) and cfg.epochs >= 1)
+    require(is_integer(cfg.images) and cfg.images >= 1, f"images={cfg.images}: a whole number of at least 1")
+    good = cfg.epochs is None or (is_integer(cfg.epochs) and cfg.epochs >= 1)
     require(good, f"epochs={cfg.epochs}: a whole number of at least 1, or null")
     require(cfg.lr is None or (is_number(cfg.lr) and cfg.lr > 0), f"lr={cfg.lr}: above 0, or null")
     require(is_number(cfg.tolerance) and 0 <= cfg.tolerance < 1, f"tolerance={cfg.tolerance}: 0 to below 1")
-    require(is_count(cfg.turns) and 1 <= cfg.turns <= 1000, f"turns={cfg.turns}: a whole number, 1 to 1000")
-    require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
+    require(is_integer(cfg.turns) and 1 <= cfg.turns <= 1000, f"turns={cfg.turns}: a whole number, 1 to 1000")
+    require(is_integer(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
     check_threads(cfg.threads)
     require(cfg.threads is not None, "threads=null: measuring needs a number of threads, such as 1")
     require(isinstance(cfg.figures, bool), f"figures={cfg.figures}: true or false")
@@ -170,7 +170,7 @@ def quantised(cfg: DictConfig, before, data, kept: Path):
     from src.model_files.onnx import open_onnx
     from src.model_files.quantize import quantize
 
-    need("export", "onnx", "onnxruntime")
+    require_packages("export", "onnx", "onnxruntime")
     require(before.onnx is not None, "method=int8: this network cannot be exported as ONNX")
     begun, count = time.perf_counter(), min(cfg.images, len(data.train_set))
     rows = torch.linspace(0, len(data.train_set) - 1, count).long()

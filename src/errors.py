@@ -1,11 +1,15 @@
-"""The one exception for what a user can put right."""
+"""The one exception for what a user can put right, and the checks of what a user gives."""
 
 import math
+from collections.abc import Collection
 from importlib.util import find_spec
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
-    """What was given cannot be used.
+    """An input cannot be used.
 
     The message is one line: what was given, what is accepted, which key or command fixes it. Commands print it
     without a traceback and exit with status 1.
@@ -18,17 +22,98 @@ def require(holds: bool, message: str) -> None:
         raise InputError(message)
 
 
-def need(extra: str, *packages: str) -> None:
+def require_packages(extra: str, *packages: str) -> None:
     """Raise InputError if a package of an extra is not installed; nothing is imported."""
     missing = [name for name in packages if find_spec(name) is None]
     require(not missing, f"{', '.join(missing)} is not installed: pip install -e '.[{extra}]' brings it")
 
 
-def is_count(value: object) -> bool:
-    """A whole number; True and False are none."""
+def is_integer(value: object) -> bool:
+    """Whether it is a whole number; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """A whole or real number; True and False are none, nor are NaN and the infinities."""
+    """Whether it is a finite number, whole or real; True and False are not, nor is a text."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# Each check returns the value it was given, and raises InputError("key=value: what is accepted") for another.
+# key: as it is typed on the command line; optional: null is accepted too; unit: what is counted or measured.
+
+
+def integer(
+    key: str, value: T, least: int | None = None, most: int | None = None, optional: bool = False, unit: str = ""
+) -> T:
+    """A whole number within least..most."""
+    what = "a whole number" + f" of {unit}" * bool(unit)
+    return _check(key, value, is_integer(value), what, optional, least=least, most=most)
+
+
+def positive_int(key: str, value: T, most: int | None = None, optional: bool = False, unit: str = "") -> T:
+    """A whole number of at least 1."""
+    return integer(key, value, 1, most, optional, unit)
+
+
+def number(
+    key: str,
+    value: T,
+    least: float | None = None,
+    most: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+    unit: str = "",
+) -> T:
+    """A finite number within its bounds: least and most are allowed themselves, above and below are not."""
+    what = "a number" + f" of {unit}" * bool(unit)
+    return _check(key, value, is_number(value), what, optional, least, most, above, below)
+
+
+def fraction(key: str, value: T, *, zero: bool = True, one: bool = True, optional: bool = False) -> T:
+    """A number from 0 to 1. zero, one: whether these ends are allowed themselves."""
+    low, high = ({"least": 0} if zero else {"above": 0}), ({"most": 1} if one else {"below": 1})
+    return number(key, value, **low, **high, optional=optional)
+
+
+def boolean(key: str, value: T) -> T:
+    """true or false."""
+    return _check(key, value, isinstance(value, bool), "true or false", False)
+
+
+def text(key: str, value: T, what: str, optional: bool = False) -> T:
+    """A text of one character or more. what: what it stands for, as the error says it: a file or a run's folder."""
+    return _check(key, value, isinstance(value, str) and value != "", what, optional)
+
+
+def choice(key: str, value: T, choices: Collection, optional: bool = False) -> T:
+    """One of `choices`."""
+    found = any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in choices)
+    return _check(key, value, found, f"one of {', '.join(map(str, choices))}", optional)
+
+
+def _check(
+    key: str,
+    value: T,
+    good: bool,
+    what: str,
+    optional: bool,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> T:
+    if optional and value is None:
+        return value
+    if good and isinstance(value, int | float):
+        good = (least is None or value >= least) and (most is None or value <= most)
+        good = good and (above is None or value > above) and (below is None or value < below)
+    if good:
+        return value
+    if least is not None and most is not None:
+        bounds = f", {least:,} to {most:,}"
+    else:
+        words = {"at least": least, "above": above, "at most": most, "below": below}
+        bounds = "".join(f", {word} {bound:,}" for word, bound in words.items() if bound is not None)
+    raise InputError(f"{key}={value}: {what}{bounds}{', or null' * optional}")

@@ -34,17 +34,17 @@ def main(cfg: DictConfig) -> float:
     use_threads(cfg.threads)
     net = load_net(path, base, cfg.threads)
     require(cfg.views in (None, *COUNTS), f"views={cfg.views}: 1, 5 or null")
-    require(cfg.views != 5 or not net.facts.target, f"{net.facts.target} is a number: leave views out")
+    require(cfg.views != 5 or not net.info.target, f"{net.info.target} is a number: leave views out")
     if net.engine == "onnxruntime":
         require(cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files are computed by the CPU here")
         fixed = f"views={cfg.views}: the file was exported with {net.views}: leave views out, or export again"
         require(cfg.views in (None, net.views), fixed)
     net.views = cfg.views or net.views
     data = build_data(cfg, net.config["data"])
-    batches = pick(data, cfg.split, net.facts)
+    batches = pick(data, cfg.split, net.info)
     device = pick_device(cfg.device) if net.engine == "torch" else "cpu"
     logits, labels = predict(net, data.loader(batches), device)
-    results = measure(logits, labels, net.facts, net.temperature)
+    results = measure(logits, labels, net.info, net.temperature)
 
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": cfg.split}
@@ -54,7 +54,7 @@ def main(cfg: DictConfig) -> float:
     if cfg.figures:
         from src.evaluation.figures import write_evaluation
 
-        write_evaluation(folder / "figures", batches, labels, logits, results, net.facts)
+        write_evaluation(folder / "figures", batches, labels, logits, results, net.info)
     log.info("\nresults.json%s in %s", " and figures/" if cfg.figures else "", display_path(folder))
     return results.get("acc", results.get("mae"))
 

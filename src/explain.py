@@ -22,7 +22,7 @@ from src.cli.inputs import (
     pick_target,
 )
 from src.cli.process import check_threads, tune_process, use_threads
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
@@ -52,16 +52,16 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
     """
     for key, most in LARGEST.items():
         value = cfg[key]
-        require(value is None or (is_count(value) and 1 <= value <= most), f"{key}={value}: 1 to {most:,}, or null")
+        require(value is None or (is_integer(value) and 1 <= value <= most), f"{key}={value}: 1 to {most:,}, or null")
         require(value is None or cfg.ckpt is None, f"{key} is for a summary without ckpt: leave it out")
-    require(is_count(cfg.n) and 1 <= cfg.n <= 64, f"n={cfg.n}: 1 to 64 images")
+    require(is_integer(cfg.n) and 1 <= cfg.n <= 64, f"n={cfg.n}: 1 to 64 images")
     for key, least, most in (("steps", 1, 4096), ("samples", 1, 4096), ("neighbours", 0, 20), ("seed", 0, 2**32 - 1)):
-        require(is_count(cfg[key]) and least <= cfg[key] <= most, f"{key}={cfg[key]}: {least:,} to {most:,}")
+        require(is_integer(cfg[key]) and least <= cfg[key] <= most, f"{key}={cfg[key]}: {least:,} to {most:,}")
     check_threads(cfg.threads)
     check_device(cfg.device)
     for key in ("patch_px", "searched"):
         value = cfg[key]
-        require(value is None or (is_count(value) and value >= 1), f"{key}={value}: at least 1, or null")
+        require(value is None or (is_integer(value) and value >= 1), f"{key}={value}: at least 1, or null")
     require(is_number(cfg.noise) and 0 <= cfg.noise <= 2, f"noise={cfg.noise}: 0 to 2")
     for key in ("class_images", "figures"):
         require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
@@ -133,12 +133,12 @@ def explain_answers(cfg: DictConfig) -> None:
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     explain_batch.check_layer(cfg.layer, net.model)
     net = net.to(pick_device(cfg.device))
-    summary = summarize(net.model, net.facts.shape)
+    summary = summarize(net.model, net.info.shape)
     methods, layer = explain_batch.choose_methods(asked, net.model, cfg.layer, summary)
     images, labels, names, rows, own, about = images_of(cfg, net)
     images = images.to(next(net.parameters()).device)
     outputs = predict_logits(net, images).float().cpu()
-    columns = pick_target(to_plain(cfg)["target"], outputs, labels, net.facts)
+    columns = pick_target(to_plain(cfg)["target"], outputs, labels, net.info)
     found = explain_batch.Explanation(images, names, rows, labels, outputs, columns)
 
     options = {
@@ -152,7 +152,7 @@ def explain_answers(cfg: DictConfig) -> None:
         explain_batch.maximize_activation(found, net, cfg.seed)
     bank = search(cfg, net, summary, found, own) if cfg.neighbours else None
 
-    folder, lines = output_folder(), explain_batch.records(found, net.facts)
+    folder, lines = output_folder(), explain_batch.records(found, net.info)
     about = {
         "ckpt": str(path),
         "sha256": net.digest,
@@ -192,14 +192,14 @@ def images_of(cfg: DictConfig, net):
             log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
         return images, None, names, None, None, {"ink": "mnist" if ink else "none"}
     data = build_data(cfg, net.config["data"])
-    batches = pick(data, cfg.split, net.facts)
+    batches = pick(data, cfg.split, net.info)
     if cfg.index is not None:
         positions = pick_positions(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
     else:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
             outputs, labels = predict(net, data.loader(batches), next(net.parameters()).device)
-        positions = choose_images(cfg.which, cfg.n, outputs, labels, net.facts, cfg.seed)
+        positions = choose_images(cfg.which, cfg.n, outputs, labels, net.info, cfg.seed)
     images, labels = batches[positions]
     own = positions if cfg.split == "train" and cfg.data._target_ is None else None
     rows = batches.indices[positions].tolist()
@@ -218,7 +218,7 @@ def search(cfg: DictConfig, net, summary, found, own):
     if cfg.data._target_ is not None or cfg.images is not None:  # nothing is fetched for them
         given = {"download": False} | (given if cfg.data._target_ is None else {})
     try:
-        bank = pick(as_trained(net.config["data"], given), "train", net.facts)
+        bank = pick(as_trained(net.config["data"], given), "train", net.info)
         affordable = max(LEAST, int(BUDGET / max(1, summary.multiply_adds)))
         count = min(len(bank), cfg.searched or affordable)
         rows = torch.linspace(0, len(bank) - 1, count).round().long()

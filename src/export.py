@@ -11,7 +11,7 @@ from src.cli.command import command, output_folder
 from src.cli.config import ROOT
 from src.cli.inputs import build_data, pick
 from src.cli.process import check_threads, tune_process, use_threads
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     use_threads(cfg.threads)
     net = load_net(path, base)
     need_weights(net, "export")
-    require(cfg.views != 5 or not net.facts.target, f"{net.facts.target} is a number: leave views out")
+    require(cfg.views != 5 or not net.info.target, f"{net.info.target} is a number: leave views out")
     net.views = cfg.views or net.views
     batches, where = test_images(cfg, net)
 
@@ -79,7 +79,7 @@ def check(cfg: DictConfig) -> None:
     check_threads(cfg.threads)
     require(cfg.views in (None, 1, 5), f"views={cfg.views}: 1, 5 or null")
     opset = f"opset={cfg.opset}: a whole number, with format=onnx"
-    require(cfg.opset is None or (is_count(cfg.opset) and cfg.format == "onnx"), opset)
+    require(cfg.opset is None or (is_integer(cfg.opset) and cfg.format == "onnx"), opset)
     if cfg.file:
         file, wanted = Path(cfg.file).expanduser(), FORMATS[cfg.format]
         require(file.suffix.lower() == wanted, f"file={cfg.file}: format={cfg.format} ends in {wanted}")
@@ -93,10 +93,10 @@ def test_images(cfg: DictConfig, net):
     from src.model_files.verify import random_images
 
     if not cfg.check:
-        return lambda: random_images(net.facts.shape), "noise and grey blocks, of no data set (check=false)"
+        return lambda: random_images(net.info.shape), "noise and grey blocks, of no data set (check=false)"
     try:
         data = build_data(cfg, net.config["data"])
-        batches = pick(data, "test", net.facts)
+        batches = pick(data, "test", net.info)
     except InputError as error:
         raise InputError(f"{error}; or give check=false: the file is then compared on random images only") from None
     return lambda: (images for images, _ in data.loader(batches)), f"the test split of {data.name}"

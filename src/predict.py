@@ -11,7 +11,7 @@ from src.cli.command import command, output_folder
 from src.cli.config import ROOT
 from src.cli.inputs import INKS, check_device, listed_pictures, pick_device
 from src.cli.process import check_threads, tune_process, use_threads
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
     net = load_net(path, base, cfg.threads)
     require(net.engine == "torch" or cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files take device=cpu")
     trained = net.config["data"]
-    ink = choose_ink(cfg.ink, net.facts, trained)
+    ink = choose_ink(cfg.ink, net.info.shape, trained)
     how = {
         "top_k": cfg.top_k,
         "threshold": cfg.threshold,
@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     started, answers = time.perf_counter(), []
     quiet = not sys.stderr.isatty()
     with tqdm(total=len(named), unit=" pictures", leave=False, dynamic_ncols=True, disable=quiet) as bar:
-        for batch in answer_pictures(named, net, Reader(net.facts, ink, cfg.several), **how):
+        for batch in answer_pictures(named, net, Reader(net.info.shape, ink, cfg.several), **how):
             answers += batch
             bar.update(len(batch))
     seconds = time.perf_counter() - started
@@ -96,7 +96,7 @@ def check(cfg: DictConfig) -> None:
     for key, words in (("format", FORMATS), ("ink", INKS)):
         require(cfg[key] in words, f"{key}={cfg[key]}: one of {', '.join(words)}")
     for key, most in (("top_k", 1000), ("batch_size", 65_536)):
-        require(is_count(cfg[key]) and 1 <= cfg[key] <= most, f"{key}={cfg[key]}: 1 to {most:,}")
+        require(is_integer(cfg[key]) and 1 <= cfg[key] <= most, f"{key}={cfg[key]}: 1 to {most:,}")
     good = is_number(cfg.threshold) and 0 <= cfg.threshold <= 1
     require(good, f"threshold={cfg.threshold}: a probability, 0 to 1")
     require(isinstance(cfg.several, bool), f"several={cfg.several}: true or false")

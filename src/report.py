@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.cli.command import command, output_folder
 from src.cli.config import CONF, build
 from src.cli.process import check_threads, tune_process, use_threads
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 from src.files import display_path
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,11 @@ def main(cfg: DictConfig) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Raise InputError for a number out of its range."""
-    require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
+    require(is_integer(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
     check_threads(cfg.threads)
     for key, (low, high) in RANGES.items():
         value = cfg[key]
-        require(is_count(value) and low <= value <= high, f"{key}={value}: a whole number, {low:,} to {high:,}")
+        require(is_integer(value) and low <= value <= high, f"{key}={value}: a whole number, {low:,} to {high:,}")
     given = cfg.predictions
     require(given is None or isinstance(given, str), f"predictions={given}: the folder of a sweep over data.fold")
     listed = cfg.sections is None or isinstance(cfg.sections, str) or OmegaConf.is_list(cfg.sections)

@@ -11,7 +11,7 @@ from src.cli.command import CommandExit, command, output_folder
 from src.cli.config import ROOT
 from src.cli.inputs import INKS
 from src.cli.process import tune_process
-from src.errors import InputError, is_count, need, require
+from src.errors import InputError, is_integer, require, require_packages
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
@@ -96,9 +96,9 @@ def main(cfg: DictConfig) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Raise InputError for a value that is not taken, or packages that are not here; torch is not read for it."""
-    need("serve", *EXTRA)
+    require_packages("serve", *EXTRA)
     require(isinstance(cfg.host, str) and bool(cfg.host), f"host={cfg.host}: an address of this machine")
-    require(is_count(cfg.port) and 0 <= cfg.port < 65_536, f"port={cfg.port}: 0 to 65535, 0 takes a free one")
+    require(is_integer(cfg.port) and 0 <= cfg.port < 65_536, f"port={cfg.port}: 0 to 65535, 0 takes a free one")
     require(cfg.ink in INKS, f"ink={cfg.ink}: one of {', '.join(INKS)}")
     require(isinstance(cfg.several, bool), f"several={cfg.several}: true or false")
     for key in ("base", "token_file", "feedback"):

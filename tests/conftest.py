@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import struct
 import threading
 import time
 from functools import partial
@@ -14,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.cli.config import ROOT
+from src.data.datamodule import ImageData
+from tests.commands import train_digits
+from tests.small_data import idx_bytes, mnist_folder, striped_digits
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -23,36 +24,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("the time for slow tests (SLOW_UNTIL) is over")
 
 
-def _mnist_root() -> Path | None:
-    for root in (os.environ.get("MNIST_ROOT"), ROOT / "data", ROOT.parent / "shared" / "data"):
-        if root and (Path(root) / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
-            return Path(root)
-    return None
-
-
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """A folder with the real MNIST files."""
-    root = _mnist_root()
+    root = mnist_folder()
     if root is None:
         pytest.skip("no MNIST files: set MNIST_ROOT or train once with data=mnist")
     return root
-
-
-def idx_bytes(values: np.ndarray) -> bytes:
-    """An array as an IDX file's content."""
-    code, dtype = (0x08, "u1") if values.dtype == np.uint8 else (0x0C, ">i4")
-    return struct.pack(f">BBBB{values.ndim}I", 0, 0, code, values.ndim, *values.shape) + values.astype(dtype).tobytes()
-
-
-def striped_digits(count: int, seed: int, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28) whose class is the row of a bright stripe: learnt in a few steps."""
-    rng = np.random.default_rng(seed)
-    labels = (np.arange(count) % classes).astype(np.uint8)
-    images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[2 + 2 * (int(label) % 12) : 4 + 2 * (int(label) % 12), 4:24] = 230
-    return images, labels
 
 
 @pytest.fixture(scope="session")
@@ -154,3 +132,19 @@ def packed(idx_files):
 @pytest.fixture(autouse=True)
 def _same_start():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a finished run of three epochs, with dropout and augmentation."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    done = train_digits(folder, "trainer.max_epochs=3", "model.dropout=0.2", "augment=affine")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def small_kmnist(data_root) -> ImageData:
+    data = ImageData("kmnist", root=str(data_root), download=False, batch_size=16, val=50)
+    data.setup()
+    return data

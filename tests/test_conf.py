@@ -8,28 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
 from src.cli.config import CONF, ROOT, build, to_plain
-from src.data.datamodule import ImageData
 from src.data.sources.corrections import Feedback
 from src.data.sources.usps import USPS_FILES
-from src.model_files.checkpoint import CheckpointFiles, write_checkpoint
-from src.models.mlp import MLP
+from src.model_files.checkpoint import CheckpointFiles
 from src.training.callbacks import NoProfiler
 from src.training.task import Classifier
+from tests.configs import composed, write_teacher
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 ENTRIES = sorted(CONF.glob("*.yaml"))
-
-
-def composed(*overrides: str, entry: str = "train"):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(entry, list(overrides))
 
 
 def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: Path, request) -> list[str]:
@@ -65,16 +56,6 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
     return given
 
 
-def write_teacher(path: Path, data_root: Path) -> Path:
-    """The file of an untrained network that knows the classes of the small KMNIST."""
-    data = ImageData("kmnist", root=str(data_root), download=False, val=50)
-    data.setup()
-    weights = {f"model.{name}": value for name, value in MLP(data.facts.shape, 10).state_dict().items()}
-    config = {"model": {"_target_": "src.models.mlp.MLP"}, "data": {"name": "kmnist", "root": str(data_root)}}
-    write_checkpoint({"state_dict": weights, "config": config, "facts": data.facts.plain(), "epoch": 0}, path)
-    return path
-
-
 @pytest.fixture
 def usps_files(tmp_path, monkeypatch):
     """USPS in its real format, small."""
@@ -101,10 +82,10 @@ def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp
     cfg = composed(*small(group, name, root, picture_folder, tmp_path / "run", request))
     data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
     data.setup()
-    model = build(cfg.model, "model", shape=data.facts.shape, num_classes=data.facts.num_classes)
+    model = build(cfg.model, "model", shape=data.info.shape, num_classes=data.info.num_classes)
     task = Classifier(
         model,
-        data.facts,
+        data.info,
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=build(cfg.loss, "loss", class_counts=data.class_counts),
@@ -126,8 +107,8 @@ def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp
     )
     trainer.fit(task, data)
     assert trainer.global_step == 2
-    if data.facts.target:
-        assert 0 < float(trainer.callback_metrics["val/mae"]) < data.facts.scale
+    if data.info.target:
+        assert 0 < float(trainer.callback_metrics["val/mae"]) < data.info.scale
     else:
         assert 0 <= float(trainer.callback_metrics["val/acc"]) <= 1
     assert any(not old.equal(new) for old, new in zip(before, model.parameters(), strict=True))

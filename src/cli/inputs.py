@@ -3,7 +3,7 @@
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.config import build, to_plain
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 from src.files import display_path
 
 SPLITS = ("train", "val", "test")
@@ -29,17 +29,17 @@ def as_trained(trained: dict, given: dict):
         raise InputError(f"the checkpoint's data options do not fit this version ({error}): give data=<name>") from None
 
 
-def pick(data, split: str, facts):
+def pick(data, split: str, info):
     """The batches of a split, with labels as the network counts them.
 
     Raises InputError if the images have another shape or classes that the network does not know.
     """
     target = f"{data.target}_deg" if data.target == "angle" else None
-    if target != facts.target or (target and data.max_angle_deg != facts.scale):
+    if target != info.target or (target and data.max_angle_deg != info.scale):
         asked = f"data.target={data.target}" + (f", up to {data.max_angle_deg:g} degrees" if target else "")
-        fix = f"data.target=angle data.max_angle_deg={facts.scale:g}" if facts.target else "data.target=class"
-        raise InputError(f"{asked}, but this network gives {facts.target or 'classes'}: give {fix}")
-    names, known = data.source.class_names, facts.class_names or data.source.class_names
+        fix = f"data.target=angle data.max_angle_deg={info.scale:g}" if info.target else "data.target=class"
+        raise InputError(f"{asked}, but this network gives {info.target or 'classes'}: give {fix}")
+    names, known = data.source.class_names, info.class_names or data.source.class_names
     strangers = [name for name in names if name not in known]
     if strangers:
         raise InputError(
@@ -50,10 +50,10 @@ def pick(data, split: str, facts):
         data.setup()
     batches = {"train": lambda: data.train_set, "val": lambda: data.val_set, "test": lambda: data.test_set}[split]()
     shape = tuple(batches.images.shape[1:])
-    if shape != facts.shape:
+    if shape != info.shape:
         raise InputError(
             f"data={data.name} has images of {'x'.join(map(str, shape))} (channels, height, width), this network reads "
-            f"{'x'.join(map(str, facts.shape))}: with data=folder give data.size and data.channels"
+            f"{'x'.join(map(str, info.shape))}: with data=folder give data.size and data.channels"
         )
     return batches if target else batches.relabelled([known.index(name) for name in names])
 
@@ -92,9 +92,9 @@ def pick_pictures(cfg: DictConfig, net):
 
     given = listed_pictures(cfg.images)
     trained = net.config["data"]
-    ink = choose_ink(cfg.ink, net.facts, trained)
+    ink = choose_ink(cfg.ink, net.info.shape, trained)
     paths = find_pictures(given)
-    images, places = read_given(paths, net.facts, ink, cfg.n)
+    images, places = read_given(paths, net.info.shape, ink, cfg.n)
     names = [display_path(path) + (f" digit {place} of {count}" if count > 1 else "") for path, place, count in places]
     last, place, count = places[-1]
     opened, rest = paths.index(last) + 1, None
@@ -119,14 +119,14 @@ def pick_positions(index, rows, count: int, split: str):
     places = torch.full((count,), -1)
     places[rows] = torch.arange(len(rows))
     for row in given:
-        good = is_count(row) and 0 <= row < count
+        good = is_integer(row) and 0 <= row < count
         require(good, f"index={row}: a row of the {file} file, 0 to {count - 1:,}, or a list of them")
         other = {"train": "val", "val": "train"}.get(split)
         require(places[row] >= 0, f"index={row} is no row of the {split} split: try split={other}, or it is in neither")
     return places[torch.tensor(given)]
 
 
-def pick_target(target, answers, labels, facts):
+def pick_target(target, answers, labels, info):
     """The columns that are explained, int64 (N,): the largest answer, the true class (label), or a class by name.
 
     target: None, label, a class, or one of these per image. Raises InputError for a class that does not exist, or
@@ -137,16 +137,16 @@ def pick_target(target, answers, labels, facts):
     largest = answers.argmax(1)
     if target is None:
         return largest
-    require(not facts.target, f"target={target}: this network gives one number, {facts.target}: leave target out")
+    require(not info.target, f"target={target}: this network gives one number, {info.target}: leave target out")
     given = [target] * len(answers) if isinstance(target, str | int | float) else list(target)
     require(len(given) == len(answers), f"target: {len(given)} classes for {len(answers)} images; give one, or as many")
     columns = []
     for row, name in enumerate(map(str, given)):
-        if name == "label" and name not in facts.class_names:
+        if name == "label" and name not in info.class_names:
             require(labels is not None, "target=label: pictures of files have no label")
             columns.append(int(labels[row]))
         else:
-            known = f"label, {', '.join(facts.class_names[:40])}"
-            require(name in facts.class_names, f"target={name} is no class of this network; there are: {known}")
-            columns.append(facts.class_names.index(name))
+            known = f"label, {', '.join(info.class_names[:40])}"
+            require(name in info.class_names, f"target={name} is no class of this network; there are: {known}")
+            columns.append(info.class_names.index(name))
     return torch.tensor(columns)

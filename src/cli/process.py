@@ -7,7 +7,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 
 MOST_THREADS = 1024  # of which each takes memory; systems refuse some ten thousand
 
@@ -38,7 +38,7 @@ def quiet_libraries() -> None:
 
 def check_threads(given: object) -> None:
     """Raise InputError unless it is a count of threads, up to MOST_THREADS, or None; torch is not read for it."""
-    good = given is None or (is_count(given) and 1 <= given <= MOST_THREADS)
+    good = given is None or (is_integer(given) and 1 <= given <= MOST_THREADS)
     require(good, f"threads={given}: a whole number, 1 to {MOST_THREADS:,}, or null")
 
 
@@ -54,19 +54,19 @@ def check_machine(cfg: DictConfig) -> None:
     """Threads, and a GPU where one is asked for. Raises InputError."""
     import torch
 
-    require(is_count(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
+    require(is_integer(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
     for key in ("compile", "test", "figures"):
         require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
     for key in ("log_every_n_steps", "accumulate_grad_batches"):
         value = cfg.trainer[key]
-        require(is_count(value) and value >= 1, f"trainer.{key}={value}: a whole number of at least 1")
+        require(is_integer(value) and value >= 1, f"trainer.{key}={value}: a whole number of at least 1")
     clip = cfg.trainer.gradient_clip_val
     require(clip is None or (is_number(clip) and clip >= 0), f"trainer.gradient_clip_val={clip}: 0 or more, or null")
     check_threads(cfg.threads)
     use_threads(cfg.threads)
     epochs = cfg.trainer.max_epochs
     require(
-        epochs is None or (is_count(epochs) and (epochs >= 1 or epochs == -1)),
+        epochs is None or (is_integer(epochs) and (epochs >= 1 or epochs == -1)),
         f"trainer.max_epochs={epochs}: at least 1",
     )
     if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():

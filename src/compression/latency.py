@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.errors import InputError, need
+from src.errors import InputError, require_packages
 
 BATCH = 256
 CALLS = {1: 100, BATCH: 5}  # per turn
@@ -67,7 +67,7 @@ def in_runtime(content: bytes, images: torch.Tensor, threads: int) -> Callable[[
     """A call of ONNX Runtime on raw grey levels. Raises InputError where it is not installed."""
     from src.model_files.onnxruntime import make_session
 
-    need("export", "onnxruntime")
+    require_packages("export", "onnxruntime")
     session, given = make_session(content, threads), {"images": images.numpy()}
     name = [session.get_outputs()[0].name]
     return lambda: session.run(name, given)

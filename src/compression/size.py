@@ -14,7 +14,7 @@ def plain_file(net: nn.Module) -> bytes:
     checkpoint = {
         "state_dict": {f"model.{name}": value for name, value in net.model.state_dict().items()},
         "config": net.config,
-        "facts": net.facts.plain(),
+        "facts": net.info.plain(),
         "epoch": net.epoch - 1,
     }
     if net.temperature is not None:
@@ -29,7 +29,7 @@ def weights(net: nn.Module) -> dict[str, int]:
     return {
         "parameters": sum(p.numel() for p in parameters),
         "nonzero": sum(int(p.count_nonzero()) for p in parameters),
-        "multiply_adds": views * summarize(net.model, net.facts.shape).multiply_adds,
+        "multiply_adds": views * summarize(net.model, net.info.shape).multiply_adds,
     }
 
 

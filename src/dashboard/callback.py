@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from src.dashboard import image_grids
 from src.dashboard.activations import Activity, Histogram, Observed, histogram, observe, weighted_layers
-from src.errors import is_count, require
+from src.errors import is_integer, require
 
 CHUNK = 100  # images per pass: the maps of a large network fit in memory
 MAPPED = 4  # convolutions whose maps are drawn, evenly from the first to the last
@@ -50,9 +50,9 @@ class Dashboard(Callback):
     ):
         given = {"every_epochs": every_epochs, "sample": sample, "pictures": pictures, "channels": channels}
         for key, value in given.items():
-            require(is_count(value) and value >= 1, f"dashboard.{key}={value}: a whole number of at least 1")
+            require(is_integer(value) and value >= 1, f"dashboard.{key}={value}: a whole number of at least 1")
         require(
-            embedding_epochs is None or (is_count(embedding_epochs) and embedding_epochs >= 1),
+            embedding_epochs is None or (is_integer(embedding_epochs) and embedding_epochs >= 1),
             f"dashboard.embedding_epochs={embedding_epochs}: 1 or more epochs, or null for one at the end",
         )
         require(pictures <= CHUNK, f"dashboard.pictures={pictures}: at most {CHUNK}")
@@ -77,7 +77,7 @@ class Dashboard(Callback):
             return
         self.writer, split = boards[0].experiment, trainer.datamodule.val_set
         labels = split.labels.index_select(0, split.indices)
-        rows = fixed_rows(labels, self.sample, bool(task.facts.target))
+        rows = fixed_rows(labels, self.sample, bool(task.info.target))
         self._images = split.images.index_select(0, split.indices[rows])
         self._labels = labels[rows]
         self.writer.add_text("about", GUIDE.format(images=len(rows)))
@@ -107,7 +107,7 @@ class Dashboard(Callback):
         if self._is_due(trainer):
             seen = self._look(trainer, task)
             self._write_layers(trainer, task, seen)
-            if self._predicted is not None and not task.facts.target:
+            if self._predicted is not None and not task.info.target:
                 self._write_answers(trainer, task, *self._predicted)
             if self.embedding_epochs and (trainer.current_epoch + 1) % self.embedding_epochs == 0:
                 self._write_embedding(trainer, task, seen)
@@ -141,7 +141,7 @@ class Dashboard(Callback):
                 writer.add_scalar(f"dead/{name}", float(activity.dead.float().mean()), step)
         first, layer = next(iter(layers.items()), ("", None))
         if layer is not None:
-            picture = image_grids.filter_grid(layer.weight, task.facts.shape, f"{first}, {when}")
+            picture = image_grids.filter_grid(layer.weight, task.info.shape, f"{first}, {when}")
             if picture is not None:
                 writer.add_image(f"filters/{first}", picture, step, dataformats="HWC")
         for name, activity in _evenly(seen.activities):
@@ -156,7 +156,7 @@ class Dashboard(Callback):
             self.writer.add_histogram_raw(tag, low, high, count, total, squares, edges, counts, step)
 
     def _write_answers(self, trainer: Trainer, task: LightningModule, logits: Tensor, labels: Tensor) -> None:
-        step, names = trainer.global_step, task.facts.class_names
+        step, names = trainer.global_step, task.info.class_names
         probs, labels = logits.float().softmax(1).cpu(), labels.cpu()
         for place, name in enumerate(names):
             self.writer.add_pr_curve(f"pr/{name}", (labels == place).numpy(), probs[:, place].numpy(), step)
@@ -168,15 +168,15 @@ class Dashboard(Callback):
         )
 
     def _write_embedding(self, trainer: Trainer, task: LightningModule, seen: Observed) -> None:
-        facts, logits, self._embedded = task.facts, seen.logits.cpu(), trainer.global_step
-        if facts.target:
-            header = [facts.target, "estimated"]
-            numbers = ((self._labels * facts.scale).tolist(), (logits[:, 0] * facts.scale).tolist())
+        info, logits, self._embedded = task.info, seen.logits.cpu(), trainer.global_step
+        if info.target:
+            header = [info.target, "estimated"]
+            numbers = ((self._labels * info.scale).tolist(), (logits[:, 0] * info.scale).tolist())
             rows = [[f"{truth:.1f}", f"{answer:.1f}"] for truth, answer in zip(*numbers, strict=True)]
         else:
             header = ["image", "label", "answer", "is"]
             pairs = zip(self._labels.tolist(), logits.argmax(1).tolist(), strict=True)
-            rows = [_row(facts.class_names[truth], facts.class_names[answer]) for truth, answer in pairs]
+            rows = [_row(info.class_names[truth], info.class_names[answer]) for truth, answer in pairs]
         thumbnails = torch.from_numpy(image_grids.to_grey_levels(self._images).copy()).permute(0, 3, 1, 2).float() / 255
         self.writer.add_embedding(
             seen.features.cpu(), rows, thumbnails, trainer.global_step, tag="features", metadata_header=header

@@ -34,7 +34,7 @@ def write_run(
         if graph and task.model._compiled_call_impl is None:  # the tracer cannot see through torch.compile
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")  # the tracer's notes on shapes that are constant here
-                example = torch.zeros(1, *task.facts.shape, device=task.device, dtype=next(task.parameters()).dtype)
+                example = torch.zeros(1, *task.info.shape, device=task.device, dtype=next(task.parameters()).dtype)
                 writer.add_graph(task.model.eval(), example)
         metrics = {f"final/{name}": value for name, value in final.items() if value is not None}
         logger.log_hyperparams(hyper_parameters(config), metrics)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.errors import is_count, is_number, require
+from src.errors import is_integer, is_number, require
 
 
 class Identity:
@@ -27,7 +27,7 @@ class Shift:
     """
 
     def __init__(self, max_px: int = 2):
-        require(is_count(max_px) and 0 <= max_px < 28, f"augment.max_px={max_px}: whole pixels, 0 to 27")
+        require(is_integer(max_px) and 0 <= max_px < 28, f"augment.max_px={max_px}: whole pixels, 0 to 27")
         self.max_px = max_px
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -161,7 +161,7 @@ class Cutout:
     """
 
     def __init__(self, size_px: int = 8):
-        require(is_count(size_px) and size_px >= 0, f"augment.size_px={size_px}: whole pixels, 0 or more")
+        require(is_integer(size_px) and size_px >= 0, f"augment.size_px={size_px}: whole pixels, 0 or more")
         self.size_px = size_px
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ from src.data.source import Images, Source
 from src.data.sources.registry import load_source
 from src.data.splits import few_shot, stratified, validation_mask
 from src.data.transforms import transform_source
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 
 
 def _as_it_is(batch):
@@ -70,21 +70,21 @@ class ImageData(LightningDataModule):
     ):
         super().__init__()
         for key, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            require(is_count(value) and value >= 1, f"data.{key}={value}: a whole number of at least 1")
+            require(is_integer(value) and value >= 1, f"data.{key}={value}: a whole number of at least 1")
         for key, value in (("seed", seed), ("split_seed", split_seed)):
-            require(is_count(value) and value >= 0, f"data.{key}={value}: a whole number, 0 or more")
-        require(shots is None or (is_count(shots) and shots >= 1), f"data.shots={shots}: at least 1, or null")
-        require(is_count(min_steps) and 0 <= min_steps <= 10_000, f"data.min_steps={min_steps}: 0 to 10,000 steps")
+            require(is_integer(value) and value >= 0, f"data.{key}={value}: a whole number, 0 or more")
+        require(shots is None or (is_integer(shots) and shots >= 1), f"data.shots={shots}: at least 1, or null")
+        require(is_integer(min_steps) and 0 <= min_steps <= 10_000, f"data.min_steps={min_steps}: 0 to 10,000 steps")
         require(is_number(fraction) and 0 < fraction <= 1, f"data.fraction={fraction}: above 0, at most 1")
         require(is_number(val) and val > 0, f"data.val={val}: a count, or a fraction above 0 and below 1")
         require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
         if folds is not None or fold is not None:
-            require(is_count(folds) and folds >= 2, f"data.folds={folds} with data.fold={fold}: at least 2 folds")
+            require(is_integer(folds) and folds >= 2, f"data.folds={folds} with data.fold={fold}: at least 2 folds")
             require(
-                is_count(fold) and 0 <= fold < folds, f"data.fold={fold}: with data.folds={folds}, 0 to {folds - 1}"
+                is_integer(fold) and 0 <= fold < folds, f"data.fold={fold}: with data.folds={folds}, 0 to {folds - 1}"
             )
         require(
-            num_workers is None or (is_count(num_workers) and num_workers >= 0),
+            num_workers is None or (is_integer(num_workers) and num_workers >= 0),
             f"data.num_workers={num_workers}: 0 or more, or null",
         )
         self.name, self.batch_size, self.eval_batch_size = name, batch_size, eval_batch_size
@@ -96,7 +96,7 @@ class ImageData(LightningDataModule):
         check_target(target, max_angle_deg, self.augment)
         self.target, self.max_angle_deg = target, max_angle_deg
         self._raw = load_source(name, **options)
-        require(target == "class" or not self._raw.mixed, f"data.target={target}: corrections are about classes")
+        require(target == "class" or not self._raw.replay, f"data.target={target}: corrections are about classes")
         self._view, self._options = {"classes": classes, "quarter_turns": quarter_turns}, options
         self.ink, self.source = ink, transform_source(self._raw, ink, **self._view)
         self.train_set: Batches | None = None
@@ -111,9 +111,9 @@ class ImageData(LightningDataModule):
             return
         images, labels = cached(self.contents, "train", self.source.train)
         self._check_labels(labels)
-        mixed = self.source.mixed
+        replay = self.source.replay
         how = len(self.source.class_names), self.val, self.folds, self.fold, self.split_seed, self.name
-        in_val = mixed.validated(labels, *how) if mixed else validation_mask(labels, *how)
+        in_val = replay.validated(labels, *how) if replay else validation_mask(labels, *how)
         train_rows = (~in_val).nonzero().flatten()
         if self.fraction < 1:
             count = round(self.fraction * len(train_rows))
@@ -121,14 +121,14 @@ class ImageData(LightningDataModule):
             train_rows = train_rows[stratified(labels[train_rows], count, self.seed)]
         if self.shots is not None:
             train_rows = train_rows[few_shot(labels[train_rows], self.shots, self.seed)]
-        if mixed:
-            train_rows = mixed.epoch(train_rows, labels, self.seed)
+        if replay:
+            train_rows = replay.epoch(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=len(self.source.class_names))
         images, labels = self._with_targets(images, labels, "train")
         mean, std = self._statistics(images, train_rows)
-        self.facts = DataInfo(tuple(images.shape[1:]), self.source.class_names, mean, std)
+        self.info = DataInfo(tuple(images.shape[1:]), self.source.class_names, mean, std)
         if self.target == "angle":
-            self.facts = replace(self.facts, class_names=(), target="angle_deg", scale=self.max_angle_deg)
+            self.info = replace(self.info, class_names=(), target="angle_deg", scale=self.max_angle_deg)
         self.normalize = Normalize(mean, std)
         self._generator: torch.Generator | None = None
         self.train_set = Batches(images, labels, train_rows)
@@ -193,30 +193,30 @@ class ImageData(LightningDataModule):
 
     def read_as(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Normalise by these statistics instead, of what a network was trained on before."""
-        self.facts = replace(self.facts, mean=mean, std=std)
+        self.info = replace(self.info, mean=mean, std=std)
         self.normalize = Normalize(mean, std)
 
     @property
     def contents(self) -> str:
         """What images it holds, as a key: equal for equal ones."""
-        mixed = self.source.mixed  # a store grows: what was read of it once is not what it holds later
-        return repr((self.name, self.ink, self.target, self._view, self._options, mixed and mixed.mark))
+        replay = self.source.replay  # a store grows: what was read of it once is not what it holds later
+        return repr((self.name, self.ink, self.target, self._view, self._options, replay and replay.version))
 
     @property
     def few_labels(self) -> bool:
         """Whether its labels are too few to choose an epoch by."""
-        return self.shots is not None or self.source.mixed is not None
+        return self.shots is not None or self.source.replay is not None
 
     def without_ink(self) -> "ImageData":
         """The same data set, its pictures as they are."""
         return self._reading(transform_source(self._raw, "none", **self._view), "none")
 
-    def goal(self) -> "ImageData | None":
+    def target_data(self) -> "ImageData | None":
         """What is to be gained on: itself; of corrections those that were held out as its test split, None for none."""
-        mixed = self.source.mixed
-        if mixed is None or not len(mixed.apart().labels):
-            return None if mixed else self
-        return self._reading(replace(self.source, test=mixed.apart, mixed=mixed.measured()), self.ink)
+        replay = self.source.replay
+        if replay is None or not len(replay.held_out().labels):
+            return None if replay else self
+        return self._reading(replace(self.source, test=replay.held_out, replay=replay.measured()), self.ink)
 
     def _reading(self, source: Source, ink: str) -> "ImageData":
         other = copy(self)

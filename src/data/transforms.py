@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.data.source import Images, Source, Split
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 from src.pictures.mnist_form import to_mnist_form
 
 FORMS = ("none", "mnist")
@@ -40,10 +40,10 @@ def transform_source(
     Raises InputError for a form or a class that does not exist, or fewer than two classes.
     """
     require(ink in FORMS, f"data.ink={ink}: one of {', '.join(FORMS)}")
-    require(is_count(quarter_turns), f"data.quarter_turns={quarter_turns}: a whole number")
+    require(is_integer(quarter_turns), f"data.quarter_turns={quarter_turns}: a whole number")
     changed = ink != "none" or classes is not None or quarter_turns % 4
     require(
-        source.mixed is None or not changed,
+        source.replay is None or not changed,
         "corrections are as the network read them: give data.mix.ink, data.mix.classes and data.mix.quarter_turns of "
         "the original data in the place of data.ink, data.classes and data.quarter_turns",
     )
@@ -66,7 +66,7 @@ def transform_source(
             images = change(images) if isinstance(images, Tensor) else TransformedImages(images, change)
         return Split(images, labels)
 
-    return Source(names, lambda: read(source.train), lambda: read(source.test), mixed=source.mixed)
+    return Source(names, lambda: read(source.train), lambda: read(source.test), replay=source.replay)
 
 
 @dataclass(frozen=True)

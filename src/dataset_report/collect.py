@@ -112,7 +112,7 @@ def collect(data: ImageData, max_images: int, seed: int) -> Collection:
             )
     if max(shapes[0][1:]) > MOST_SIDE:
         notes.append(f"Pictures of {shapes[0][2]}x{shapes[0][1]} are compared at {MOST_SIDE} pixels a side.")
-    return Collection(data.name, names, *parts, counts, data.facts.mean, data.facts.std, notes)
+    return Collection(data.name, names, *parts, counts, data.info.mean, data.info.std, notes)
 
 
 def _take(data: ImageData, batches: Batches, max_images: int, seed: int) -> Part:

@@ -34,16 +34,16 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
 
 
-def measure(logits: Tensor, labels: Tensor, facts: DataInfo, temperature: float | None = None) -> dict:
+def measure(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float | None = None) -> dict:
     """Every figure of an evaluation, as plain values.
 
     logits: (N, K); labels: (N,), N > 0. acc_ci95 is Wilson's interval; per_class gives each class' share of right
     answers (its recall) and its number of images; confusion has a row per true class. With a temperature, ece is of the
     probabilities that it gives, and ece_uncalibrated of those without it; the rest knows nothing of it.
     """
-    if facts.target:
-        return measure_numbers(logits, labels, facts)
-    class_names, classes = facts.class_names, facts.num_classes
+    if info.target:
+        return measure_numbers(logits, labels, info)
+    class_names, classes = info.class_names, info.num_classes
     probs = logits.softmax(1)
     metrics = make_metrics(classes, sync_on_compute=False)  # everything is here, on every process
     metrics.update(probs, labels)
@@ -68,12 +68,12 @@ def measure(logits: Tensor, labels: Tensor, facts: DataInfo, temperature: float 
     }
 
 
-def measure_numbers(outputs: Tensor, labels: Tensor, facts: DataInfo) -> dict:
-    """Every figure of estimated numbers, in their unit: outputs (N, 1), labels (N,), both over `facts.scale`."""
+def measure_numbers(outputs: Tensor, labels: Tensor, info: DataInfo) -> dict:
+    """Every figure of estimated numbers, in their unit: outputs (N, 1), labels (N,), both over `info.scale`."""
     metrics = make_number_metrics(sync_on_compute=False)
-    metrics.update(outputs[:, 0] * facts.scale, labels * facts.scale)
+    metrics.update(outputs[:, 0] * info.scale, labels * info.scale)
     values = {name: float(value) for name, value in metrics.compute().items()}
-    return {"images": len(labels), "target": facts.target, **values}
+    return {"images": len(labels), "target": info.target, **values}
 
 
 def metrics_table(results: dict) -> str:
@@ -106,7 +106,7 @@ def metrics_table(results: dict) -> str:
 def latency_ms(net: nn.Module, runs: int = 200) -> float:
     """Median time for one image on the CPU, one thread, in milliseconds."""
     net, threads = net.to("cpu").eval(), torch.get_num_threads()
-    image, times = torch.zeros(1, *net.facts.shape, dtype=torch.uint8), []
+    image, times = torch.zeros(1, *net.info.shape, dtype=torch.uint8), []
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():

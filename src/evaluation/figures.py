@@ -97,14 +97,14 @@ def reliability(logits: Tensor, labels: Tensor, ece: float) -> Figure:
     return figure
 
 
-def estimates(outputs: Tensor, labels: Tensor, facts: DataInfo, rmse: float) -> Figure:
+def estimates(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: float) -> Figure:
     """Estimated numbers against the true ones."""
     figure = Figure(figsize=(4.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    truth = (labels * facts.scale).numpy()
+    truth = (labels * info.scale).numpy()
     axes.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "--", color=QUIET)
-    axes.plot(truth, (outputs[:, 0] * facts.scale).numpy(), ".", ms=3, alpha=0.4, color=RIGHT)
-    axes.set_xlabel(f"true {facts.target}")
+    axes.plot(truth, (outputs[:, 0] * info.scale).numpy(), ".", ms=3, alpha=0.4, color=RIGHT)
+    axes.set_xlabel(f"true {info.target}")
     axes.set_ylabel("estimated")
     axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
@@ -112,15 +112,15 @@ def estimates(outputs: Tensor, labels: Tensor, facts: DataInfo, rmse: float) -> 
 
 
 def write_evaluation(
-    folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, facts: DataInfo
+    folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, info: DataInfo
 ) -> dict[str, Figure]:
     """The pictures of an evaluation, written as PNG into `folder` and returned by name."""
-    if facts.target:
-        figures = {"estimates": estimates(logits, labels, facts, results["rmse"])}
+    if info.target:
+        figures = {"estimates": estimates(logits, labels, info, results["rmse"])}
     else:
         figures = {
-            "confusion_matrix": confusion_matrix(results["confusion"], facts.class_names),
-            "worst_mistakes": worst_mistakes(batches, labels, logits, facts.class_names),
+            "confusion_matrix": confusion_matrix(results["confusion"], info.class_names),
+            "worst_mistakes": worst_mistakes(batches, labels, logits, info.class_names),
             "reliability": reliability(logits, labels, results["ece"]),
         }
     folder.mkdir(parents=True, exist_ok=True)

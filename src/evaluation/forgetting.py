@@ -17,9 +17,9 @@ def measure_forgetting(start, tuned, data: ImageData, after: dict, device: str) 
     does not know the classes) or cannot be read. without_ink: the start on the target's pictures as they are.
     Of data=feedback the target is the corrections that were held out.
     """
-    known = not tuned.facts.target and start.facts.class_names == tuned.facts.class_names
+    known = not tuned.info.target and start.info.class_names == tuned.info.class_names
     result = {"target": data.name, "after": after.get("acc"), "before": None, "source": None}
-    goal = data.goal()
+    goal = data.target_data()
     if goal is not data:
         result["target_images"] = len(goal.test_set) if goal else 0
         result["after"] = _accuracy(tuned, goal, device) if goal else None
@@ -29,7 +29,7 @@ def measure_forgetting(start, tuned, data: ImageData, after: dict, device: str) 
         result["before"] = _accuracy(start, goal, device)
     if known and data.ink == "mnist":
         plain = data.without_ink()
-        if tuple(plain.test_set.images.shape[1:]) == start.facts.shape:
+        if tuple(plain.test_set.images.shape[1:]) == start.info.shape:
             result["before_without_ink"] = _accuracy(start, plain, device)
     options = {key: value for key, value in start.config["data"].items() if not key.startswith("_")}
     result["source"] = options["name"]
@@ -55,7 +55,7 @@ def _accuracy(net, data: ImageData, device: str) -> float:
 
 def _measure(net, data: ImageData, device: str) -> float:
     logits, labels = predict(net, data.test_dataloader(), device)
-    return measure(logits, labels, net.facts)["acc"]
+    return measure(logits, labels, net.info)["acc"]
 
 
 def forgetting_table(result: dict) -> str:

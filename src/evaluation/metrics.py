@@ -51,11 +51,11 @@ def make_number_metrics(**options) -> MetricCollection:
 class ClassifierMetrics(nn.Module):
     """What a network's outputs are worth, for classes or for a number, as the facts of the data say."""
 
-    def __init__(self, facts: DataInfo):
+    def __init__(self, info: DataInfo):
         super().__init__()
-        self.scale = facts.scale if facts.target else None
-        self.metrics = make_number_metrics() if facts.target else make_metrics(facts.num_classes)
-        self.acc = None if facts.target else make_accuracy(facts.num_classes)
+        self.scale = info.scale if info.target else None
+        self.metrics = make_number_metrics() if info.target else make_metrics(info.num_classes)
+        self.acc = None if info.target else make_accuracy(info.num_classes)
 
     def of_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or numbers (N, 1) and (N,)."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from src.errors import is_count, require
+from src.errors import is_integer, require
 from src.finetune.method import Method
 from src.models.convolution import Conv2d
 from src.models.structure import head_of
@@ -45,7 +45,7 @@ class Adapter(Method):
 
     def __init__(self, width: int = 8, **rates: float):
         super().__init__(**rates)
-        require(is_count(width) and width >= 1, f"finetune.width={width}: a whole number of at least 1")
+        require(is_integer(width) and width >= 1, f"finetune.width={width}: a whole number of at least 1")
         self.width = width
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
@@ -91,7 +91,7 @@ class Prompt(Method):
 
     def __init__(self, border_px: int = 4, **rates: float):
         super().__init__(**rates)
-        require(is_count(border_px) and border_px >= 1, f"finetune.border_px={border_px}: at least 1 pixel")
+        require(is_integer(border_px) and border_px >= 1, f"finetune.border_px={border_px}: at least 1 pixel")
         self.border_px = border_px
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.finetune.method import Method
 from src.models.layers import SmallNet
 from src.models.resnet import ResNet
@@ -97,7 +97,7 @@ class Channels(Method):
         require(is_number(keep) and 0 < keep < 1, f"finetune.keep={keep}: above 0, below 1")
         require(by in CRITERIA, f"finetune.by={by}: one of {', '.join(CRITERIA)}")
         require(spread in SPREADS, f"finetune.spread={spread}: one of {', '.join(SPREADS)}")
-        require(is_count(multiple) and multiple >= 1, f"finetune.multiple={multiple}: a whole number of at least 1")
+        require(is_integer(multiple) and multiple >= 1, f"finetune.multiple={multiple}: a whole number of at least 1")
         self.keep, self.by, self.spread, self.multiple = keep, by, spread, multiple
         self.widths: dict[str, list[int]] = {}
 

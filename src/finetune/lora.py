@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.finetune.method import Method
 from src.models.structure import head_of
 
@@ -63,7 +63,7 @@ class LoRA(Method):
         **rates: float,
     ):
         super().__init__(**rates)
-        require(is_count(rank) and rank >= 1, f"finetune.rank={rank}: a whole number of at least 1")
+        require(is_integer(rank) and rank >= 1, f"finetune.rank={rank}: a whole number of at least 1")
         require(is_number(alpha) and alpha > 0, f"finetune.alpha={alpha}: above 0")
         self.rank, self.alpha, self.train_head = rank, alpha, train_head
         self.targets = [targets] if isinstance(targets, str) else targets

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.data.augment import Identity
 from src.data.datamodule import ImageData
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.models.structure import blocks, head_of, is_norm, read_features
 
 
@@ -37,7 +37,7 @@ class Method:
         )
         require(is_number(head_rate) and head_rate > 0, f"finetune.head_rate={head_rate}: above 0")
         require(
-            cached_passes is None or (is_count(cached_passes) and cached_passes >= 0),
+            cached_passes is None or (is_integer(cached_passes) and cached_passes >= 0),
             f"finetune.cached_passes={cached_passes}: 0 or more, or null",
         )
         self.layer_decay, self.head_rate, self.cached_passes = layer_decay, head_rate, cached_passes
@@ -177,7 +177,7 @@ class Last(Method):
 
     def __init__(self, blocks: int = 2, **rates: float):
         super().__init__(**rates)
-        require(is_count(blocks) and blocks >= 1, f"finetune.blocks={blocks}: a whole number of at least 1")
+        require(is_integer(blocks) and blocks >= 1, f"finetune.blocks={blocks}: a whole number of at least 1")
         self.blocks = blocks
 
     def check(self, model: nn.Module) -> None:
@@ -194,7 +194,7 @@ class Gradual(Method):
 
     def __init__(self, every: int = 1, **rates: float):
         super().__init__(**rates)
-        require(is_count(every) and every >= 1, f"finetune.every={every}: a whole number of epochs of at least 1")
+        require(is_integer(every) and every >= 1, f"finetune.every={every}: a whole number of epochs of at least 1")
         self.every = every
 
     def ever(self, model: nn.Module) -> list[nn.Parameter]:

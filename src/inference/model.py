@@ -10,7 +10,7 @@ from src.inference.tta import average_views, tta_views
 class InferenceModel(nn.Module):
     """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
 
-    facts: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
+    info: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
     file, digest: it came from; own: whether that file holds all of it, and not only changes.
     views: looks at each image whose mean is the answer, 1 or 5 (`src.inference.tta`).
     temperature: what logits are divided by for probabilities (`src.evaluation.calibration`); None: not fitted.
@@ -20,10 +20,10 @@ class InferenceModel(nn.Module):
     engine = "torch"
     temperature: float | None = None
 
-    def __init__(self, model: nn.Module, facts: DataInfo, config: dict, digest: str = "", epoch: int = 0):
+    def __init__(self, model: nn.Module, info: DataInfo, config: dict, digest: str = "", epoch: int = 0):
         super().__init__()
-        self.normalize, self.model = Normalize(facts.mean, facts.std), model
-        self.facts, self.config, self.digest, self.epoch = facts, config, digest, epoch
+        self.normalize, self.model = Normalize(info.mean, info.std), model
+        self.info, self.config, self.digest, self.epoch = info, config, digest, epoch
         self.file, self.own = "", True
         self.views = config.get("views", 1)
 

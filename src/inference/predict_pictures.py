@@ -110,7 +110,7 @@ def _classify(
     readings = reader.read(pages)
     images = torch.from_numpy(np.concatenate([reading.images for reading in readings] or [np.empty((0, 1))]))
     probs = torch.cat([predict_probs(net, part) for part in images.split(CHUNK)]) if len(images) else torch.empty(0, 1)
-    return answer(readings, probs, net.facts, top_k, threshold)
+    return answer(readings, probs, net.info, top_k, threshold)
 
 
 @torch.inference_mode()
@@ -118,7 +118,7 @@ def predict_probs(net: nn.Module, images: Tensor) -> Tensor:
     """Calibrated probabilities (B, K) on the CPU; of a network of a number, that number in its unit (B, 1)."""
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
     images = images.to(device)
-    found = net(images) * net.facts.scale if net.facts.target else net.probs(images)
+    found = net(images) * net.info.scale if net.info.target else net.probs(images)
     return found.float().cpu()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from src.errors import is_count, is_number, require
+from src.errors import is_integer, is_number, require
 from src.insight.eval_mode import BATCH, eval_mode, predict_logits, resolve_targets
 from src.insight.grad_cam import grad_cam
 
@@ -53,7 +53,7 @@ def integrated_gradients(
     baseline: 0 is black ground, an image without ink; or a tensor that broadcasts to the images.
     steps: points of the way, the middles of as many equal parts; more bring the sum nearer.
     """
-    require(is_count(steps) and steps >= 1, f"steps={steps}: a whole number of at least 1")
+    require(is_integer(steps) and steps >= 1, f"steps={steps}: a whole number of at least 1")
     targets = resolve_targets(model, images, targets, batch)
     images = images.detach().float()
     baseline = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand_as(images)
@@ -100,7 +100,7 @@ def smooth_grad(
     which is the same for every image, so that an image's map does not hang on those beside it.
     """
     require(is_number(noise) and noise >= 0, f"noise={noise}: 0 or more")
-    require(is_count(samples) and samples >= 1, f"samples={samples}: a whole number of at least 1")
+    require(is_integer(samples) and samples >= 1, f"samples={samples}: a whole number of at least 1")
     targets = resolve_targets(model, images, targets, batch)
     images = images.detach().float()
     spread = noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
@@ -128,9 +128,9 @@ def occlusion(
     """
     height, width = images.shape[2:]
     patch = patch_px if patch_px is not None else max(1, round(min(height, width) / 6))
-    require(is_count(patch) and 1 <= patch <= min(height, width), f"patch_px={patch}: 1 to {min(height, width)}")
+    require(is_integer(patch) and 1 <= patch <= min(height, width), f"patch_px={patch}: 1 to {min(height, width)}")
     stride = stride_px if stride_px is not None else max(1, patch // 2)
-    require(is_count(stride) and 1 <= stride <= patch, f"stride_px={stride}: 1 to {patch}, or pixels are left out")
+    require(is_integer(stride) and 1 <= stride <= patch, f"stride_px={stride}: 1 to {patch}, or pixels are left out")
     corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
     columns = resolve_targets(model, images, targets, batch).unsqueeze(1)
     whole = predict_logits(model, images, batch).gather(1, columns)

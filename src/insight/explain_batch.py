@@ -43,7 +43,7 @@ class Explanation:
     near: dict = field(default_factory=dict)
 
 
-def choose_images(which: str, count: int, outputs: Tensor, labels: Tensor, facts: DataInfo, seed: int = 0) -> Tensor:
+def choose_images(which: str, count: int, outputs: Tensor, labels: Tensor, info: DataInfo, seed: int = 0) -> Tensor:
     """Positions of up to `count` images (N,): worst and best by the loss, or by the error of a number; uncertain by the
     gap between the two likeliest classes; random by `seed`, in their own order.
 
@@ -53,8 +53,8 @@ def choose_images(which: str, count: int, outputs: Tensor, labels: Tensor, facts
     if which == "random":
         generator = torch.Generator().manual_seed(seed)
         return torch.randperm(len(labels), generator=generator)[:count].sort().values
-    if facts.target:
-        require(which != "uncertain", f"which=uncertain is for classes, this network gives {facts.target}: worst, best")
+    if info.target:
+        require(which != "uncertain", f"which=uncertain is for classes, this network gives {info.target}: worst, best")
         badness = (outputs[:, 0] - labels).abs()
     elif which == "uncertain":
         likeliest = outputs.softmax(1).topk(2).values
@@ -125,7 +125,7 @@ def look_inside(found: Explanation, net, summary: Summary, layer: str | None) ->
         values = found.features.get(la.name)
         if values is not None and tuple(values.shape[1:]) != la.output and values.ndim == 4:  # channels last
             found.features[la.name] = values.movedim(3, 1)
-    found.filters = conv_filters(net.model, net.facts.shape)
+    found.filters = conv_filters(net.model, net.info.shape)
     return {la.name: la.kind for la in layers}
 
 
@@ -145,13 +145,13 @@ def whole(group: Layer, summary: Summary, model: torch.nn.Module) -> Layer:
 
 def maximize_activation(found: Explanation, net, seed: int) -> None:
     """Fill in the image that excites each class most; of a number, the ones with the smallest and the largest."""
-    if net.facts.target:
+    if net.info.target:
         columns, signs = torch.zeros(2, dtype=torch.long), torch.tensor([-1.0, 1.0])
     else:
-        every = torch.arange(net.facts.num_classes)
+        every = torch.arange(net.info.num_classes)
         columns = every if len(every) <= SHOWN_CLASSES else found.columns.cpu().unique()
         signs = torch.ones(len(columns))
-    found.class_images = maximize_classes(net, net.facts.shape, columns, signs, seed=seed), columns, signs
+    found.class_images = maximize_classes(net, net.info.shape, columns, signs, seed=seed), columns, signs
 
 
 def find_neighbours(
@@ -175,53 +175,53 @@ def find_neighbours(
     found.near["searched"] = len(theirs) - (own is not None)
 
 
-def format_value(value: float, column: int, facts: DataInfo) -> str:
+def format_value(value: float, column: int, info: DataInfo) -> str:
     """A class by its name, or a number with its unit."""
-    if facts.target:
-        return f"{value * facts.scale:.1f} {facts.target.rpartition('_')[2]}"
-    return facts.class_names[column]
+    if info.target:
+        return f"{value * info.scale:.1f} {info.target.rpartition('_')[2]}"
+    return info.class_names[column]
 
 
-def cases(found: Explanation, facts: DataInfo) -> list[Case]:
+def cases(found: Explanation, info: DataInfo) -> list[Case]:
     """What is written beside each image."""
     outputs, probs = found.outputs, found.outputs.softmax(1)
     written = []
     for row, name in enumerate(found.names):
         top, column = int(outputs[row].argmax()), int(found.columns[row])
         case = Case(
-            name if len(name) <= 28 else f"…{name[-27:]}", f"says {format_value(float(outputs[row, 0]), top, facts)}"
+            name if len(name) <= 28 else f"…{name[-27:]}", f"says {format_value(float(outputs[row, 0]), top, info)}"
         )
         truth = None if found.labels is None else found.labels[row]
-        if facts.target:
-            case.truth = "" if truth is None else f"is {format_value(float(truth), 0, facts)}"
+        if info.target:
+            case.truth = "" if truth is None else f"is {format_value(float(truth), 0, info)}"
         else:
             case.says += f"  {100 * probs[row, top]:.1f} %"
             if truth is not None:
-                case.truth = f"is {facts.class_names[truth]}  {100 * probs[row, truth]:.1f} %"
+                case.truth = f"is {info.class_names[truth]}  {100 * probs[row, truth]:.1f} %"
                 case.right = top == int(truth)
-            case.about = f"maps: {facts.class_names[column]}" if column != top else ""
+            case.about = f"maps: {info.class_names[column]}" if column != top else ""
         written.append(case)
     return written
 
 
-def records(found: Explanation, facts: DataInfo) -> list[dict]:
+def records(found: Explanation, info: DataInfo) -> list[dict]:
     """What results.json says of each image, as plain values."""
     probs, lines = found.outputs.softmax(1), []
     for row, name in enumerate(found.names):
         line: dict = {"image": name} if found.rows is None else {"image": name, "row": found.rows[row]}
-        if facts.target:
-            line["estimate"] = float(found.outputs[row, 0]) * facts.scale
-            line["true"] = None if found.labels is None else float(found.labels[row]) * facts.scale
+        if info.target:
+            line["estimate"] = float(found.outputs[row, 0]) * info.scale
+            line["true"] = None if found.labels is None else float(found.labels[row]) * info.scale
         else:
-            line["prediction"] = facts.class_names[int(found.outputs[row].argmax())]
-            line["true"] = None if found.labels is None else facts.class_names[int(found.labels[row])]
-            line["explained"] = facts.class_names[int(found.columns[row])]
-            line["probs"] = dict(zip(facts.class_names, map(float, probs[row]), strict=True))
+            line["prediction"] = info.class_names[int(found.outputs[row].argmax())]
+            line["true"] = None if found.labels is None else info.class_names[int(found.labels[row])]
+            line["explained"] = info.class_names[int(found.columns[row])]
+            line["probs"] = dict(zip(info.class_names, map(float, probs[row]), strict=True))
         if found.error is not None:
             line["completeness_error"] = float(found.error[row])
         if found.near:
             near = {key: found.near[key][row].tolist() for key in ("rows", "labels", "distances")}
-            near["labels"] = [format_value(label, int(label), facts) for label in near["labels"]]
+            near["labels"] = [format_value(label, int(label), info) for label in near["labels"]]
             line["nearest"] = near
         lines.append(line)
     return lines

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.insight.eval_mode import BATCH, eval_mode, layer_of, list_names
 from src.insight.grad_cam import conv_layers
 
@@ -81,8 +81,8 @@ def maximize_classes(
     pixels that do not matter are drawn back to black, per step. signs: -1 for the smallest answer instead, (T,).
     Begins with faint noise drawn by `seed`; the same seed gives the same images.
     """
-    require(is_count(steps) and steps >= 1, f"steps={steps}: a whole number of at least 1")
-    require(is_count(jitter_px) and jitter_px >= 0, f"jitter_px={jitter_px}: 0 or more")
+    require(is_integer(steps) and steps >= 1, f"steps={steps}: a whole number of at least 1")
+    require(is_integer(jitter_px) and jitter_px >= 0, f"jitter_px={jitter_px}: 0 or more")
     require(is_number(smooth_px) and smooth_px >= 0, f"smooth_px={smooth_px}: 0 or more")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generator, count = torch.Generator().manual_seed(seed), len(targets)

@@ -29,7 +29,7 @@ def write_explanation_figures(
     net: the `Recogniser` that was explained; kinds: of the layers, by name; layer: the one whose maps of all images are
     wanted; bank: the training images among which neighbours were found.
     """
-    facts, images, text, figures = net.facts, found.images.cpu(), cases(found, net.facts), {}
+    info, images, text, figures = net.info, found.images.cpu(), cases(found, net.info), {}
     if found.maps:
         maps = {name: values.cpu() for name, values in found.maps.items()}
         figures["attributions"] = attribution_figures.attribution_figure(images, text, maps, _notes(found))
@@ -44,7 +44,7 @@ def write_explanation_figures(
     if found.class_images:
         figures["class_images"] = _class_images(found, net)
     if found.near:
-        figures["neighbours"] = _neighbours(found, bank, facts)
+        figures["neighbours"] = _neighbours(found, bank, info)
     _write(folder, figures)
 
 
@@ -63,27 +63,27 @@ def _notes(found: Explanation) -> list[str]:
 def _class_images(found: Explanation, net: nn.Module) -> Figure:
     images, columns, signs = found.class_images
     outputs = predict_logits(net, images).cpu()
-    if net.facts.target:
-        title = f"what the network sees as the most extreme {net.facts.target.rpartition('_')[0]}"
+    if net.info.target:
+        title = f"what the network sees as the most extreme {net.info.target.rpartition('_')[0]}"
         names = ["smallest" if sign < 0 else "largest" for sign in signs.tolist()]
-        notes = [format_value(float(value), 0, net.facts) for value in outputs[:, 0]]
+        notes = [format_value(float(value), 0, net.info) for value in outputs[:, 0]]
     else:
         title = "what excites each class most, and its probability"
-        names = [net.facts.class_names[column] for column in columns.tolist()]
+        names = [net.info.class_names[column] for column in columns.tolist()]
         probs = outputs.softmax(1).gather(1, columns.unsqueeze(1)).squeeze(1)
         notes = [f"{100 * prob:.1f} %" for prob in probs.tolist()]
     return layer_figures.class_image_figure(images.cpu(), names, notes, title)
 
 
-def _neighbours(found: Explanation, bank: Batches, facts: DataInfo) -> Figure:
+def _neighbours(found: Explanation, bank: Batches, info: DataInfo) -> Figure:
     positions, distances = found.near["positions"], found.near["distances"]
     near = bank[positions.flatten()][0].unflatten(0, positions.shape)
-    labels = [[format_value(label, int(label), facts) for label in some] for some in found.near["labels"].tolist()]
+    labels = [[format_value(label, int(label), info) for label in some] for some in found.near["labels"].tolist()]
     note = f"nearest of {found.near['searched']:,} training images by what the head reads: label  ·  Euclidean distance"
     note += "; their rows of the training file"
     places = found.near["rows"].tolist()
     return attribution_figures.neighbour_figure(
-        found.images.cpu(), cases(found, facts), near, labels, distances, note, places
+        found.images.cpu(), cases(found, info), near, labels, distances, note, places
     )
 
 

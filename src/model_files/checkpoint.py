@@ -107,12 +107,12 @@ def load_model(path: Path | str, base: Path | str | None = None) -> InferenceMod
     it, or changes whose start is missing or another one.
     """
     checkpoint = read_checkpoint(path)
-    config, facts = checkpoint["config"], DataInfo.of(checkpoint["facts"])
-    model, inherited = _start(checkpoint, facts, path, base)
+    config, info = checkpoint["config"], DataInfo.of(checkpoint["facts"])
+    model, inherited = _start(checkpoint, info, path, base)
     structure = config.get("structure", [])
     methods = [_build(options, METHODS, path) for options in structure[inherited:]]
     for method in methods:
-        model = method.adapt(model, facts.shape)
+        model = method.adapt(model, info.shape)
     weights = {
         key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")
     }
@@ -127,14 +127,14 @@ def load_model(path: Path | str, base: Path | str | None = None) -> InferenceMod
         method.merge(model)
     left = [options for options, method in zip(structure[inherited:], methods, strict=True) if not method.merges]
     config = {**config, "structure": [*structure[:inherited], *left]}
-    net = InferenceModel(model, facts, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
+    net = InferenceModel(model, info, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
     net.file, net.own = str(Path(path).resolve()), "base" not in checkpoint
     net.temperature = checkpoint.get("temperature")
     return net
 
 
 def rebuild(
-    config: dict, facts: DataInfo, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path
+    config: dict, info: DataInfo, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path
 ) -> InferenceModel:
     """The network of a config, every weight of it from `read`, in eval mode.
 
@@ -143,9 +143,9 @@ def rebuild(
     """
 
     def make() -> nn.Module:
-        model, _ = _start({"config": config}, facts, path, None)
+        model, _ = _start({"config": config}, info, path, None)
         for options in config.get("structure", []):
-            model = _build(options, METHODS, path).adapt(model, facts.shape)
+            model = _build(options, METHODS, path).adapt(model, info.shape)
         return model
 
     try:
@@ -163,15 +163,15 @@ def rebuild(
     if strange:
         raise InputError(f"ckpt={path}: the weights do not fit the network (first: {strange[0]})")
     model.load_state_dict(weights)
-    return InferenceModel(model, facts, config).eval()
+    return InferenceModel(model, info, config).eval()
 
 
-def _start(checkpoint: dict, facts: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
+def _start(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
     """The network that the weights of a checkpoint go into, untrained, or the base of a file of changes; how many of
     its methods it has in it already."""
     config = checkpoint["config"]
     if "base" not in checkpoint:
-        options = {**config.get("model", {}), "shape": facts.shape, "num_classes": facts.num_classes}
+        options = {**config.get("model", {}), "shape": info.shape, "num_classes": info.num_classes}
         return _build(options, MODELS, path), 0
     wanted = checkpoint["base"]
     file = Path(base or wanted["file"])
@@ -183,7 +183,7 @@ def _start(checkpoint: dict, facts: DataInfo, path: Path | str, base: Path | str
     if start.digest != wanted["sha256"]:
         raise InputError(f"ckpt={path} holds changes of another network than {file}: its SHA-256 is {wanted['sha256']}")
     if config.get("fresh_head"):
-        reset_head(start.model, facts.num_classes)
+        reset_head(start.model, info.num_classes)
     return start.model, len(start.config["structure"])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.errors import InputError, need, require
+from src.errors import InputError, require, require_packages
 from src.model_files.checkpoint import load_model
 from src.model_files.locate import EXPORTED
 
@@ -59,13 +59,13 @@ def fast(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]
     Safe to call from several threads; its attribute `engine` says which of the two it is.
     """
     if net.engine == "onnxruntime":
-        return _onnx(net.content, net.facts, threads)
+        return _onnx(net.content, net.info, threads)
     try:
-        need("export", "onnxruntime")
+        require_packages("export", "onnxruntime")
         from src.model_files.onnx import onnx_bytes
 
-        call = _onnx(onnx_bytes(net), net.facts, threads)
-        images = np.random.default_rng(0).integers(0, 256, (8, *net.facts.shape), dtype=np.uint8)
+        call = _onnx(onnx_bytes(net), net.info, threads)
+        images = np.random.default_rng(0).integers(0, 256, (8, *net.info.shape), dtype=np.uint8)
         images[:4] = images[:4] // 128 * 255  # black and white
         wanted, given = _torch(net)(images), call(images)
         off = np.abs(wanted - given).max()
@@ -76,11 +76,11 @@ def fast(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]
         return _torch(net)
 
 
-def _onnx(content: bytes, facts, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(content: bytes, info, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     from src.model_files.onnxruntime import Runner
     from src.model_files.tracing import output_names
 
-    call = partial(Runner(content, threads), output_names(facts)[0])
+    call = partial(Runner(content, threads), output_names(info)[0])
     call.engine = "onnxruntime"
     return call
 

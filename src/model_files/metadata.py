@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from src.data.info import DataInfo
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.inference.tta import COUNTS
 from src.model_files.sniff import check_kind
 
@@ -24,10 +24,10 @@ LARGEST = 1 << 30  # bytes of a file that is read
 
 @dataclass(frozen=True)
 class Metadata:
-    """facts, config, epoch, temperature, views: as `InferenceModel` has them; checkpoint: the digest of the
+    """info, config, epoch, temperature, views: as `InferenceModel` has them; checkpoint: the digest of the
     file that was exported; versions: of what wrote this one; notes: what was done to the network since, by name."""
 
-    facts: DataInfo
+    info: DataInfo
     config: dict
     checkpoint: str
     epoch: int
@@ -38,8 +38,8 @@ class Metadata:
 
     def texts(self) -> dict[str, str]:
         """Name -> JSON, in a fixed order."""
-        values = {name: value for name, value in vars(self).items() if name != "facts"}
-        values = {"facts": self.facts.plain(), "class_names": list(self.facts.class_names), **values}
+        values = {name: value for name, value in vars(self).items() if name != "info"}
+        values = {"facts": self.info.plain(), "class_names": list(self.info.class_names), **values}
         return {"format": FORMAT, **{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}}
 
 
@@ -50,7 +50,7 @@ def metadata_of(net, **notes) -> Metadata:
     versions = {"python": platform.python_version(), **{name: _version(name) for name in names}}
     origin = getattr(net, "checkpoint", net.digest)
     notes = {**getattr(net, "notes", {}), **notes}
-    return Metadata(net.facts, config, origin, net.epoch, net.temperature, net.views, versions, notes)
+    return Metadata(net.info, config, origin, net.epoch, net.temperature, net.views, versions, notes)
 
 
 def read_metadata(texts: dict[str, str], path: Path | str) -> Metadata:
@@ -61,18 +61,18 @@ def read_metadata(texts: dict[str, str], path: Path | str) -> Metadata:
             "python -m src.export writes files that can be read here"
         )
     try:
-        values = {name: json.loads(texts[name]) for name in Metadata.__dataclass_fields__}
-        card = Metadata(**{**values, "facts": DataInfo.of(values["facts"])})
-        facts = card.facts
+        names = [field for field in Metadata.__dataclass_fields__ if field != "info"]
+        card = Metadata(DataInfo.of(json.loads(texts["facts"])), **{name: json.loads(texts[name]) for name in names})
+        info = card.info
         for holds in (
-            len(facts.shape) == 3 and all(is_count(side) and 1 <= side <= 4096 for side in facts.shape),
-            len(facts.mean) == len(facts.std) == facts.shape[0],
-            all(is_number(value) for value in (*facts.mean, *facts.std, facts.scale)) and min(facts.std) > 0,
-            all(isinstance(name, str) for name in facts.class_names) and facts.num_classes >= 1,
-            facts.target is None or isinstance(facts.target, str),
+            len(info.shape) == 3 and all(is_integer(side) and 1 <= side <= 4096 for side in info.shape),
+            len(info.mean) == len(info.std) == info.shape[0],
+            all(is_number(value) for value in (*info.mean, *info.std, info.scale)) and min(info.std) > 0,
+            all(isinstance(name, str) for name in info.class_names) and info.num_classes >= 1,
+            info.target is None or isinstance(info.target, str),
             isinstance(card.config, dict) and isinstance(card.config.get("data"), dict),
             isinstance(card.config.get("model"), dict) and isinstance(card.config.get("structure", []), list),
-            isinstance(card.checkpoint, str) and is_count(card.epoch) and card.views in COUNTS,
+            isinstance(card.checkpoint, str) and is_integer(card.epoch) and card.views in COUNTS,
             card.temperature is None or (is_number(card.temperature) and card.temperature > 0),
             isinstance(card.versions, dict) and isinstance(card.notes, dict),
         ):
@@ -116,7 +116,7 @@ def check_digest(content: bytes, digits: object, path: Path | str) -> None:
 
 def attach_metadata(net, card: Metadata, content: bytes, path: Path | str) -> None:
     """Give a network of a file what every loaded network has beside `forward` and `probs`."""
-    net.facts, net.config, net.epoch = card.facts, card.config, card.epoch
+    net.info, net.config, net.epoch = card.info, card.config, card.epoch
     net.temperature, net.views, net.notes, net.checkpoint = card.temperature, card.views, card.notes, card.checkpoint
     net.digest, net.file, net.own = hashlib.sha256(content).hexdigest(), str(Path(path).resolve()), True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from src.errors import InputError, need, require
+from src.errors import InputError, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.metadata import (
     OPEN,
@@ -32,7 +32,7 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
     opset: of OPSETS; None takes torch's own choice. notes: for the card. Raises InputError if it cannot be exported, or
     a package of the extra is missing.
     """
-    need("export", "onnx", "onnxscript")
+    require_packages("export", "onnx", "onnxscript")
     require(opset is None or opset in OPSETS, f"opset={opset}: {OPSETS[0]} to {OPSETS[-1]}, or null")
     program = trace(net)
     talk = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript"), logging.getLogger("onnx_ir")
@@ -42,7 +42,7 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
             log.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
-            names = {"input_names": [INPUT], "output_names": output_names(net.facts)}
+            names = {"input_names": [INPUT], "output_names": output_names(net.info)}
             done = torch.onnx.export(
                 program, dynamo=True, external_data=False, opset_version=opset, verbose=False, **names
             )
@@ -68,7 +68,7 @@ def read_onnx(path: Path | str, threads: int | None = None) -> OnnxNet:
     threads: of it; None takes as many as torch. Nothing but standard operators runs, and no other file is read. Raises
     InputError for a file that is damaged, foreign, too large, or asks for more.
     """
-    need("export", "onnx", "onnxruntime")
+    require_packages("export", "onnx", "onnxruntime")
     content = read_content(path)
     return open_onnx(content, path, threads)
 
@@ -115,10 +115,10 @@ def _problem(model, card: Metadata) -> str:
         return f"it does not take one input, {INPUT}"
     kind = shape[0].type.tensor_type
     sides = tuple(side.dim_value for side in kind.shape.dim)
-    if kind.elem_type != TensorProto.UINT8 or sides != (0, *card.facts.shape):
-        return f"it does not take grey levels of {'x'.join(map(str, card.facts.shape))}, in any number"
-    if [entry.name for entry in model.graph.output] != output_names(card.facts):
-        return f"its outputs are not {' and '.join(output_names(card.facts))}"
+    if kind.elem_type != TensorProto.UINT8 or sides != (0, *card.info.shape):
+        return f"it does not take grey levels of {'x'.join(map(str, card.info.shape))}, in any number"
+    if [entry.name for entry in model.graph.output] != output_names(card.info):
+        return f"its outputs are not {' and '.join(output_names(card.info))}"
     return ""
 
 

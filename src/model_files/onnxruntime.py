@@ -83,13 +83,13 @@ class OnnxNet(nn.Module):
         super().__init__()
         attach_metadata(self, card, content, path)
         self.content = content
-        self.first, self.second = output_names(card.facts)
+        self.first, self.second = output_names(card.info)
         try:
             self.run = Runner(content, threads or torch.get_num_threads())
             for count in (1, 3):
-                blank = np.zeros((count, *card.facts.shape), np.uint8)
+                blank = np.zeros((count, *card.info.shape), np.uint8)
                 answers = [self.run(name, blank) for name in (self.first, self.second)]
-                wanted = (count, card.facts.num_classes)
+                wanted = (count, card.info.num_classes)
                 good = all(a.shape == wanted and a.dtype == np.float32 and np.isfinite(a).all() for a in answers)
                 require(good, f"ckpt={path}: its answers are not {wanted} finite numbers")
         except InputError:

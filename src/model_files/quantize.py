@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.errors import need, require
+from src.errors import require, require_packages
 from src.model_files.metadata import read_metadata
 from src.model_files.onnx import packed
 from src.model_files.tracing import INPUT
@@ -35,7 +35,7 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
     connected), deep (also convolutions of four channels and more), all; None takes linear where these hold most of the
     weights, and deep elsewhere. Raises InputError for other words, or without images.
     """
-    need("export", "onnx", "onnxruntime")
+    require_packages("export", "onnx", "onnxruntime")
     require(method in METHODS, f"method={method}: one of {', '.join(METHODS)}")
     require(layers is None or layers in LAYERS, f"layers={layers}: one of {', '.join(LAYERS)}, or null")
     require(len(images) > 0, "8 bits need training images to take ranges from: give at least one")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from src.errors import InputError, need, require
+from src.errors import InputError, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import rebuild
 from src.model_files.metadata import (
@@ -27,7 +27,7 @@ def tensors_bytes(net: InferenceModel, **notes) -> bytes:
 
     notes: for the card. Raises InputError if the extra's package is missing.
     """
-    need("export", "safetensors")
+    require_packages("export", "safetensors")
     from safetensors.torch import save
 
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in net.model.state_dict().items()}
@@ -40,7 +40,7 @@ def read_tensors(path: Path | str) -> InferenceModel:
     Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
     that do not fit it.
     """
-    need("export", "safetensors")
+    require_packages("export", "safetensors")
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -60,6 +60,6 @@ def read_tensors(path: Path | str) -> InferenceModel:
     def read(wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return weights
 
-    net = rebuild(card.config, card.facts, read, path)
+    net = rebuild(card.config, card.info, read, path)
     attach_metadata(net, card, content, path)
     return net

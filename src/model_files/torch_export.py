@@ -74,7 +74,7 @@ def read_program(path: Path | str) -> InferenceModel:
                     weights[name] = _tensor(raw, part["tensor_meta"], wanted.get(name))
                 return weights
 
-            net = rebuild(card.config, card.facts, read, path)
+            net = rebuild(card.config, card.info, read, path)
     except InputError:
         raise
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:

@@ -12,13 +12,13 @@ INPUT = "images"
 class TracedModel(nn.Module):
     """uint8 (B, C, H, W) to probabilities (B, K), the temperature in them, and raw logits (B, K).
 
-    A network that estimates a number gives it in its unit, (B, 1), and the same over `facts.scale`.
+    A network that estimates a number gives it in its unit, (B, 1), and the same over `info.scale`.
     """
 
     def __init__(self, net: InferenceModel):
         super().__init__()
         self.net, self.temperature = net, net.temperature or 1.0
-        self.scale = net.facts.scale if net.facts.target else None
+        self.scale = net.info.scale if net.info.target else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.net(images)
@@ -27,9 +27,9 @@ class TracedModel(nn.Module):
         return (logits / self.temperature).softmax(1), logits
 
 
-def output_names(facts) -> list[str]:
+def output_names(info) -> list[str]:
     """What the two outputs are called."""
-    return ["value" if facts.target else "probabilities", "logits"]
+    return ["value" if info.target else "probabilities", "logits"]
 
 
 def trace(net: InferenceModel) -> torch.export.ExportedProgram:
@@ -38,7 +38,7 @@ def trace(net: InferenceModel) -> torch.export.ExportedProgram:
     Raises InputError if torch cannot trace it, or only for one number of images.
     """
     # Two images: torch takes a size of 1 for a constant.
-    images = torch.zeros(2, *net.facts.shape, dtype=torch.uint8)
+    images = torch.zeros(2, *net.info.shape, dtype=torch.uint8)
     batch = {"images": {0: torch.export.Dim("batch")}}
     try:
         with torch.no_grad():

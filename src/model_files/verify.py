@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 # Sums in another order: with five looks at MNIST's test images, set upright, 3e-6 of probabilities and 8e-6 of logits.
-TOLERANCE = 1e-4  # of probabilities, of a number over facts.scale, of logits as a share of the largest one or of 1
+TOLERANCE = 1e-4  # of probabilities, of a number over info.scale, of logits as a share of the largest one or of 1
 RANDOM = 256
 Answers = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -16,7 +16,7 @@ def network_answers(net: nn.Module) -> Answers:
 
     def answers(images: Tensor) -> tuple[Tensor, Tensor]:
         logits = net(images)
-        return (logits * net.facts.scale if net.facts.target else net.probs(images)), logits
+        return (logits * net.info.scale if net.info.target else net.probs(images)), logits
 
     return answers
 
@@ -25,11 +25,11 @@ def compare_answers(net: nn.Module, others: dict[str, Answers], batches: Iterabl
     """The largest differences between `net` and others, by name, over uint8 images in batches (B, C, H, W).
 
     images: how many there were; changed: of how many the decision is another one (None for numbers); probabilities (or
-    value, over facts.scale) and logits: the largest difference; largest_logit: of `net`, by size; same: whether nothing
+    value, over info.scale) and logits: the largest difference; largest_logit: of `net`, by size; same: whether nothing
     is changed and both are within TOLERANCE. Of several others, the worst of each.
     """
-    first, scale = ("value", net.facts.scale) if net.facts.target else ("probabilities", 1.0)
-    found = {"images": 0, "changed": None if net.facts.target else 0, first: 0.0, "logits": 0.0, "largest_logit": 0.0}
+    first, scale = ("value", net.info.scale) if net.info.target else ("probabilities", 1.0)
+    found = {"images": 0, "changed": None if net.info.target else 0, first: 0.0, "logits": 0.0, "largest_logit": 0.0}
     own = network_answers(net)
     with torch.inference_mode():
         for images in batches:
@@ -41,7 +41,7 @@ def compare_answers(net: nn.Module, others: dict[str, Answers], batches: Iterabl
                 for name, a, b in zip((first, "logits"), wanted, given, strict=True):
                     off = float((a - b).abs().max()) / (scale if name == "value" else 1.0)
                     found[name] = max(found[name], off if off == off else float("inf"))
-                if not net.facts.target:
+                if not net.info.target:
                     both = [(a.argmax(1) != b.argmax(1)).sum() for a, b in zip(wanted, given, strict=True)]
                     found["changed"] = max(found["changed"], *map(int, both))
     near = found[first] <= TOLERANCE and found["logits"] <= TOLERANCE * max(1.0, found["largest_logit"])

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 
 Sizes = int | Sequence[int]  # one number for all axes, or one per axis
 
@@ -187,7 +187,7 @@ def _fit(inputs, weight, bias, stride, padding, dilation, groups) -> _Fit:
     )
     channels, outputs = inputs.shape[1], weight.shape[0]
     require(
-        is_count(groups) and groups >= 1 and channels % groups == 0 and outputs % groups == 0,
+        is_integer(groups) and groups >= 1 and channels % groups == 0 and outputs % groups == 0,
         f"groups={groups}: a whole number that divides the {channels} channels and the {outputs} outputs",
     )
     require(
@@ -214,7 +214,7 @@ def _fit(inputs, weight, bias, stride, padding, dilation, groups) -> _Fit:
 
 def _per_axis(name: str, value: Sizes, axes: int, least: int) -> tuple[int, ...]:
     values = tuple(value) if isinstance(value, list | tuple) else (value,) * axes
-    fits = len(values) == axes and all(is_count(n) and n >= least for n in values)
+    fits = len(values) == axes and all(is_integer(n) and n >= least for n in values)
     require(fits, f"{name}={value}: a whole number of at least {least}, or one for each of {axes} axes")
     return values
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -58,7 +58,7 @@ def flat_features(layers: nn.Module, shape: tuple[int, int, int]) -> int:
 
 def is_widths(values: object) -> bool:
     """A list of whole numbers of at least 1."""
-    return isinstance(values, list | tuple) and all(is_count(width) and width >= 1 for width in values)
+    return isinstance(values, list | tuple) and all(is_integer(width) and width >= 1 for width in values)
 
 
 def check_widths(key: str, values: object, count: int | None = None) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 
 
 class Pretrained(nn.Module):
@@ -35,7 +35,7 @@ class Pretrained(nn.Module):
         if name not in names:
             close = ", ".join(n for n in names if name and n.startswith(name[:4])) or ", ".join(names)
             raise InputError(f"model.name={name} is no classification network of torchvision; known: {close}")
-        require(size is None or (is_count(size) and size >= 32), f"model.size={size}: at least 32 pixels, or null")
+        require(size is None or (is_integer(size) and size >= 32), f"model.size={size}: at least 32 pixels, or null")
         super().__init__()
         options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         if options:  # their auxiliary heads are for training at ImageNet's scale

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from src.errors import is_count, require
+from src.errors import is_integer, require
 from src.models.layers import check_widths, is_widths, make_dropout
 
 
@@ -43,7 +43,7 @@ class ResNet(nn.Module):
         inner: tuple[int, ...] | None = None,
     ):
         require(is_widths(widths) and widths, f"model.widths={widths}: a list of one width of 1 or more per stage")
-        require(is_count(blocks) and blocks >= 1, f"model.blocks={blocks}: 1 or more")
+        require(is_integer(blocks) and blocks >= 1, f"model.blocks={blocks}: 1 or more")
         inner = [width for width in widths for _ in range(blocks)] if inner is None else inner
         check_widths("inner", inner, len(widths) * blocks)
         super().__init__()

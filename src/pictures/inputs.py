@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.info import DataInfo
 from src.errors import require
 from src.pictures.file_types import SUFFIXES
 from src.pictures.reader import Reader
@@ -43,34 +42,36 @@ def find_pictures(given: str | Sequence[str], missing: bool = False) -> list[Pat
     return list(found)
 
 
-def choose_ink(asked: str, facts: DataInfo, trained: Mapping) -> bool:
+def choose_ink(asked: str, shape: tuple[int, int, int], trained: Mapping) -> bool:
     """Whether pictures are to be brought to MNIST's form.
 
-    trained: the config of the data that the network was trained on; with corrections, their `mix` counts.
-    asked: mnist, none, or auto, which takes it for a network of written characters, 1x28x28.
+    shape: of the images that the network reads. trained: the config of the data that it was trained on; with
+    corrections, their `mix` counts. asked: mnist, none, or auto, which takes it for a network of written characters,
+    1x28x28.
     Raises InputError for another word, or a network that does not read that form.
     """
     require(asked in INKS, f"ink={asked}: one of {', '.join(INKS)}")
-    fits = facts.shape == (1, 28, 28)
+    fits = tuple(shape) == (1, 28, 28)
     if asked == "mnist":
-        shape = "x".join(map(str, facts.shape))
-        require(fits, f"ink=mnist makes pictures of 1x28x28, this network reads {shape}: give ink=none")
+        size = "x".join(map(str, shape))
+        require(fits, f"ink=mnist makes pictures of 1x28x28, this network reads {size}: give ink=none")
     trained = trained.get("mix") or trained
     written = trained.get("name") in WRITTEN or trained.get("ink") == "mnist"
     return fits and (asked == "mnist" or (asked == "auto" and written))
 
 
 def read_given(
-    paths: Sequence[Path], facts: DataInfo, ink: bool, most: int | None = None
+    paths: Sequence[Path], shape: tuple[int, int, int], ink: bool, most: int | None = None
 ) -> tuple[Tensor, list[tuple[Path, int, int]]]:
-    """What is on the pictures, as a network of `facts` reads it, uint8 (N, C, H, W); and of each image its picture, its
-    place on it, from 1, and how many that one holds.
+    """The images on the pictures, as a network reads them, uint8 (N, C, H, W) of this shape.
+
+    Beside them, for each image, its picture, its place on it, from 1, and how many images that picture holds.
 
     ink: find each digit and bring it to MNIST's form; without it a picture is one image, read as data=folder does.
     Both as `src.pictures.reader` does. most: so many images, and no picture is opened after them.
     Raises InputError naming the first file that is no picture, or that has no ink.
     """
-    reader, pages, places = Reader(facts, ink), [], []
+    reader, pages, places = Reader(shape, ink), [], []
     for path in paths:
         if most is not None and len(places) >= most:
             break

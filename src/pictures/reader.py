@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.data.info import DataInfo
 from src.errors import require
 from src.pictures.decode import FILES, Limits, decode, square
 from src.pictures.foreground import FAINT, ExtractedInk, extract_ink
@@ -63,16 +62,18 @@ class ReaderOutput:
 
 
 class Reader:
-    """Brings pictures to what a network of `facts` reads.
+    """Brings pictures to what a network reads.
+
+    shape: (channels, height, width) of its images.
 
     ink: find what is written, lighten it if it is dark, take the paper away, and bring it to MNIST's form; without it a
     picture is fitted into the network's square, as data=folder does. several: look for more than one digit, unless
     the picture is not larger than 28x28, an image of a data set.
-    Raises InputError for facts that neither form fits.
+    Raises InputError for a shape that neither form fits.
     """
 
-    def __init__(self, facts: DataInfo, ink: bool, several: bool = True):
-        channels, height, width = self.shape = facts.shape
+    def __init__(self, shape: tuple[int, int, int], ink: bool, several: bool = True):
+        channels, height, width = self.shape = shape
         require(height == width, f"this network reads {height}x{width}: pictures of files are square")
         require(channels in (1, 3), f"this network reads {channels} channels: pictures of files have 1 or 3")
         require(not ink or self.shape == (1, FRAME, FRAME), f"MNIST's form is 1x28x28, not {channels}x{height}x{width}")

@@ -95,11 +95,11 @@ async def correct(given: Correction, engine: Batcher, store: Feedback | None, un
 
     Raises Refusal: corrections are off, the class or the box does not exist, the store is full or cannot be written.
     """
-    facts = engine.served.facts
+    info = engine.served.info
     if store is None:
         raise Refusal(404, "corrections are off: python -m src.serve feedback=<file> takes them", "corrections_off")
-    if facts.target or given.correction not in facts.class_names:
-        known = ", ".join(facts.class_names[:40]) if not facts.target else "none, this network gives a number"
+    if info.target or given.correction not in info.class_names:
+        known = ", ".join(info.class_names[:40]) if not info.target else "none, this network gives a number"
         raise Refusal(422, f"correction: no class of this network; there are: {known}")
     work = await engine.do(Job([given.image], until, keep=True))
     (said,) = work.answers

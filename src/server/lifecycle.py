@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
 
     def _load(self) -> ServedModel:
         served, old = self.load(), self.app.engine.served
-        if (served.facts.class_names, served.facts.shape) != (old.facts.class_names, old.facts.shape):
+        if (served.info.class_names, served.info.shape) != (old.info.class_names, old.info.shape):
             raise InputError(f"ckpt={served.path} has other classes or reads another shape: start a server of its own")
         served.check()
         return served

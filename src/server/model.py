@@ -36,28 +36,28 @@ class ServedModel:
     def __init__(self, path: Path, base: Path | None = None, ink: str = "auto", several: bool = True):
         self.path = Path(path)
         self.net = net = load_net(path, base, threads=1)
-        self.facts = facts = net.facts
+        self.info = info = net.info
         data = net.config.get("data", {})
-        self.ink = choose_ink(ink, facts, data)
-        self.reader = Reader(facts, self.ink, several)
+        self.ink = choose_ink(ink, info.shape, data)
+        self.reader = Reader(info.shape, self.ink, several)
         self.probs = fast(net, threads=1)
         self.engine = self.probs.engine
         self.looks = self._looks()
         self._once = copy.copy(net)  # the same weights, by one look at each image
         self._once.views = 1
-        self.about = {"sha256": net.digest, "classes": list(facts.class_names)}
+        self.about = {"sha256": net.digest, "classes": list(info.class_names)}
         self.model_json = json.dumps(self.about)
 
     @property
     def top_most(self) -> int:
         """The most classes that an answer can list."""
-        return max(1, len(self.facts.class_names))
+        return max(1, len(self.info.class_names))
 
     def describe(self) -> dict:
         """What GET /model says."""
         return {
-            **self.about, "engine": self.engine, "temperature": self.net.temperature, "shape": list(self.facts.shape),
-            "target": self.facts.target, "epoch": self.net.epoch, "views": self.net.views, "ink": self.ink,
+            **self.about, "engine": self.engine, "temperature": self.net.temperature, "shape": list(self.info.shape),
+            "target": self.info.target, "epoch": self.net.epoch, "views": self.net.views, "ink": self.ink,
             "looks": self.looks is None, "accuracy": self._accuracy(),
         }  # fmt: skip
 
@@ -80,12 +80,12 @@ class ServedModel:
         one of a number, numbers in its unit (n, 1)."""
         images = np.concatenate([reading.images for reading in readings])
         if not len(images):
-            return np.empty((0, self.facts.num_classes), np.float32)
+            return np.empty((0, self.info.num_classes), np.float32)
         return self.probs(images)
 
     def answer(self, readings: Sequence[ReaderOutput], probs: np.ndarray, top_k: int) -> list[dict]:
         """One answer per reading (`src.inference.answer`)."""
-        return answer(readings, probs, self.facts, min(top_k, self.top_most))
+        return answer(readings, probs, self.info, min(top_k, self.top_most))
 
     def look(self, reading: ReaderOutput, said: dict) -> None:
         """Add to an answer what the network sees of each digit, and where it looks: maps of 0 to 1."""
@@ -113,7 +113,7 @@ class ServedModel:
             raise
         except Exception as error:
             raise InputError(f"ckpt={self.path}: the built-in digit does not go through ({error})") from error
-        wanted = expected(self.facts, self.ink)
+        wanted = expected(self.info, self.ink)
         if wanted is not None and said["prediction"] != wanted:
             raise InputError(f"ckpt={self.path} takes the built-in {wanted} for {said['prediction']}: train it longer")
 
@@ -121,7 +121,7 @@ class ServedModel:
         """Why there is no Grad-CAM; None where there is."""
         if self.net.engine != "torch":
             return "no map of where it looked: this file holds no torch network"
-        if self.facts.target:
+        if self.info.target:
             return "no map of where it looked: the network gives a number"
         if last_conv(self.net) is None:
             return "no map of where it looked: the network has no convolution"

@@ -26,6 +26,6 @@ def sample() -> bytes:
     return buffer.getvalue()
 
 
-def expected(facts: DataInfo, ink: bool) -> str | None:
+def expected(info: DataInfo, ink: bool) -> str | None:
     """What a network should say to it; None where its classes are not the ten digits, or it does not read ink."""
-    return LABEL if ink and not facts.target and facts.class_names == DIGITS else None
+    return LABEL if ink and not info.target and info.class_names == DIGITS else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_PICTURES = 32  # in one request
@@ -31,7 +31,7 @@ class Settings:
     def __post_init__(self):
         for key in ("body_bytes", "batch", "waiting", "connections"):
             value = getattr(self, key)
-            require(is_count(value) and value >= 1, f"{key}={value}: a whole number of at least 1")
+            require(is_integer(value) and value >= 1, f"{key}={value}: a whole number of at least 1")
         require(
             is_number(self.deadline_s) and 0 < self.deadline_s <= 600,
             f"deadline_s={self.deadline_s}: seconds, above 0 and at most 600",

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.cli.command import terminated
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 
 GRACE_S = 30  # for a job to save what it has when it is told to stop
 
@@ -90,7 +90,8 @@ class JoblibLauncher(JobLauncher):
     def __init__(self, n_jobs: int | None = None, threads: int | None = None):
         for key, value in (("n_jobs", n_jobs), ("threads", threads)):
             require(
-                value is None or (is_count(value) and value >= 1), f"hydra.launcher.{key}={value}: at least 1, or null"
+                value is None or (is_integer(value) and value >= 1),
+                f"hydra.launcher.{key}={value}: at least 1, or null",
             )
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.given, self.threads = n_jobs, threads

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.cli.command import flags_first
 from src.cli.config import ROOT
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 from src.files import display_path, write_json
 
 FILE = "sweep.json"
@@ -76,7 +76,7 @@ class Budget:
 
     def __init__(self, max_time: object = None, max_jobs: object = None):
         require(
-            max_jobs is None or (is_count(max_jobs) and max_jobs >= 1),
+            max_jobs is None or (is_integer(max_jobs) and max_jobs >= 1),
             f"sweep.max_jobs={max_jobs}: at least 1, or null",
         )
         self.seconds, self.jobs = seconds_of(max_time), max_jobs

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 
-from src.errors import InputError, is_count, require
+from src.errors import InputError, is_integer, require
 from src.evaluation.monitor import direction
 from src.sweep.ledger import flat
 from src.sweep.study import STUDY, draw_again, first_line, make_pruner, open_storage, quiet, study_extras
@@ -52,9 +52,9 @@ class OptunaSweeper(JobSweeper):
             ("startup", startup),
             ("pruner_startup", pruner_startup),
         ):
-            require(is_count(value) and value >= 1, f"hydra.sweeper.{key}={value}: at least 1")
+            require(is_integer(value) and value >= 1, f"hydra.sweeper.{key}={value}: at least 1")
         for key, value in (("seed", seed), ("warmup", warmup)):
-            require(is_count(value) and value >= 0, f"hydra.sweeper.{key}={value}: a whole number, 0 or more")
+            require(is_integer(value) and value >= 0, f"hydra.sweeper.{key}={value}: a whole number, 0 or more")
         require(sampler in SAMPLERS, f"hydra.sweeper.sampler={sampler}: one of {', '.join(SAMPLERS)}")
         require(pruner in PRUNERS, f"hydra.sweeper.pruner={pruner}: one of {', '.join(PRUNERS)}")
         self.total, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed

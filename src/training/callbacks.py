@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.errors import is_count, is_number, require
+from src.errors import is_integer, is_number, require
 from src.evaluation.monitor import default_monitor, direction
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class EpochProgressBar(ProgressBar):
     state_key = "progress"
 
     def __init__(self, refresh_steps: int = 50):
-        good = is_count(refresh_steps) and refresh_steps >= 1
+        good = is_integer(refresh_steps) and refresh_steps >= 1
         require(good, f"callbacks.progress.refresh_steps={refresh_steps}: at least 1")
         super().__init__()
         self.refresh_steps, self.enabled, self._bar = refresh_steps, sys.stderr.isatty(), None
@@ -115,7 +115,7 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.monitor == "auto":
-            self.monitor = default_monitor(task.facts.target)
+            self.monitor = default_monitor(task.info.target)
             self.mode = direction(self.monitor, self.given_mode)
         if self.choose == "auto":
             self.choose = "last" if getattr(trainer.datamodule, "few_labels", False) else "best"
@@ -209,7 +209,9 @@ class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's, knowing by a metric's name whether it should rise or fall."""
 
     def __init__(self, monitor: str = "val/loss", patience: int = 3, min_delta: float = 0.0, mode: str = "auto"):
-        require(is_count(patience) and patience >= 0, f"callbacks.early_stopping.patience={patience}: 0 or more epochs")
+        require(
+            is_integer(patience) and patience >= 0, f"callbacks.early_stopping.patience={patience}: 0 or more epochs"
+        )
         super().__init__(monitor, min_delta=min_delta, patience=patience, mode=direction(monitor, mode))
 
 

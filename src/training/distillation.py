@@ -34,7 +34,7 @@ class Distill(CrossEntropy):
         require(is_number(weight) and 0 <= weight <= 1, f"loss.weight={weight}: 0 to 1")
         self.temperature, self.share = temperature, weight
         net = load_net(find_checkpoint(teacher, Path("outputs"), key="loss.teacher")).requires_grad_(False)
-        require(not net.facts.target, f"loss.teacher={teacher} estimates {net.facts.target}: a teacher knows classes")
+        require(not net.info.target, f"loss.teacher={teacher} estimates {net.info.target}: a teacher knows classes")
         self._net = [net]  # in a list, so as to be in no checkpoint
         self._back: tuple[Tensor, Tensor] | None = None
         self.seconds = 0.0  # spent by the teacher
@@ -44,32 +44,32 @@ class Distill(CrossEntropy):
         """The teacher: raw grey levels (B, C, H, W) to logits (B, K)."""
         return self._net[0]
 
-    def check(self, facts: DataInfo) -> None:
-        """Raise InputError unless the teacher reads images of `facts` and knows their classes, in the same order."""
-        theirs = self.net.facts
-        if theirs.shape != facts.shape:
-            ours, other = ("x".join(map(str, shape)) for shape in (facts.shape, theirs.shape))
+    def check(self, info: DataInfo) -> None:
+        """Raise InputError unless the teacher reads images of `info` and knows their classes, in the same order."""
+        theirs = self.net.info
+        if theirs.shape != info.shape:
+            ours, other = ("x".join(map(str, shape)) for shape in (info.shape, theirs.shape))
             raise InputError(f"loss.teacher reads images of {other} (channels, height, width), the data have {ours}")
-        if theirs.class_names != facts.class_names:
-            ours, other = (", ".join(names[:12]) for names in (facts.class_names, theirs.class_names))
+        if theirs.class_names != info.class_names:
+            ours, other = (", ".join(names[:12]) for names in (info.class_names, theirs.class_names))
             raise InputError(f"loss.teacher knows the classes {other}; these are {ours}: give a teacher of the same")
 
-    def forward(self, logits: Tensor, targets: Tensor, images: Tensor, facts: DataInfo) -> Tensor:
-        """images: as the student reads them, (B, C, H, W), normalised by `facts`."""
+    def forward(self, logits: Tensor, targets: Tensor, images: Tensor, info: DataInfo) -> Tensor:
+        """images: as the student reads them, (B, C, H, W), normalised by `info`."""
         if images.ndim == 2:
             raise InputError("loss.teacher looks at images, and this method keeps features: finetune.cached_passes=0")
         soft = logits.float() / self.temperature
-        kl = F.kl_div(soft.log_softmax(1), self.answers(images, facts), reduction="batchmean", log_target=True)
+        kl = F.kl_div(soft.log_softmax(1), self.answers(images, info), reduction="batchmean", log_target=True)
         hard = super().forward(logits, targets) if self.share < 1 else 0.0
         return (1 - self.share) * hard + self.share * self.temperature**2 * kl
 
     @torch.no_grad()
-    def answers(self, images: Tensor, facts: DataInfo) -> Tensor:
+    def answers(self, images: Tensor, info: DataInfo) -> Tensor:
         """The teacher's logarithmic probabilities at the temperature, (B, K)."""
         begun = time.perf_counter()
         if self._back is None or self._back[0].device != images.device:
-            self.check(facts)
-            std, mean = (torch.tensor(values, device=images.device) for values in (facts.std, facts.mean))
+            self.check(info)
+            std, mean = (torch.tensor(values, device=images.device) for values in (info.std, info.mean))
             self._back = tuple((255 * values).view(1, -1, 1, 1) for values in (std, mean))
             self.net.to(images.device)
         scale, offset = self._back

@@ -46,19 +46,19 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
 
     data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
     data.setup()
-    start = initialize(cfg, config, data.facts)
+    start = initialize(cfg, config, data.info)
     loss = build(cfg.loss, "loss", class_counts=data.class_counts)
     if isinstance(loss, Distill):
         start.config["teacher"] = loss.net.digest
     if cfg.resume_from:
         check_same_run(read_checkpoint(cfg.resume_from)["config"], start.config)
     if start.net is not None:
-        data.read_as(start.facts.mean, start.facts.std)
+        data.read_as(start.info.mean, start.info.std)
     if cfg.compile:
         start.model.compile()  # in place: the checkpoint's names stay as they are
     task = Classifier(
         start.model,
-        start.facts,
+        start.info,
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=loss,
@@ -73,7 +73,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     require(
         "checkpoints" in nodes, "nothing would be saved: give callbacks=[default,...], or callbacks.checkpoints=null"
     )
-    check_task(start.facts, task, cfg.views)
+    check_task(start.info, task, cfg.views)
     callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items() if node]
     if cfg.dashboard._target_:
         callbacks.append(build(cfg.dashboard, "dashboard"))
@@ -82,7 +82,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     )
     callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
     if (hopeless := pruning_check()) is not None:
-        callbacks.append(PruningCallback((objectives() or [default_monitor(start.facts.target)])[0], hopeless))
+        callbacks.append(PruningCallback((objectives() or [default_monitor(start.info.target)])[0], hopeless))
     bar = any(isinstance(callback, EpochProgressBar) for callback in callbacks)
     saved = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers = [build(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node]
@@ -99,7 +99,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
     )
     log.info("%s", summary(cfg, data, start.model, trainer))
     if isinstance(loss, Distill):
-        loss.check(start.facts)
+        loss.check(start.info)
         log.info(
             "teacher: %s, weights of epoch %d, %d look(s) at each image", loss.net.file, loss.net.epoch, loss.net.views
         )
@@ -140,17 +140,17 @@ def summary(cfg: DictConfig, data, model, trainer) -> str:
     )
 
 
-def check_task(facts, task, views: int) -> None:
+def check_task(info, task, views: int) -> None:
     """Raise InputError for a number that is to be estimated, or a head that is solved for, with what is not for it."""
     require(views in COUNTS, f"views={views}: 1, or 5 for the mean over turned and scaled copies")
     closed, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
     require(not (closed and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out")
-    if not facts.target:
+    if not info.target:
         return
-    require(isinstance(task.loss, MeanSquaredError), f"{facts.target} is a number, not a class: give loss=mse")
-    require(not mixed, f"{facts.target} is a number: leave task.mixup and task.cutmix out")
-    require(not closed, f"{facts.target} is a number: this method is for classes")
-    require(views == 1, f"{facts.target} is a number: leave views out")
+    require(isinstance(task.loss, MeanSquaredError), f"{info.target} is a number, not a class: give loss=mse")
+    require(not mixed, f"{info.target} is a number: leave task.mixup and task.cutmix out")
+    require(not closed, f"{info.target} is a number: this method is for classes")
+    require(views == 1, f"{info.target} is a number: leave views out")
 
 
 def next_steps(folder: Path, loggers: list, seconds: float) -> str:

@@ -29,19 +29,19 @@ HEADS = ("auto", "keep", "reset")
 class InitialModel:
     """Where training begins.
 
-    model: adapted by the method; facts: the data's, with the start's normalisation; fresh_head: whether the head is
+    model: adapted by the method; info: the data's, with the start's normalisation; fresh_head: whether the head is
     untrained; net: the start itself, None for none; config: what goes into the checkpoint about it.
     """
 
     model: nn.Module
-    facts: DataInfo
+    info: DataInfo
     method: Method | None
     net: InferenceModel | None
     fresh_head: bool
     config: dict
 
 
-def initialize(cfg: DictConfig, config: dict, facts: DataInfo) -> InitialModel:
+def initialize(cfg: DictConfig, config: dict, info: DataInfo) -> InitialModel:
     """The network that is trained, fresh or from init_from, and the method that adapts it.
 
     Its network, its knobs and its normalisation come from the start; classes and their names from the data. The head
@@ -61,16 +61,16 @@ def initialize(cfg: DictConfig, config: dict, facts: DataInfo) -> InitialModel:
 
         net = load_net(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
         need_weights(net, f"init_from={cfg.init_from}")
-        facts, fresh = match_data_info(net, facts, cfg.head)
+        info, fresh = match_data_info(net, info, cfg.head)
         _refuse_another_model(net.config["model"], config["model"])
         net.views = cfg.views  # measured as what comes of it will be
         model = copy.deepcopy(net.model)  # the start is still to be measured
         if fresh:
-            reset_head(model, facts.num_classes)
+            reset_head(model, info.num_classes)
         kept = "head replaced: " if fresh else "head kept: "
         log.info(
             "start: %s, weights of epoch %d; %s%d classes; its normalisation kept",
-            cfg.init_from, net.epoch, kept, facts.num_classes,
+            cfg.init_from, net.epoch, kept, info.num_classes,
         )  # fmt: skip
         brought, left_out = (name["_target_"].rpartition(".")[2] for name in (net.config["model"], config["model"]))
         if brought != left_out:
@@ -82,7 +82,7 @@ def initialize(cfg: DictConfig, config: dict, facts: DataInfo) -> InitialModel:
             "structure": net.config.get("structure", []),
         }
     else:
-        model = build(cfg.model, "model", shape=facts.shape, num_classes=facts.num_classes)
+        model = build(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
         trained = cfg.model.get("weights") is not None
         if method is not None and not trained:
             raise InputError(
@@ -91,7 +91,7 @@ def initialize(cfg: DictConfig, config: dict, facts: DataInfo) -> InitialModel:
             )
     if method is not None:
         head_of(model)
-        model = method.adapt(model, facts.shape, fresh)
+        model = method.adapt(model, info.shape, fresh)
         trainable = method.ever(model)
         require(bool(trainable), "this method leaves nothing to train")
         config = {**config, "model": method.model_options(config["model"])}
@@ -109,28 +109,28 @@ def initialize(cfg: DictConfig, config: dict, facts: DataInfo) -> InitialModel:
         require(net.own, "checkpoint=adapter: the start is itself a file of changes; fine-tune it with checkpoint=full")
         exported = Path(net.file).suffix in EXPORTED
         require(not exported, "checkpoint=adapter: the start is an exported file; give the run it came from")
-    return InitialModel(model, facts, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
+    return InitialModel(model, info, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
 
 
-def match_data_info(net: InferenceModel, facts: DataInfo, head: str) -> tuple[DataInfo, bool]:
+def match_data_info(net: InferenceModel, info: DataInfo, head: str) -> tuple[DataInfo, bool]:
     """The facts that the network is to go on with, and whether its head starts afresh.
 
     Raises InputError for images of another shape, or head=keep with another number of classes.
     """
-    if facts.shape != net.facts.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (facts.shape, net.facts.shape))
+    if info.shape != net.info.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (info.shape, net.info.shape))
         raise InputError(
             f"init_from reads images of {theirs} (channels, height, width), the data have {ours}: "
             "with data=folder give data.size and data.channels"
         )
-    same = facts.class_names == net.facts.class_names
-    if head == "keep" and facts.num_classes != net.facts.num_classes:
+    same = info.class_names == net.info.class_names
+    if head == "keep" and info.num_classes != net.info.num_classes:
         raise InputError(
-            f"head=keep: the start knows {net.facts.num_classes} classes, the data have {facts.num_classes}: "
+            f"head=keep: the start knows {net.info.num_classes} classes, the data have {info.num_classes}: "
             "give head=reset or head=auto"
         )
     fresh = head == "reset" or (head == "auto" and not same)
-    return replace(facts, mean=net.facts.mean, std=net.facts.std), fresh
+    return replace(info, mean=net.info.mean, std=net.info.std), fresh
 
 
 def _refuse_another_model(started: dict, asked: dict) -> None:

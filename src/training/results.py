@@ -41,7 +41,7 @@ def write_results(
     path = saved.best if saved.best.is_file() else saved.last
     net = load_model(path)
     device = str(trainer.strategy.root_device)
-    if not (pruned or net.facts.target):
+    if not (pruned or net.info.target):
         logits, labels = predict(net, data.val_dataloader(), device)
         if data.folds is not None:
             columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
@@ -97,7 +97,7 @@ def test(
     """Put the figures of the test split into `results`, and what fine-tuning gained; returns the pictures of it."""
     data, device = trainer.datamodule, str(trainer.strategy.root_device)
     logits, labels = predict(net, data.test_dataloader(), device)
-    results["test"] = measure(logits, labels, net.facts, net.temperature)
+    results["test"] = measure(logits, labels, net.info, net.temperature)
     if start.net is not None:
         count = results["parameters"]
         results["transfer"] = {
@@ -114,7 +114,7 @@ def test(
         return {}
     from src.evaluation.figures import write_evaluation  # matplotlib
 
-    return write_evaluation(folder / "figures", data.test_set, labels, logits, results["test"], net.facts)
+    return write_evaluation(folder / "figures", data.test_set, labels, logits, results["test"], net.info)
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 from src.evaluation.monitor import direction
 
 
@@ -54,7 +54,7 @@ def onecycle(
 
 def step(optimizer: Optimizer, total_steps: int, epochs: int = 5, factor: float = 0.5) -> dict:
     """The rate times `factor` every `epochs` epochs."""
-    require(is_count(epochs) and epochs >= 1, f"scheduler.epochs={epochs}: a whole number of at least 1")
+    require(is_integer(epochs) and epochs >= 1, f"scheduler.epochs={epochs}: a whole number of at least 1")
     require(is_number(factor) and 0 < factor <= 1, f"scheduler.factor={factor}: above 0, at most 1")
     return {"scheduler": StepLR(optimizer, epochs, factor), "interval": "epoch"}
 
@@ -67,7 +67,7 @@ def plateau(
     factor: float = 0.3,
 ) -> dict:
     """The rate times `factor` whenever `monitor` has not fallen for more than `patience` epochs."""
-    require(is_count(patience) and patience >= 0, f"scheduler.patience={patience}: 0 or more epochs")
+    require(is_integer(patience) and patience >= 0, f"scheduler.patience={patience}: 0 or more epochs")
     require(is_number(factor) and 0 < factor < 1, f"scheduler.factor={factor}: above 0, below 1")
     scheduler = ReduceLROnPlateau(optimizer, direction(monitor), factor, patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

@@ -30,7 +30,7 @@ class DivergedError(InputError):
 class Classifier(LightningModule):
     """A network, what it is trained for, and how.
 
-    model: normalised images (B, C, H, W) -> logits (B, K). facts: of the data it is trained on.
+    model: normalised images (B, C, H, W) -> logits (B, K). info: of the data it is trained on.
     optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps, gives what
     `configure_optimizers` takes. loss: called with logits and targets, and with the images and the facts where its
     `wants_images` is true.
@@ -46,7 +46,7 @@ class Classifier(LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        facts: DataInfo,
+        info: DataInfo,
         optimizer: Callable[[Iterable[dict]], Optimizer] = torch.optim.AdamW,
         scheduler: Callable[..., dict] = constant,
         loss: nn.Module | None = None,
@@ -61,12 +61,12 @@ class Classifier(LightningModule):
         super().__init__()
         for key, value in (("mixup", mixup), ("cutmix", cutmix)):
             require(is_number(value) and value >= 0, f"task.{key}={value}: 0 for none, or above 0")
-        self.model, self.facts, self.loss = model, facts, loss or CrossEntropy()
+        self.model, self.info, self.loss = model, info, loss or CrossEntropy()
         self.method, self.base = method, base
         self.strict_loading = base is None
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
-        self.scores = ClassifierMetrics(facts)
+        self.scores = ClassifierMetrics(info)
         self.shown: dict[str, float] = {}  # what the progress bar prints
         self._head = [head_of(model)[1]] if method else []  # in a list, not to be saved twice
         self.unread: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits, labels of the steps since the last look
@@ -113,11 +113,11 @@ class Classifier(LightningModule):
         generator.manual_seed(self._epoch_seed + batch_idx)
         targets = labels
         if self.mixup or self.cutmix:
-            images, targets = mix(images, labels, self.facts.num_classes, self.mixup, self.cutmix)
+            images, targets = mix(images, labels, self.info.num_classes, self.mixup, self.cutmix)
         if self.method:
             self.method.begin_step(self.model, (self.global_step + 1) / self._steps)
         logits = self(images) if self.method else self.model(images)
-        seen = (images, self.facts) if getattr(self.loss, "wants_images", False) else ()
+        seen = (images, self.info) if getattr(self.loss, "wants_images", False) else ()
         loss = self.loss(logits, targets, *seen)
         if self.method:
             loss = loss + self.method.penalty(self.model)
@@ -244,7 +244,7 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = self.config
-        checkpoint["facts"] = self.facts.plain()
+        checkpoint["facts"] = self.info.plain()
         if self.base is not None:
             checkpoint["base"] = self.base
             for name in self.method.never(self.model):

@@ -17,7 +17,7 @@ from torch import Tensor
 from src.data.source import Source, Split
 from src.data.sources.corrections import StoredCorrection, read_corrections
 from src.data.splits import class_ranks, stratified, validation_mask
-from src.errors import InputError, is_count, is_number, require
+from src.errors import InputError, is_integer, is_number, require
 
 log = logging.getLogger(__name__)
 ALWAYS_LEARNT = 20  # the first so many pictures; of later ones a share is held out
@@ -27,21 +27,21 @@ ALWAYS_LEARNT = 20  # the first so many pictures; of later ones a share is held 
 class ReplayMix:
     """What was added behind the original training images, and what an epoch shows of both.
 
-    count: how many images were added; apart: others that are held out, to measure by.
+    count: how many images were added; held_out: others, to measure by.
     replay: original images in an epoch at most; share: of the added ones among all, by showing each up to `repeats`
-    times. mark: another one for every reading of a store.
+    times. version: another one for every reading of a store.
     """
 
     count: Callable[[], int]
-    apart: Callable[[], Split]
+    held_out: Callable[[], Split]
     replay: int | None = 10_000
     share: float = 0.3
     repeats: int = 50
-    mark: str = field(default_factory=lambda: uuid4().hex)
+    version: str = field(default_factory=lambda: uuid4().hex)
 
     def measured(self) -> "ReplayMix":
-        """The same where the images apart are the test split."""
-        return replace(self, mark=f"{self.mark} apart")
+        """The same where the images held out are the test split."""
+        return replace(self, version=f"{self.version} held out")
 
     def validated(self, labels: Tensor, *how) -> Tensor:
         """Mask (N,) of the images that validate: of the original ones as `validation_mask` says, and as large a share
@@ -78,11 +78,11 @@ def mix_corrections(
     """
     require(root is not None, "data=feedback needs data.root=<feedback.sqlite, or the folder that holds it>")
     require(
-        replay is None or (is_count(replay) and replay >= 0),
+        replay is None or (is_integer(replay) and replay >= 0),
         f"data.replay={replay}: a number of images, or null for all",
     )
     require(is_number(share) and 0 < share < 1, f"data.share={share}: above 0, below 1")
-    require(is_count(repeats) and repeats >= 1, f"data.repeats={repeats}: a whole number of at least 1")
+    require(is_integer(repeats) and repeats >= 1, f"data.repeats={repeats}: a whole number of at least 1")
     require(is_number(held_out) and 0 <= held_out < 1, f"data.held_out={held_out}: 0 or more, below 1")
     names = original.class_names
 
@@ -124,8 +124,8 @@ def mix_corrections(
         with of_mix():
             return original.test()
 
-    mixed = ReplayMix(lambda: len(parts()[0]), lambda: as_split(parts()[1]), replay, share, repeats)
-    return Source(names, train, test, mixed=mixed)
+    mix = ReplayMix(lambda: len(parts()[0]), lambda: as_split(parts()[1]), replay, share, repeats)
+    return Source(names, train, test, replay=mix)
 
 
 def _counted(number: int, what: str) -> str:

@@ -18,7 +18,7 @@ from src.errors import InputError
 from src.model_files.checkpoint import load_model
 from src.pictures.inputs import choose_ink
 from src.pictures.mnist_form import to_mnist_form
-from tests.test_commands import one_line, run
+from tests.commands import one_line, run
 
 
 def an_image(seed: int, shape=(1, 28, 28)) -> np.ndarray:
@@ -161,9 +161,9 @@ class TestMixture:
 
     def test_some_of_many_are_held_out_for_ever(self, tmp_path, data_root):
         store = a_store(tmp_path / "f.sqlite", 80)
-        assert mixed(store.path, data_root, held_out=0.0).goal() is None
+        assert mixed(store.path, data_root, held_out=0.0).target_data() is None
         first = mixed(store.path, data_root, held_out=0.3)
-        goal = first.goal()
+        goal = first.target_data()
         apart = {image.numpy().tobytes() for image in goal.test_set.images}
         learnt = {image.numpy().tobytes() for image in first.train_set.images[200:]}
         assert not apart & learnt
@@ -172,7 +172,10 @@ class TestMixture:
         assert not apart & {an_image(place).tobytes() for place in range(ALWAYS_LEARNT)}
         for place in range(80, 160):
             store.add(an_image(place), b"", "o", "ki")
-        later = {image.numpy().tobytes() for image in mixed(store.path, data_root, held_out=0.3).goal().test_set.images}
+        later = {
+            image.numpy().tobytes()
+            for image in mixed(store.path, data_root, held_out=0.3).target_data().test_set.images
+        }
         assert apart < later
         assert first.contents != goal.contents
 
@@ -188,24 +191,24 @@ class TestMixture:
         store.add(an_image(0), b"", "cross", "ring")
         data = ImageData("feedback", root=str(store.path), mix={"name": "folder", "root": str(picture_folder)}, val=0.2)
         data.setup()
-        assert data.facts.class_names == ("cross", "ring")
+        assert data.info.class_names == ("cross", "ring")
         assert data.train_set.labels[-1] == 1
 
     def test_its_networks_read_pictures_as_those_of_the_mix(self, tmp_path, data_root):
         a_store(tmp_path / "f.sqlite", 1)
-        facts = mixed(tmp_path / "f.sqlite", data_root).facts
+        info = mixed(tmp_path / "f.sqlite", data_root).info
         for name, ink, expected in (("mnist", "none", True), ("folder", "none", False), ("folder", "mnist", True)):
             trained = {"name": "feedback", "ink": "none", "mix": {"name": name, "ink": ink}}
-            assert choose_ink("auto", facts, trained) is expected
-            assert choose_ink("auto", facts, trained["mix"]) is expected
-            assert choose_ink("none", facts, trained) is False
+            assert choose_ink("auto", info.shape, trained) is expected
+            assert choose_ink("auto", info.shape, trained["mix"]) is expected
+            assert choose_ink("none", info.shape, trained) is False
 
     def test_merged_classes_are_those_of_the_mix(self, tmp_path, data_root):
         store = Feedback(tmp_path / "f.sqlite")
         store.add(an_image(0), b"", "even", "odd")
         merged = {"even": ["o", "su", "na", "ma", "re"], "odd": ["ki", "tsu", "ha", "ya", "wo"]}
         data = mixed(store.path, data_root, mix={"classes": merged})
-        assert data.facts.class_names == ("even", "odd")
+        assert data.info.class_names == ("even", "odd")
         assert data.train_set.labels[-1] == 1
 
     @pytest.mark.parametrize(
@@ -254,12 +257,12 @@ class TestMixture:
         assert "row 41 says 'zebra': no class of data.mix (o, ki, " in caplog.text
         assert "later rows on the same pictures count" in caplog.text
         assert len(data.train_set.images) == 203
-        assert data.goal() is None
+        assert data.target_data() is None
 
     def test_held_out_are_counted(self, tmp_path, data_root, caplog):
         a_store(tmp_path / "f.sqlite", 60)
         with caplog.at_level("INFO", "src"):
-            apart = len(mixed(tmp_path / "f.sqlite", data_root, held_out=0.5).goal().test_set)
+            apart = len(mixed(tmp_path / "f.sqlite", data_root, held_out=0.5).target_data().test_set)
         assert apart > 0
         assert caplog.messages == [f"60 corrections of 60 pictures; held out: {apart}"]
 

@@ -10,7 +10,7 @@ from src.cli.inputs import as_trained
 from src.data.info import DataInfo
 from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 from src.models.mlp import MLP
-from tests.test_commands import files, one_line, run, trained  # noqa: F401
+from tests.commands import files, one_line, run
 
 pytestmark = pytest.mark.slow
 RECORD = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "explain.log", "status.json"}
@@ -28,7 +28,7 @@ def test_a_network_alone(tmp_path):
     assert summary["layers"][-1]["output"] == [5]
 
 
-def test_a_checkpoint_explained(trained, tmp_path):  # noqa: F811
+def test_a_checkpoint_explained(trained, tmp_path):
     words = ["which=worst", "n=3", "split=train", "neighbours=4", "samples=4"]
     done = run("src.explain", f"ckpt={trained}", *words, f"hydra.run.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_a_checkpoint_explained(trained, tmp_path):  # noqa: F811
     assert shares == sorted(shares)  # the worst first
 
 
-def test_pictures_of_the_users(trained, tmp_path):  # noqa: F811
+def test_pictures_of_the_users(trained, tmp_path):
     page = np.full((90, 60), 235, np.uint8)
     page[15:75, 27:34] = 40
     Image.fromarray(page).save(tmp_path / "one.png")
@@ -74,7 +74,7 @@ def test_pictures_of_the_users(trained, tmp_path):  # noqa: F811
     assert "notes.png cannot be read as a picture" in line
 
 
-def test_one_look_and_rows_of_the_file(trained, tmp_path):  # noqa: F811
+def test_one_look_and_rows_of_the_file(trained, tmp_path):
     checkpoint = read_checkpoint(trained / "checkpoints/best.ckpt")
     checkpoint["config"]["views"] = 5
     del checkpoint["digest"]
@@ -101,7 +101,7 @@ def test_one_look_and_rows_of_the_file(trained, tmp_path):  # noqa: F811
         (["layer=features.9"], ["layer=features.9 does not exist", "features.0", "features.3", "head.4"]),
     ],
 )
-def test_bad_input_is_one_line(trained, tmp_path, words, expected):  # noqa: F811
+def test_bad_input_is_one_line(trained, tmp_path, words, expected):
     line = one_line(run("src.explain", f"ckpt={trained}", *words, f"hydra.run.dir={tmp_path}/e"))
     assert all(part in line for part in expected), line
 

@@ -166,8 +166,8 @@ def test_statistics_are_of_the_training_images(data_root):
     data = make(data_root)
     data.setup()
     pixels = data.train_set.images[data.train_set.indices].double() / 255
-    assert data.facts.mean[0] == pytest.approx(float(pixels.mean()), abs=1e-9)
-    assert data.facts.std[0] == pytest.approx(float(pixels.std(correction=0)), abs=1e-9)
+    assert data.info.mean[0] == pytest.approx(float(pixels.mean()), abs=1e-9)
+    assert data.info.std[0] == pytest.approx(float(pixels.std(correction=0)), abs=1e-9)
     normal = data.normalize(data.train_set.images[data.train_set.indices])
     assert float(normal.mean()) == pytest.approx(0, abs=1e-5)
     assert float(normal.std()) == pytest.approx(1, abs=1e-4)
@@ -332,8 +332,8 @@ def test_only_training_batches_are_augmented_by_seed_epoch_and_step(data_root):
 def test_pictures_of_every_form_are_read(picture_folder):
     data = ImageData("folder", root=str(picture_folder), val=0.2)
     data.setup()
-    assert data.facts.class_names == ("cross", "ring")
-    assert data.facts.shape == (1, 28, 28)
+    assert data.info.class_names == ("cross", "ring")
+    assert data.info.shape == (1, 28, 28)
     assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 48
     assert len(data.test_set) == 10
 
@@ -347,7 +347,7 @@ def test_streamed_pictures_are_the_held_ones(picture_folder):
         data.setup()
     assert isinstance(held.train_set.images, torch.Tensor)
     assert not isinstance(streamed.train_set.images, torch.Tensor)
-    assert held.facts == streamed.facts
+    assert held.info == streamed.info
     for ours, theirs in zip(held.train_dataloader(), streamed.train_dataloader(), strict=True):
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])

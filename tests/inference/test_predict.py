@@ -15,7 +15,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
-from test_commands import output_of, start
 from torch import nn
 
 from src.cli.config import CONF, ROOT
@@ -26,14 +25,15 @@ from src.pictures.decode import PictureError
 from src.pictures.inputs import INKS as GIVEN_INKS
 from src.pictures.reader import Reader
 from src.predict import INKS, check
+from tests.commands import output_of, start
 
-FACTS = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
+INFO = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
 
 
 class Rows(nn.Module):
     """Answers with the third of the image that has most ink: 0 above, 1 in the middle, 2 below."""
 
-    facts, engine = FACTS, "torch"
+    info, engine = INFO, "torch"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         ink = images.float().mean((1, 3)) / 5
@@ -64,7 +64,9 @@ def pictures(tmp_path) -> Path:
 
 
 def answered(named, **options) -> list[dict]:
-    return [said for batch in answer_pictures(named, Rows(), Reader(FACTS, ink=False), **options) for said in batch]
+    return [
+        said for batch in answer_pictures(named, Rows(), Reader(INFO.shape, ink=False), **options) for said in batch
+    ]
 
 
 def test_every_picture_has_an_answer_in_its_place(pictures):
@@ -77,7 +79,7 @@ def test_every_picture_has_an_answer_in_its_place(pictures):
     assert [said["error"]["code"] for said in whole if "error" in said] == ["unknown_format", "missing"]
     for options in ({"batch_size": 1}, {"batch_size": 2, "threads": 3}):
         assert answered(named, **options) == whole
-    ink = [said for batch in answer_pictures(named, Rows(), Reader(FACTS, ink=True)) for said in batch]
+    ink = [said for batch in answer_pictures(named, Rows(), Reader(INFO.shape, ink=True)) for said in batch]
     assert (ink[4]["prediction"], ink[4]["reason"]) == (None, "empty")
     assert answered([]) == []
 
@@ -98,7 +100,7 @@ def test_readers_that_stop_early_leave_no_thread(pictures):
 
     before = threading.active_count()
     batches = answer_pictures(
-        name_pictures([str(pictures)], lambda: b""), Rows(), Reader(FACTS, ink=False), batch_size=1
+        name_pictures([str(pictures)], lambda: b""), Rows(), Reader(INFO.shape, ink=False), batch_size=1
     )
     next(batches)
     batches.close()
@@ -116,7 +118,7 @@ def test_standard_input_is_a_picture_or_names(pictures):
     for strange in (b"<svg></svg>", b"%PDF-1.7", b"\xff\xfe\0\1", b"a\0b"):
         (named,) = name_pictures(["-"], lambda strange=strange: strange)
         with pytest.raises(PictureError):
-            Reader(FACTS, ink=True).page(named[1])
+            Reader(INFO.shape, ink=True).page(named[1])
     for empty in (b"", b"\n \n"):
         with pytest.raises(InputError, match="images=-: standard input"):
             name_pictures(["-"], lambda empty=empty: empty)
@@ -125,7 +127,7 @@ def test_standard_input_is_a_picture_or_names(pictures):
 def test_the_three_forms_say_the_same(pictures):
     Image.fromarray(np.concatenate([np.pad(image(0), 6), np.pad(image(2), 6)], 1)).save(pictures / "two, of them.png")
     named = name_pictures([str(pictures)], lambda: b"")
-    found = [said for batch in answer_pictures(named, Rows(), Reader(FACTS, ink=True), top_k=2) for said in batch]
+    found = [said for batch in answer_pictures(named, Rows(), Reader(INFO.shape, ink=True), top_k=2) for said in batch]
     assert json.loads(as_json(found)) == found
     rows = list(csv.DictReader(io.StringIO(as_csv(found))))
     assert tuple(rows[0]) == COLUMNS
@@ -146,7 +148,7 @@ def test_the_three_forms_say_the_same(pictures):
 
 def test_numbers_are_answered_in_their_unit():
     class Lean(nn.Module):
-        facts = DataInfo((1, 28, 28), (), (0.1,), (0.3,), "angle_deg", 45.0)
+        info = DataInfo((1, 28, 28), (), (0.1,), (0.3,), "angle_deg", 45.0)
 
         def forward(self, images):
             return torch.full((len(images), 1), 0.5)
@@ -154,7 +156,7 @@ def test_numbers_are_answered_in_their_unit():
     content = io.BytesIO()
     Image.fromarray(image(1)).save(content, "PNG")
     named = [("a", content.getvalue())]
-    (found,) = [said for batch in answer_pictures(named, Lean(), Reader(Lean.facts, ink=True)) for said in batch]
+    (found,) = [said for batch in answer_pictures(named, Lean(), Reader(Lean.info.shape, ink=True)) for said in batch]
     assert (found["prediction"], found["digits"][0]["value"]) == ("22.5", 22.5)
     assert "22.5" in as_table([found])
     assert "22.5" in as_csv([found])

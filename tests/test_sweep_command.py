@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kill import measure
-from tests.test_commands import output_of, run, start
+from tests.commands import output_of, run, start
 
 pytestmark = pytest.mark.slow
 QUICK = ["data=digits", "trainer.max_epochs=1", "trainer.accelerator=cpu", "figures=false"]

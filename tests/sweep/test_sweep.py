@@ -27,7 +27,7 @@ from src.sweep.table import (
     write_tables,
 )
 from src.training.callbacks import PruningCallback
-from tests.test_conf import composed
+from tests.configs import composed
 
 
 def make_run(folder, number, words, best=None, state="finished", choices=None, config=None, **results):

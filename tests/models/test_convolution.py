@@ -175,12 +175,12 @@ def test_one_file_of_weights_gives_the_same_logits_by_every_form(form, options):
 
 
 def test_a_checkpoint_tells_the_form_and_an_old_one_means_native(tmp_path):
-    facts = {"shape": list(SHAPE), "class_names": list("0123456789"), "mean": [0.13], "std": [0.31]}
+    info = {"shape": list(SHAPE), "class_names": list("0123456789"), "mean": [0.13], "std": [0.31]}
     weights = {f"model.{key}": value for key, value in LeNet(SHAPE, 10).state_dict().items()}
     images, found = torch.randint(0, 256, (4, *SHAPE), dtype=torch.uint8), {}
     for form in (None, *FORMS):
         model = {"_target_": "src.models.lenet.LeNet", **({"convolution": form} if form else {})}
-        whole = {"state_dict": weights, "config": {"model": model, "data": {}}, "facts": facts, "epoch": 0}
+        whole = {"state_dict": weights, "config": {"model": model, "data": {}}, "facts": info, "epoch": 0}
         write_checkpoint(whole, tmp_path / f"{form}.ckpt")
         net = load_model(tmp_path / f"{form}.ckpt")
         assert [getattr(m, "form", None) for m in net.modules() if isinstance(m, nn.Conv2d)] == [

@@ -16,7 +16,7 @@ from src.data.sources.usps import box, parse_libsvm
 from src.data.transforms import transform_source
 from src.errors import InputError
 from src.files import lock, write_bytes
-from tests.conftest import idx_bytes, striped_digits
+from tests.small_data import idx_bytes, striped_digits
 
 
 def family(packed, mirrors=()) -> Family:

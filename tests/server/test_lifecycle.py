@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from src.data.sources.registry import load_source
-from tests.conftest import _mnist_root
+from tests.commands import output_of, run, start
 from tests.odd_pictures import odd_pictures
-from tests.test_commands import output_of, run, start
+from tests.small_data import mnist_folder
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e '.[serve]' brings it")
@@ -29,7 +29,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A run that knows digits: of MNIST where it is here, else of the small ones that scikit-learn brings."""
-    folder, root = tmp_path_factory.mktemp("trained") / "run", _mnist_root()
+    folder, root = tmp_path_factory.mktemp("trained") / "run", mnist_folder()
     words = ["data=digits", "trainer.max_epochs=8", "model.deslant=false"]
     if root is not None:
         words = [f"data.root={root}", "data.download=false", "experiment=fast", "augment=stroke", "data.fraction=0.5",
@@ -216,8 +216,8 @@ def test_hang_up_takes_the_new_network_and_loses_nothing(launch, trained, tmp_pa
     weights = {key: torch.zeros_like(value) for key, value in content["state_dict"].items()}
     write_checkpoint({**content, "state_dict": weights}, ckpt)
     assert "the old network stays" in sent(2) and "built-in 7" in log.read_text()
-    facts = {**content["facts"], "class_names": list("abcdefghij")}
-    write_checkpoint({**content, "facts": facts}, ckpt)
+    info = {**content["facts"], "class_names": list("abcdefghij")}
+    write_checkpoint({**content, "facts": info}, ckpt)
     assert "other classes" in sent(3)
     ckpt.write_bytes(b"PK broken")
     assert "damaged" in sent(4)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from src.data.sources.corrections import read_corrections
-from tests.test_commands import output_of, run, start
+from tests.commands import output_of, run, start
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]' brings it")

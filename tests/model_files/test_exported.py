@@ -54,22 +54,22 @@ def built(options: dict, **more):
     return getattr(importlib.import_module(module), name)(**arguments, **more)
 
 
-def made(option: str = "lenet", facts: DataInfo = DIGITS, views: int = 1, **knobs) -> InferenceModel:
+def made(option: str = "lenet", info: DataInfo = DIGITS, views: int = 1, **knobs) -> InferenceModel:
     """An untrained network as load_model would give it."""
     options = {**yaml.safe_load((CONF / f"model/{option}.yaml").read_text()), **knobs}
-    model = built(options, shape=facts.shape, num_classes=facts.num_classes)
+    model = built(options, shape=info.shape, num_classes=info.num_classes)
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.3, 0.3)
             layer.running_var.uniform_(0.5, 2.0)
     config = {"model": options, "data": {"name": "digits", "root": "data"}, "views": views, "secret": "not shipped"}
-    net = InferenceModel(model, facts, config, digest="ab" * 32, epoch=3).eval()
-    net.temperature = None if facts.target else 1.7
+    net = InferenceModel(model, info, config, digest="ab" * 32, epoch=3).eval()
+    net.temperature = None if info.target else 1.7
     return net
 
 
-def images(count: int, facts: DataInfo = DIGITS) -> torch.Tensor:
-    return torch.randint(0, 256, (count, *facts.shape), dtype=torch.uint8)
+def images(count: int, info: DataInfo = DIGITS) -> torch.Tensor:
+    return torch.randint(0, 256, (count, *info.shape), dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_file_answers_as_the_network_for_any_number_of_images(files, net, suff
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_file_knows_what_the_network_knew(files, net, suffix):
     back = load_net(files[suffix])
-    assert (back.facts, back.epoch, back.temperature, back.views) == (DIGITS, 3, 1.7, 1)
+    assert (back.info, back.epoch, back.temperature, back.views) == (DIGITS, 3, 1.7, 1)
     assert back.config["model"] == net.config["model"]
     assert back.config["data"] == net.config["data"]
     assert back.checkpoint == net.digest != back.digest
@@ -154,17 +154,17 @@ def test_views_and_upright_digits_are_in_the_file():
 
 
 def test_a_number_comes_out_in_its_unit():
-    facts = DataInfo((1, 12, 12), (), (0.1,), (0.3,), "angle_deg", 45.0)
-    net = made("mlp", facts)
+    info = DataInfo((1, 12, 12), (), (0.1,), (0.3,), "angle_deg", 45.0)
+    net = made("mlp", info)
     content = onnx_bytes(net)
     back = open_onnx(content, "here.onnx", 1)
-    given = images(3, facts)
+    given = images(3, info)
     with torch.inference_mode():
         torch.testing.assert_close(back(given), net(given))
         torch.testing.assert_close(back.probs(given), net(given) * 45)
     assert [entry.name for entry in back.run.session.get_outputs()] == ["value", "logits"]
     np.testing.assert_allclose(fast(back)(given.numpy()), net(given).detach().numpy() * 45, rtol=1e-4)
-    found = compare_answers(net, {"file": network_answers(back)}, random_images(facts.shape))
+    found = compare_answers(net, {"file": network_answers(back)}, random_images(info.shape))
     assert found["same"]
     assert found["changed"] is None
 
@@ -503,7 +503,7 @@ def test_eight_bits_keep_card_and_most_of_the_answer(net, files):
     assert len(small) < len(content) / 2
     back = open_onnx(small, "here.onnx", 1)
     assert isinstance(back, OnnxNet)
-    assert (back.facts, back.temperature, back.checkpoint) == (DIGITS, 1.7, net.digest)
+    assert (back.info, back.temperature, back.checkpoint) == (DIGITS, 1.7, net.digest)
     assert back.notes == {"int8": {"layers": "linear", "method": "minmax", "images": 60}}
     with torch.inference_mode():
         off, size = (back(given) - net(given)).abs().max(), net(given).std()
@@ -606,10 +606,10 @@ def test_first_and_last_opset(opset):
 
 @pytest.mark.slow
 def test_commands(tmp_path):
-    from tests.test_commands import files as written
-    from tests.test_commands import run, train
+    from tests.commands import files as written
+    from tests.commands import run, train_digits
 
-    assert train(tmp_path / "run", "figures=false").returncode == 0
+    assert train_digits(tmp_path / "run", "figures=false").returncode == 0
     measured = run("src.evaluate", f"ckpt={tmp_path}/run", "figures=false", f"hydra.run.dir={tmp_path}/plain")
     assert measured.returncode == 0, measured.stderr
     wanted = json.loads((tmp_path / "plain/results.json").read_text())
@@ -651,7 +651,7 @@ def test_commands(tmp_path):
 def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
     from src.data.datamodule import ImageData
     from src.evaluation.evaluate import predict
-    from tests.test_commands import run
+    from tests.commands import run
 
     words = ["experiment=fast", "trainer.max_epochs=1", "test=false", "trainer.accelerator=cpu"]
     words += [f"data.root={mnist_root}", "data.download=false", f"hydra.run.dir={tmp_path}/run"]

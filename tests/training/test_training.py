@@ -53,7 +53,7 @@ def make_data(root: Path, **options) -> ImageData:
 
 def make_task(data: ImageData, **options) -> Classifier:
     torch.manual_seed(0)
-    model = LeNet(data.facts.shape, data.facts.num_classes, dropout=0.2, batch_norm=True)
+    model = LeNet(data.info.shape, data.info.num_classes, dropout=0.2, batch_norm=True)
     settings = {
         "optimizer": lambda groups: torch.optim.AdamW(groups, lr=3e-3),
         "scheduler": onecycle,
@@ -61,7 +61,7 @@ def make_task(data: ImageData, **options) -> Classifier:
         "cutmix": 0.5,
         "config": {"model": OPTIONS, "data": {}},
     }
-    return Classifier(model, data.facts, **{**settings, **options})
+    return Classifier(model, data.info, **{**settings, **options})
 
 
 def run(root: Path, folder: Path, epochs: int = 3, callbacks=(), resume=None, ema=True, **options) -> Classifier:
@@ -166,7 +166,7 @@ def test_it_learns(data_root, tmp_path):
     net = load_model(tmp_path / "checkpoints/best.ckpt")
     data = make_data(data_root)
     logits, labels = predict(net, data.test_dataloader())
-    assert measure(logits, labels, net.facts)["acc"] > 0.8
+    assert measure(logits, labels, net.info)["acc"] > 0.8
 
 
 def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
@@ -174,7 +174,7 @@ def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
     data = make_data(data_root)
     logits, labels = predict(net, data.val_dataloader())
     saved = read_checkpoint(whole / "checkpoints/best.ckpt")["callbacks"]["checkpoints"]["best_score"]
-    assert measure(logits, labels, net.facts)["acc"] == pytest.approx(saved, abs=1e-6)
+    assert measure(logits, labels, net.info)["acc"] == pytest.approx(saved, abs=1e-6)
     assert not net.training
     assert net.epoch == read_checkpoint(whole / "checkpoints/best.ckpt")["epoch"] + 1
 
@@ -379,6 +379,6 @@ def test_the_best_score_survives_a_resume(tmp_path):
     saved = Checkpoints(str(tmp_path))
     saved.load_state_dict({"best_score": 0.9, "best_epoch": 3})
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    facts = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
-    saved.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), facts))
+    info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
+    saved.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), info))
     assert (saved.monitor, saved.best_score, saved.best_epoch) == ("val/acc", 0.9, 3)

@@ -49,7 +49,7 @@ from src.models.resnet import ResNet
 from src.pictures.inputs import choose_ink, find_pictures, read_given
 
 SHAPE = (1, 28, 28)
-FACTS = DataInfo(SHAPE, ("horizontal", "vertical"), (0.1,), (0.3,))
+INFO = DataInfo(SHAPE, ("horizontal", "vertical"), (0.1,), (0.3,))
 
 
 def planted(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -523,17 +523,17 @@ def test_numbers_are_short():
 def test_worst_best_uncertain_and_random():
     outputs = torch.tensor([[5.0, 0], [0.1, 0], [0, 5], [3, 0], [0, 0.4]])
     labels = torch.tensor([0, 0, 0, 1, 1])
-    assert choose_images("worst", 2, outputs, labels, FACTS).tolist() == [2, 3]
-    assert choose_images("best", 2, outputs, labels, FACTS).tolist() == [0, 4]
-    assert choose_images("uncertain", 2, outputs, labels, FACTS).tolist() == [1, 4]
-    drawn = choose_images("random", 3, outputs, labels, FACTS, seed=1)
+    assert choose_images("worst", 2, outputs, labels, INFO).tolist() == [2, 3]
+    assert choose_images("best", 2, outputs, labels, INFO).tolist() == [0, 4]
+    assert choose_images("uncertain", 2, outputs, labels, INFO).tolist() == [1, 4]
+    drawn = choose_images("random", 3, outputs, labels, INFO, seed=1)
     assert drawn.tolist() == sorted(set(drawn.tolist()))
-    assert torch.equal(drawn, choose_images("random", 3, outputs, labels, FACTS, seed=1))
+    assert torch.equal(drawn, choose_images("random", 3, outputs, labels, INFO, seed=1))
     number = DataInfo(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
     assert choose_images("worst", 1, torch.tensor([[0.1], [0.9]]), torch.tensor([0.0, 0.0]), number).tolist() == [1]
-    for which, facts, message in (("odd", FACTS, "which=odd"), ("uncertain", number, "which=uncertain")):
+    for which, info, message in (("odd", INFO, "which=odd"), ("uncertain", number, "which=uncertain")):
         with pytest.raises(InputError, match=message):
-            choose_images(which, 1, outputs, labels, facts)
+            choose_images(which, 1, outputs, labels, info)
 
 
 def test_methods_that_a_network_cannot_have():
@@ -562,10 +562,10 @@ def test_words_for_classes_and_numbers():
         torch.zeros(2, *SHAPE), ["test row 1", "test row 2"], [1, 2], torch.tensor([0, 0]),
         torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]),
     )  # fmt: skip
-    one, two = cases(found, FACTS)
+    one, two = cases(found, INFO)
     assert (one.says, one.truth, one.right, one.about) == ("says horizontal  88.1 %", "is horizontal  88.1 %", True, "")
     assert (two.right, two.about) == (False, "maps: horizontal")
-    lines = records(found, FACTS)
+    lines = records(found, INFO)
     assert lines[1]["prediction"] == "vertical"
     assert lines[1]["explained"] == "horizontal"
     assert [line["row"] for line in lines] == [1, 2]
@@ -614,7 +614,7 @@ def test_pictures_of_any_polarity_and_kind_become_the_same_digit(tmp_path):
     turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     paths = find_pictures(str(tmp_path))
     assert len(paths) == 8
-    images = read_given(paths, DIGITS, ink=True)[0].float()
+    images = read_given(paths, DIGITS.shape, ink=True)[0].float()
     assert images.shape == (8, 1, 28, 28)
     reference = images[[path.name for path in paths].index("light.png")]
     for path, image in zip(paths, images, strict=True):
@@ -634,7 +634,7 @@ def test_light_ink_on_black_stays_as_it_is(tmp_path):
     for row, image in enumerate(formed):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{row:02}.png")
         Image.fromarray(255 - image[0].numpy()).save(tmp_path / f"{row:02}_dark.png")
-    again, _ = read_given(find_pictures(str(tmp_path)), DIGITS, ink=True)
+    again, _ = read_given(find_pictures(str(tmp_path)), DIGITS.shape, ink=True)
     assert torch.equal(again[::2], formed)
     assert torch.equal(again[1::2], formed)
 
@@ -643,7 +643,7 @@ def test_each_digit_of_a_picture_is_explained(tmp_path):
     one = np.asarray(digit())
     digit().save(tmp_path / "a.png")
     Image.fromarray(np.hstack([one, one, one])).save(tmp_path / "b.png")
-    net = SimpleNamespace(facts=DIGITS, config={"data": {"name": "mnist"}})
+    net = SimpleNamespace(info=DIGITS, config={"data": {"name": "mnist"}})
 
     def picked(n, ink="auto"):
         return pick_pictures(OmegaConf.create({"images": str(tmp_path), "n": n, "ink": ink}), net)
@@ -666,9 +666,9 @@ def test_pictures_that_cannot_be_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     Image.new("L", (40, 40), 230).save(tmp_path / "blank.png")
     with pytest.raises(InputError, match=r"blank.png holds no ink"):
-        read_given([tmp_path / "blank.png"], DIGITS, ink=True)
+        read_given([tmp_path / "blank.png"], DIGITS.shape, ink=True)
     with pytest.raises(InputError, match=r"notes.png cannot be read as a picture"):
-        read_given([tmp_path / "notes.png"], DIGITS, ink=True)
+        read_given([tmp_path / "notes.png"], DIGITS.shape, ink=True)
     for given, message in [
         (f"{tmp_path}/nothing.png", "there is no such file"),
         (f"{tmp_path}/*.jpg", "there is no such file, folder or pattern"),
@@ -683,15 +683,15 @@ def test_pictures_that_cannot_be_are_named(tmp_path):
 
 def test_ink_is_for_networks_of_digits():
     fashion = DataInfo(SHAPE, ("coat", "bag"), (0.1,), (0.3,))
-    assert choose_ink("auto", DIGITS, {"name": "mnist", "ink": "none"})
-    assert choose_ink("auto", DIGITS, {"name": "folder", "ink": "mnist"})
-    assert not choose_ink("auto", fashion, {"name": "fashion_mnist", "ink": "none"})
-    assert not choose_ink("none", DIGITS, {"name": "mnist", "ink": "none"})
-    assert not choose_ink("auto", DataInfo((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
+    assert choose_ink("auto", DIGITS.shape, {"name": "mnist", "ink": "none"})
+    assert choose_ink("auto", DIGITS.shape, {"name": "folder", "ink": "mnist"})
+    assert not choose_ink("auto", fashion.shape, {"name": "fashion_mnist", "ink": "none"})
+    assert not choose_ink("none", DIGITS.shape, {"name": "mnist", "ink": "none"})
+    assert not choose_ink("auto", (3, 32, 32), {"name": "folder", "ink": "none"})
     with pytest.raises(InputError, match="ink=mnist makes pictures of 1x28x28"):
-        choose_ink("mnist", DataInfo((3, 32, 32), ("a", "b"), (0.1,), (0.3,)), {"name": "folder", "ink": "none"})
+        choose_ink("mnist", (3, 32, 32), {"name": "folder", "ink": "none"})
     with pytest.raises(InputError, match="ink=blue"):
-        choose_ink("blue", DIGITS, {"name": "mnist", "ink": "none"})
+        choose_ink("blue", DIGITS.shape, {"name": "mnist", "ink": "none"})
 
 
 @pytest.mark.parametrize(
@@ -765,20 +765,20 @@ def test_positions_and_targets_are_checked():
     with pytest.raises(InputError, match=r"index=60: a row of the training file, 0 to 59"):
         pick_positions(60, odd, 60, "train")
     outputs, labels = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([1, 0])
-    assert pick_target(None, outputs, labels, FACTS).tolist() == [0, 1]
-    assert pick_target("label", outputs, labels, FACTS).tolist() == [1, 0]
-    assert pick_target("vertical", outputs, labels, FACTS).tolist() == [1, 1]
-    assert pick_target(["vertical", "label"], outputs, labels, FACTS).tolist() == [1, 0]
+    assert pick_target(None, outputs, labels, INFO).tolist() == [0, 1]
+    assert pick_target("label", outputs, labels, INFO).tolist() == [1, 0]
+    assert pick_target("vertical", outputs, labels, INFO).tolist() == [1, 1]
+    assert pick_target(["vertical", "label"], outputs, labels, INFO).tolist() == [1, 0]
     assert pick_target(3, outputs[:, :1].expand(2, 10), None, DIGITS).tolist() == [3, 3]
-    for target, facts, message in [
-        ("slanted", FACTS, "target=slanted is no class"),
-        (["label"], FACTS, "1 classes for 2 images"),
+    for target, info, message in [
+        ("slanted", INFO, "target=slanted is no class"),
+        (["label"], INFO, "1 classes for 2 images"),
         ("label", DataInfo(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0), "leave target out"),
     ]:
         with pytest.raises(InputError, match=message):
-            pick_target(target, outputs, labels, facts)
+            pick_target(target, outputs, labels, info)
     with pytest.raises(InputError, match="pictures of files have no label"):
-        pick_target("label", outputs, None, FACTS)
+        pick_target("label", outputs, None, INFO)
 
 
 def drawn(figure) -> list[str]:

@@ -44,12 +44,12 @@ DIGITS = tuple("0123456789")
 def write_net(path, model=LeNet, names=DIGITS, shape=(1, 28, 28), views=1, **more):
     """The file of an untrained network; random weights answer as quickly as trained ones."""
     torch.manual_seed(0)
-    facts = DataInfo(shape, names, (0.13,) * shape[0], (0.31,) * shape[0], **more)
-    net = model(shape=shape, num_classes=facts.num_classes)
+    info = DataInfo(shape, names, (0.13,) * shape[0], (0.31,) * shape[0], **more)
+    net = model(shape=shape, num_classes=info.num_classes)
     weights = {f"model.{key}": value for key, value in net.state_dict().items()}
     target = f"{model.__module__}.{model.__name__}"
     config = {"model": {"_target_": target}, "data": {"name": "mnist"}, "structure": [], "views": views}
-    write_checkpoint({"state_dict": weights, "config": config, "facts": facts.plain(), "epoch": 0}, path)
+    write_checkpoint({"state_dict": weights, "config": config, "facts": info.plain(), "epoch": 0}, path)
     return path
 
 
@@ -628,7 +628,7 @@ def test_other_kinds_of_networks(make, tmp_path):
 
 
 def test_the_built_in_digit(served):
-    assert expected(served.facts, True) == "7" and expected(served.facts, False) is None
+    assert expected(served.info, True) == "7" and expected(served.info, False) is None
     torch.manual_seed(0)
     with torch.no_grad():
         answer = int(served.net.model(torch.zeros(1, 1, 28, 28)).argmax())

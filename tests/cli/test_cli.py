@@ -9,7 +9,7 @@ from src.errors import InputError
 from src.evaluation.monitor import direction
 from src.training.callbacks import Checkpoints, EarlyStopping
 from src.training.resume import check_same_run
-from tests.test_conf import composed
+from tests.configs import composed
 
 CONFIG = {
     "seed": 0,

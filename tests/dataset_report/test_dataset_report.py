@@ -7,9 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from conftest import idx_bytes
 from PIL import Image
-from test_commands import files, run
 
 from src.cli.config import ROOT
 from src.data.augment import Identity, Shift
@@ -32,6 +30,8 @@ from src.dataset_report.patch_classifier import out_of_fold
 from src.dataset_report.pca import axes_of
 from src.dataset_report.report import SECTIONS, choose_sections, write_dataset_report
 from src.errors import InputError
+from tests.commands import files, run
+from tests.small_data import idx_bytes
 
 PICTURES = {
     "counts", "examples", "averages", "pixels", "ink", "components", "pca", "tsne", "test_train", "train_train",

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch import Trainer
 from torch import nn
 
 from src.cli.config import CONF
@@ -19,7 +18,7 @@ from src.finetune.closed_form import Prototype, Ridge
 from src.finetune.l2sp import L2SP
 from src.finetune.lora import DoRA, LoRA
 from src.finetune.method import Full, Gradual, Head, Last, ProbeThenFull
-from src.model_files.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
+from src.model_files.checkpoint import load_model, read_checkpoint, write_checkpoint
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.structure import blocks, head_of, read_features, reset_head
@@ -28,8 +27,8 @@ from src.training.initialize import match_data_info
 from src.training.optimizers import MuonAdamW
 from src.training.schedules import cosine, onecycle, plateau
 from src.training.schedules import step as step_schedule
-from src.training.task import Classifier
-from tests.test_conf import composed
+from tests.configs import composed
+from tests.tuning import tune
 
 METHODS = sorted(path.stem for path in (CONF / "finetune").glob("*.yaml") if path.stem != "none")
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -46,33 +45,6 @@ def make_model(name: str) -> nn.Module:
 def make_method(name: str):
     cfg = composed(f"finetune={name}")
     return instantiate(cfg.finetune, _convert_="all")
-
-
-@pytest.fixture
-def data(data_root) -> ImageData:
-    data = ImageData("kmnist", root=str(data_root), download=False, batch_size=16, val=50)
-    data.setup()
-    return data
-
-
-def tune(model, method, data, folder, epochs=1, batches=2, callbacks=(), **task) -> Trainer:
-    """Train `model` with `method`; the trainer, whose lightning_module is the task."""
-    classifier = Classifier(model, data.facts, method=method, config={}, **task)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        limit_train_batches=batches,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=bool(callbacks),
-        callbacks=list(callbacks),
-        plugins=[CheckpointFiles()],
-        default_root_dir=str(folder),
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(classifier, data)
-    return trainer
 
 
 REFUSED = {("norm", "cnn"), ("norm", "convnet"), ("norm", "lenet"), ("norm", "mlp"), ("channels", "pretrained")}
@@ -292,8 +264,8 @@ def test_kept_features_are_those_of_this_process_where_workers_decode(picture_fo
         assert isinstance(data.train_set.images, torch.Tensor) == bool(gb)
         data.augment = Shift(1)
         torch.manual_seed(0)
-        model, method = LeNet(data.facts.shape, 2), ProbeThenFull(probe=0.5, cached_passes=2)
-        trainer = tune(method.adapt(model, data.facts.shape), method, data, tmp_path, epochs=4, batches=1.0)
+        model, method = LeNet(data.info.shape, 2), ProbeThenFull(probe=0.5, cached_passes=2)
+        trainer = tune(method.adapt(model, data.info.shape), method, data, tmp_path, epochs=4, batches=1.0)
         ends.append((model.state_dict(), float(trainer.callback_metrics["val/loss"])))
     (ours, our_loss), (theirs, their_loss) = ends
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
@@ -426,16 +398,16 @@ def test_the_start_gives_normalisation_and_the_data_classes(source_file, data):
 
     net = load_model(source_file)
     names = tuple("abcdefghij")
-    same, fresh = match_data_info(net, replace(data.facts, mean=(0.9,), std=(0.8,)), "auto")
-    assert (same.mean, same.std, fresh) == (net.facts.mean, net.facts.std, False)
-    other, fresh = match_data_info(net, replace(data.facts, class_names=names), "auto")
+    same, fresh = match_data_info(net, replace(data.info, mean=(0.9,), std=(0.8,)), "auto")
+    assert (same.mean, same.std, fresh) == (net.info.mean, net.info.std, False)
+    other, fresh = match_data_info(net, replace(data.info, class_names=names), "auto")
     assert (other.class_names, fresh) == (names, True)
-    assert match_data_info(net, replace(data.facts, class_names=names), "keep")[1] is False
-    assert match_data_info(net, data.facts, "reset")[1] is True
+    assert match_data_info(net, replace(data.info, class_names=names), "keep")[1] is False
+    assert match_data_info(net, data.info, "reset")[1] is True
     with pytest.raises(InputError, match="head=keep: the start knows 10 classes, the data have 3"):
-        match_data_info(net, replace(data.facts, class_names=("a", "b", "c")), "keep")
+        match_data_info(net, replace(data.info, class_names=("a", "b", "c")), "keep")
     with pytest.raises(InputError, match=r"reads images of 1x28x28.*the data have 3x32x32"):
-        match_data_info(net, replace(data.facts, shape=(3, 32, 32)), "auto")
+        match_data_info(net, replace(data.info, shape=(3, 32, 32)), "auto")
 
 
 def test_classes_are_chosen_merged_and_turned(data_root):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.model_files.checkpoint import load_model
-from tests.test_commands import one_line, run, start, trained, wait_for, weights  # noqa: F401
+from tests.commands import one_line, run, start, wait_for, weights
 
 pytestmark = pytest.mark.slow
 TURNED = ["data=digits", "data.quarter_turns=1", "trainer.accelerator=cpu"]
@@ -17,7 +17,7 @@ def finetune(folder, init, *words):
     return run("src.train", f"init_from={init}", *TURNED, f"hydra.run.dir={folder}", "trainer.max_epochs=2", *words)
 
 
-def test_a_start_and_a_number_of_shots_are_enough(trained, tmp_path):  # noqa: F811
+def test_a_start_and_a_number_of_shots_are_enough(trained, tmp_path):
     done = finetune(tmp_path / "run", trained, "data.shots=2")
     assert done.returncode == 0, done.stderr
     assert "head kept: 10 classes; its normalisation kept" in done.stdout
@@ -31,11 +31,11 @@ def test_a_start_and_a_number_of_shots_are_enough(trained, tmp_path):  # noqa: F
     zero = run("src.evaluate", f"ckpt={trained}", *TURNED[:2], "figures=false", f"hydra.run.dir={tmp_path}/zero")
     assert zero.returncode == 0, zero.stderr
     assert json.loads((tmp_path / "zero/results.json").read_text())["acc"] == pytest.approx(gained["before"], abs=1e-6)
-    start_facts, facts = (load_model(folder / "checkpoints/best.ckpt").facts for folder in (trained, tmp_path / "run"))
-    assert (start_facts.mean, start_facts.std) == (facts.mean, facts.std)
+    start_facts, info = (load_model(folder / "checkpoints/best.ckpt").info for folder in (trained, tmp_path / "run"))
+    assert (start_facts.mean, start_facts.std) == (info.mean, info.std)
 
 
-def test_changes_alone_are_saved_and_evaluated(trained, tmp_path):  # noqa: F811
+def test_changes_alone_are_saved_and_evaluated(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "start")
     done = finetune(tmp_path / "run", tmp_path / "start", "finetune=lora", "checkpoint=adapter", "figures=false")
     assert done.returncode == 0, done.stderr
@@ -54,7 +54,7 @@ def test_changes_alone_are_saved_and_evaluated(trained, tmp_path):  # noqa: F811
     assert run("src.evaluate", *ours, base).returncode == 0
 
 
-def test_a_fine_tuning_is_resumed_bit_equal(trained, tmp_path):  # noqa: F811
+def test_a_fine_tuning_is_resumed_bit_equal(trained, tmp_path):
     words = [f"init_from={trained}", *TURNED, "finetune=gradual", "trainer.max_epochs=6", "figures=false"]
     whole = run("src.train", *words, f"hydra.run.dir={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
@@ -69,7 +69,7 @@ def test_a_fine_tuning_is_resumed_bit_equal(trained, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("words", [["experiment=probe"], ["finetune=ridge", "augment=none"]], ids=["head", "ridge"])
-def test_a_head_on_kept_features_is_tested_on_images(words, trained, tmp_path):  # noqa: F811
+def test_a_head_on_kept_features_is_tested_on_images(words, trained, tmp_path):
     done = finetune(tmp_path / "run", trained, *words)
     assert done.returncode == 0, done.stderr
     gained = json.loads((tmp_path / "run/results.json").read_text())["transfer"]
@@ -79,7 +79,7 @@ def test_a_head_on_kept_features_is_tested_on_images(words, trained, tmp_path): 
     assert json.loads((tmp_path / "e/results.json").read_text())["acc"] == gained["after"]
 
 
-def test_a_solved_head_that_was_stopped_within_an_epoch_is_solved_from_all_of_it(trained, tmp_path):  # noqa: F811
+def test_a_solved_head_that_was_stopped_within_an_epoch_is_solved_from_all_of_it(trained, tmp_path):
     words = [f"init_from={trained}", *TURNED, "finetune=ridge", "trainer.max_epochs=1", "figures=false", "test=false"]
     for name, more in (("whole", []), ("run", ["trainer.max_steps=30"])):
         done = run("src.train", *words, *more, f"hydra.run.dir={tmp_path}/{name}")
@@ -90,16 +90,16 @@ def test_a_solved_head_that_was_stopped_within_an_epoch_is_solved_from_all_of_it
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
 
 
-def test_other_classes_replace_the_head(trained, tmp_path):  # noqa: F811
+def test_other_classes_replace_the_head(trained, tmp_path):
     done = finetune(tmp_path / "run", trained, "data.classes={even:[0,2,4,6,8],odd:[1,3,5,7,9]}", "figures=false")
     assert done.returncode == 0, done.stderr
     assert "head replaced: 2 classes" in done.stdout
     net = load_model(tmp_path / "run/checkpoints/best.ckpt")
-    assert net.facts.class_names == ("even", "odd")
+    assert net.info.class_names == ("even", "odd")
     assert json.loads((tmp_path / "run/results.json").read_text())["transfer"]["before"] is None
 
 
-def test_a_number_is_learnt_and_evaluated(trained, tmp_path):  # noqa: F811
+def test_a_number_is_learnt_and_evaluated(trained, tmp_path):
     words = ["experiment=angle", "data=digits", "trainer.max_epochs=3", "trainer.accelerator=cpu"]
     done = run("src.train", *words, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
@@ -138,6 +138,6 @@ def test_a_number_is_learnt_and_evaluated(trained, tmp_path):  # noqa: F811
         (["checkpoint=small"], "full or adapter"),
     ],
 )
-def test_bad_input_is_one_line(trained, tmp_path, words, expected):  # noqa: F811
+def test_bad_input_is_one_line(trained, tmp_path, words, expected):
     given = [word.replace("{}", str(trained)) if word.startswith("init_from") else word for word in words]
     assert expected in one_line(run("src.train", "data=digits", f"hydra.run.dir={tmp_path}", *given))

@@ -12,8 +12,9 @@ from src.cli.config import CONF, ROOT
 from src.cli.help import manual
 from src.cli.overrides import check_words, groups_of
 from src.errors import InputError
-from tests.test_conf import composed
-from tests.test_structure import COMMANDS
+from tests.configs import composed
+
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

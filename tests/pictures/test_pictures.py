@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from odd_pictures import odd_pictures
 from PIL import Image
 from torch import nn
 
@@ -22,9 +21,10 @@ from src.pictures.foreground import estimate_background, extract_ink
 from src.pictures.mnist_form import to_mnist_form
 from src.pictures.reader import Reader
 from src.pictures.segmentation import MOST, find_digits
+from tests.odd_pictures import odd_pictures
 
 DIGITS = DataInfo((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
-READER = Reader(DIGITS, ink=True)
+READER = Reader(DIGITS.shape, ink=True)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_parts_are_read_from_left_to_right_and_lines_from_above(scans):
         assert alike(image[0], scans[place]) > 0.9
     for small, large in zip(readings[1].boxes, readings[2].boxes, strict=True):
         assert np.abs(np.array(small) * 3 - large).max() <= 6
-    (single,) = read(saved(row), reader=Reader(DIGITS, ink=True, several=False))
+    (single,) = read(saved(row), reader=Reader(DIGITS.shape, ink=True, several=False))
     assert len(single.images) == 1
 
 
@@ -231,7 +231,7 @@ def test_pages_are_read_together_as_alone_and_by_threads(scans):
 
 
 def test_networks_of_other_pictures_get_them_whole(scans):
-    reader = Reader(DataInfo((3, 32, 32), ("a", "b"), (0.5,) * 3, (0.2,) * 3), ink=False)
+    reader = Reader((3, 32, 32), ink=False)
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, :, 0] = 200
     (reading,) = reader.read([reader.page(saved(wide))])
@@ -239,7 +239,7 @@ def test_networks_of_other_pictures_get_them_whole(scans):
     assert reading.boxes == [(0, 0, 60, 20)]
     assert (reading.images[0, 0] == 200).all(), "filled with the border's level"
     with pytest.raises(InputError, match=r"MNIST's form is 1x28x28, not 3x32x32"):
-        Reader(DataInfo((3, 32, 32), ("a", "b"), (0.5,) * 3, (0.2,) * 3), ink=True)
+        Reader((3, 32, 32), ink=True)
 
 
 # Limits

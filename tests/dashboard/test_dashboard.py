@@ -41,7 +41,7 @@ LAYERS = ("features.0", "features.3", "head.0", "head.3", "head.6")  # of small_
 
 
 def small_lenet(data: ImageData) -> nn.Module:
-    return LeNet(data.facts.shape, data.facts.num_classes, dropout=0.2)
+    return LeNet(data.info.shape, data.info.num_classes, dropout=0.2)
 
 
 def train(
@@ -65,11 +65,11 @@ def train(
     torch.manual_seed(0)
     model = make(data)
     if method is not None:
-        model = method.adapt(model, data.facts.shape)
+        model = method.adapt(model, data.info.shape)
     if compiled:
         model.compile(backend="eager")
     given = {"optimizer": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)}
-    task = Classifier(model, data.facts, **{**given, "scheduler": onecycle, **options}, method=method)
+    task = Classifier(model, data.info, **{**given, "scheduler": onecycle, **options}, method=method)
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -106,11 +106,11 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 
 def batch_normed(data: ImageData) -> nn.Module:
-    return LeNet(data.facts.shape, data.facts.num_classes, dropout=0.2, batch_norm=True)
+    return LeNet(data.info.shape, data.info.num_classes, dropout=0.2, batch_norm=True)
 
 
 def residual(data: ImageData) -> nn.Module:
-    return ResNet(data.facts.shape, data.facts.num_classes, (4, 8))
+    return ResNet(data.info.shape, data.info.num_classes, (4, 8))
 
 
 CASES = {
@@ -184,7 +184,7 @@ def test_every_tag_is_there_in_every_epoch(rich):
     for tag in ("filters/features.0", "maps/features.0", "maps/features.3"):
         assert [image.step for image in found.Images(tag)] == steps
     assert [image.step for image in found.Images("confusion/validation")] == steps[1:]
-    names = rich[1].facts.class_names
+    names = rich[1].info.class_names
     assert {tag for tag in tags["tensors"] if tag.startswith("pr/")} == {f"pr/{name}" for name in names}
     assert [event.step for event in found.Tensors(f"pr/{names[0]}")] == steps[1:]
     assert "40 fixed" in found.Tensors("about/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -236,7 +236,7 @@ def test_the_embedding_is_what_the_head_reads_with_labels_and_thumbnails(rich):
     features = np.loadtxt(place / "tensors.tsv", delimiter="\t", ndmin=2)
     assert features.shape == (40, 84)
     logits = torch.tensor(features, dtype=torch.float32) @ task.model.head[-1].weight.T + task.model.head[-1].bias
-    answers = [task.facts.class_names[place] for place in logits.argmax(1).tolist()]
+    answers = [task.info.class_names[place] for place in logits.argmax(1).tolist()]
     assert answers == [row[2] for row in rows[1:]]
     from PIL import Image
 
@@ -352,7 +352,7 @@ def test_without_tensorboard_the_message_names_the_key(data_root, tmp_path):
         default_root_dir=str(tmp_path),
     )
     with pytest.raises(InputError, match=r"give logger=tensorboard, or dashboard=none$") as error:
-        trainer.fit(Classifier(small_lenet(data), data.facts), data)
+        trainer.fit(Classifier(small_lenet(data), data.info), data)
     assert "\n" not in str(error.value)
 
 
@@ -403,7 +403,7 @@ def range_test(root: Path, folder: Path, steps: int = 120, flags: dict | None = 
     data.setup()
     torch.manual_seed(0)
     given = {"loss": MeanSquaredError(), "optimizer": lambda groups: torch.optim.SGD(groups, lr=0.123)}
-    task = Classifier(Bowl(), data.facts, **{**given, "scheduler": onecycle, **options})
+    task = Classifier(Bowl(), data.info, **{**given, "scheduler": onecycle, **options})
     test = RateRange(str(folder), low=1e-6, high=1e2)
     trainer = Trainer(
         max_epochs=-1,

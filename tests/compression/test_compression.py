@@ -36,10 +36,10 @@ from src.training.callbacks import EMA, Checkpoints
 from src.training.distillation import Distill
 from src.training.losses import CrossEntropy
 from src.training.optimizers import MuonAdamW
-from tests.test_commands import one_line, run, trained  # noqa: F401
-from tests.test_conf import composed as compose
-from tests.test_conf import write_teacher
-from tests.test_finetune import data, tune  # noqa: F401
+from tests.commands import one_line, run
+from tests.configs import composed as compose
+from tests.configs import write_teacher
+from tests.tuning import tune
 
 SHAPE = (1, 28, 28)
 
@@ -57,7 +57,7 @@ def sgd(groups, **options):
 
 
 @pytest.mark.parametrize(("optimizer", "ema"), [(sgd, False), (torch.optim.AdamW, True), (MuonAdamW, True)])
-def test_what_is_masked_is_0_and_stays_so(optimizer, ema, data, tmp_path):  # noqa: F811
+def test_what_is_masked_is_0_and_stays_so(optimizer, ema, data, tmp_path):
     seen = []
 
     class Watch(Callback):
@@ -88,7 +88,7 @@ def test_what_is_masked_is_0_and_stays_so(optimizer, ema, data, tmp_path):  # no
     assert 0 <= zeros - round(0.9 * total) + len(layers) <= 2 * len(layers)
 
 
-def test_only_a_network_that_is_sparse_enough_is_the_best(data, tmp_path):  # noqa: F811
+def test_only_a_network_that_is_sparse_enough_is_the_best(data, tmp_path):
     method, saved = Prune(sparsity=0.5, until=0.5), Checkpoints(str(tmp_path))
     tune(method.adapt(MLP(SHAPE, 10), SHAPE), method, data, tmp_path, 4, 4, [saved])
     assert saved.best_epoch >= 2
@@ -96,7 +96,7 @@ def test_only_a_network_that_is_sparse_enough_is_the_best(data, tmp_path):  # no
                               .float().mean()), 0.5, abs_tol=0.05)  # fmt: skip
 
 
-def test_pruning_that_goes_on_later_is_the_same_to_the_last_bit(data, tmp_path):  # noqa: F811
+def test_pruning_that_goes_on_later_is_the_same_to_the_last_bit(data, tmp_path):
     class Leave(Callback):
         def on_train_epoch_end(self, trainer, task):
             trainer.should_stop = trainer.current_epoch == 1
@@ -115,7 +115,7 @@ def test_pruning_that_goes_on_later_is_the_same_to_the_last_bit(data, tmp_path):
             enable_model_summary=False, callbacks=[Checkpoints(str(tmp_path / name)), EMA(0.9), *more],
             plugins=[CheckpointFiles()], default_root_dir=str(tmp_path), num_sanity_val_steps=0,
         )  # fmt: skip
-        trainer.fit(Classifier(model, data.facts, method=method, config={}), data, ckpt_path=resume)
+        trainer.fit(Classifier(model, data.info, method=method, config={}), data, ckpt_path=resume)
         return read_checkpoint(tmp_path / name / "last.ckpt")["state_dict"]
 
     whole = fit("whole")
@@ -254,31 +254,31 @@ def teacher(tmp_path, data_root):
     return write_teacher(tmp_path / "teacher.ckpt", data_root)
 
 
-def test_distillation_is_its_formula_on_the_teachers_own_images(teacher, data):  # noqa: F811
+def test_distillation_is_its_formula_on_the_teachers_own_images(teacher, data):
     from dataclasses import replace
 
     loss = Distill(str(teacher), temperature=3.0, weight=0.7)
     net = load_model(teacher)
     raw = torch.randint(0, 256, (6, *SHAPE), dtype=torch.uint8)
     labels, logits = torch.arange(6), torch.randn(6, 10, requires_grad=True)
-    facts = replace(data.facts, mean=(0.4,), std=(0.9,))
-    images = Normalize(facts.mean, facts.std)(raw)
+    info = replace(data.info, mean=(0.4,), std=(0.9,))
+    images = Normalize(info.mean, info.std)(raw)
     with torch.no_grad():
         p = (net(raw) / 3).softmax(1)
     q = (logits / 3).softmax(1)
     kl = (p * (p / q).log()).sum(1).mean()
-    value = loss(logits, labels, images, facts)
+    value = loss(logits, labels, images, info)
     assert value.item() == pytest.approx((0.3 * F.cross_entropy(logits, labels) + 0.7 * 9 * kl).item(), abs=1e-4)
     value.backward()
     assert logits.grad.abs().sum() > 0
     assert all(p.grad is None for p in loss.net.parameters())
-    alone = Distill(str(teacher), weight=0.0)(logits, labels, images, facts)
+    alone = Distill(str(teacher), weight=0.0)(logits, labels, images, info)
     assert alone.item() == pytest.approx(CrossEntropy()(logits, labels).item())
     assert not list(loss.state_dict()), "no part of a checkpoint"
     assert loss.seconds > 0
 
 
-def test_teachers_that_are_none(teacher, data, tmp_path):  # noqa: F811
+def test_teachers_that_are_none(teacher, data, tmp_path):
     from dataclasses import replace
 
     with pytest.raises(InputError, match=r"loss\.teacher=nowhere: there is no file"):
@@ -289,16 +289,16 @@ def test_teachers_that_are_none(teacher, data, tmp_path):  # noqa: F811
         with pytest.raises(InputError, match=rf"loss\.{next(iter(wrong))}"):
             Distill(str(teacher), **wrong)
     loss = Distill(str(teacher))
-    loss.check(data.facts)
+    loss.check(data.info)
     with pytest.raises(InputError, match="knows the classes"):
-        loss.check(replace(data.facts, class_names=("a", "b")))
+        loss.check(replace(data.info, class_names=("a", "b")))
     with pytest.raises(InputError, match="reads images of 1x28x28"):
-        loss.check(replace(data.facts, shape=(3, 32, 32)))
+        loss.check(replace(data.info, shape=(3, 32, 32)))
     with pytest.raises(InputError, match=r"finetune\.cached_passes=0"):
-        loss(torch.zeros(2, 10), torch.zeros(2, dtype=torch.long), torch.zeros(2, 5), data.facts)
+        loss(torch.zeros(2, 10), torch.zeros(2, dtype=torch.long), torch.zeros(2, 5), data.info)
 
 
-def test_a_student_comes_to_answer_as_its_teacher(teacher, data, tmp_path):  # noqa: F811
+def test_a_student_comes_to_answer_as_its_teacher(teacher, data, tmp_path):
     loss, student = Distill(str(teacher), weight=1.0, temperature=1.0), MLP(SHAPE, 10)
     net = load_model(teacher)
     raw = data.train_set[torch.arange(100)][0]
@@ -329,7 +329,7 @@ def test_zeros_and_arithmetic_are_counted():
     model.head[0].weight.data[:60] = 0
 
     class Net:
-        views, facts = 5, type("Facts", (), {"shape": SHAPE})
+        views, info = 5, type("Facts", (), {"shape": SHAPE})
 
     net = Net()
     net.model = model
@@ -466,7 +466,7 @@ def test_what_training_refuses_is_said_of_the_key_that_was_typed():
     assert as_typed("finetune.by=x: one of", "channels") == "finetune.by=x: one of"
 
 
-def test_a_plain_file_is_small_and_answers_the_same(data, tmp_path):  # noqa: F811
+def test_a_plain_file_is_small_and_answers_the_same(data, tmp_path):
     model, saved = LeNet(SHAPE, 10), Checkpoints(str(tmp_path))
     trainer = tune(model, None, data, tmp_path, callbacks=[saved])
     trainer.lightning_module.config = {"model": {"_target_": "src.models.lenet.LeNet"}, "data": {"name": "kmnist"}}
@@ -475,7 +475,7 @@ def test_a_plain_file_is_small_and_answers_the_same(data, tmp_path):  # noqa: F8
     (tmp_path / "plain.ckpt").write_bytes(plain_file(net))
     again, images = load_model(tmp_path / "plain.ckpt"), torch.randint(0, 256, (3, *SHAPE), dtype=torch.uint8)
     assert again(images).equal(net(images))
-    assert (again.epoch, again.facts, again.config) == (net.epoch, net.facts, net.config)
+    assert (again.epoch, again.info, again.config) == (net.epoch, net.info, net.config)
     assert (tmp_path / "plain.ckpt").stat().st_size < (tmp_path / "whole.ckpt").stat().st_size / 2
 
 
@@ -485,7 +485,7 @@ QUICK = ["epochs=2", "turns=2", "train={trainer.accelerator:cpu,trainer.enable_p
 
 
 @pytest.mark.slow
-def test_channels_and_distillation_as_a_user_types_them(trained, tmp_path):  # noqa: F811
+def test_channels_and_distillation_as_a_user_types_them(trained, tmp_path):
     done = run("src.compress", f"ckpt={trained}", "method=channels", "keep=[0.7,0.4]", *QUICK,
                f"hydra.run.dir={tmp_path}/c")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -510,7 +510,7 @@ def test_channels_and_distillation_as_a_user_types_them(trained, tmp_path):  # n
 
 
 @pytest.mark.slow
-def test_pruning_and_what_it_does_not_gain(trained, tmp_path):  # noqa: F811
+def test_pruning_and_what_it_does_not_gain(trained, tmp_path):
     done = run("src.compress", f"ckpt={trained}", "method=prune", "sparsity=0.8", "figures=false", *QUICK,
                f"hydra.run.dir={tmp_path}/p")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -526,7 +526,7 @@ def test_pruning_and_what_it_does_not_gain(trained, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_eight_bits_are_a_file_that_is_used_like_any_other(trained, tmp_path):  # noqa: F811
+def test_eight_bits_are_a_file_that_is_used_like_any_other(trained, tmp_path):
     pytest.importorskip("onnxruntime", reason="the export extra is not installed")
     done = run("src.compress", f"ckpt={trained}", "method=int8", "images=100", "turns=2", f"hydra.run.dir={tmp_path}/i")
     assert done.returncode == 0, done.stderr

@@ -1,22 +1,19 @@
 """Commands as a user types them: exit codes, messages, the files they leave."""
 
 import json
-import os
 import pickle
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from src.cli.config import ROOT
 from src.model_files.checkpoint import load_model, read_checkpoint
+from tests.commands import QUICK, files, one_line, output_of, run, start, train_digits, wait_for, weights
 
 pytestmark = pytest.mark.slow
-QUICK = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 RUN_FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt",
@@ -25,61 +22,8 @@ RUN_FILES = {
 }  # fmt: skip
 
 
-def start(*words: str, **options) -> subprocess.Popen:
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
-    env.pop("HYDRA_FULL_ERROR", None)
-    return subprocess.Popen(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Where tests run in the background Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        **options,
-    )
-
-
-def output_of(process: subprocess.Popen, seconds: float) -> tuple[str, str]:
-    try:
-        return process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
-
-
-def run(*words: str) -> subprocess.CompletedProcess:
-    process = start(*words)
-    out, err = output_of(process, 300)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
-def train(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    return run("src.train", *QUICK, f"hydra.run.dir={folder}", *words)
-
-
-def files(folder: Path) -> set[str]:
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    return {name for name in found if not name.startswith("events.out")}
-
-
-def weights(path: Path) -> dict:
-    return read_checkpoint(path)["state_dict"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """The folder of a finished run of three epochs, with dropout and augmentation."""
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    done = train(folder, "trainer.max_epochs=3", "model.dropout=0.2", "augment=affine")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 def test_train_leaves_its_files_and_says_what_it_did(trained, tmp_path):
-    done = train(tmp_path / "run")
+    done = train_digits(tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert files(tmp_path / "run") == RUN_FILES | {"hparams.yaml"}
@@ -169,8 +113,8 @@ def test_resuming_continues_in_place_and_ends_bit_equal(trained, tmp_path):
 
 def test_a_run_cut_short_by_max_steps_goes_on_within_its_epoch(tmp_path):
     common = ["model.dropout=0.2", "augment=affine", "scheduler=constant", "figures=false", "test=false"]
-    assert train(tmp_path / "whole", *common).returncode == 0
-    assert train(tmp_path / "cut", *common, "trainer.max_steps=50").returncode == 0
+    assert train_digits(tmp_path / "whole", *common).returncode == 0
+    assert train_digits(tmp_path / "cut", *common, "trainer.max_steps=50").returncode == 0
     done = run("src.train", f"resume_from={tmp_path}/cut", "trainer.max_steps=-1")
     assert done.returncode == 0, done.stderr
     ours, theirs = (weights(tmp_path / name / "checkpoints/last.ckpt") for name in ("cut", "whole"))
@@ -191,13 +135,6 @@ def test_a_refused_resume_leaves_the_run_as_it_was(trained):
     assert (trained / "checkpoints/last.ckpt").read_bytes() == before
 
 
-def wait_for(path: Path, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not path.is_file():
-        assert time.monotonic() < until, f"{path} did not appear"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_a_checkpoint_and_the_resume_command(tmp_path, sent, status):
     folder = tmp_path / "run"
@@ -215,20 +152,14 @@ def test_an_interrupt_leaves_a_checkpoint_and_the_resume_command(tmp_path, sent,
 
 
 def test_a_loss_that_is_not_finite_fails_and_keeps_the_last_finite_weights(tmp_path):
-    done = train(tmp_path / "run", "optimizer=sgd", "optimizer.lr=1e18", "scheduler=constant", "trainer.max_epochs=3")
+    done = train_digits(
+        tmp_path / "run", "optimizer=sgd", "optimizer.lr=1e18", "scheduler=constant", "trainer.max_epochs=3"
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: the loss is")
     assert len(done.stderr.strip().splitlines()) == 1
     for path in (tmp_path / "run").rglob("*.ckpt"):
         assert all(bool(value.isfinite().all()) for value in weights(path).values() if value.is_floating_point())
-
-
-def one_line(done: subprocess.CompletedProcess) -> str:
-    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 @pytest.mark.parametrize(

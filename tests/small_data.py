@@ -1,0 +1,32 @@
+"""Small real files that tests train on, and where the real ones are."""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from src.cli.config import ROOT
+
+
+def mnist_folder() -> Path | None:
+    for root in (os.environ.get("MNIST_ROOT"), ROOT / "data", ROOT.parent / "shared" / "data"):
+        if root and (Path(root) / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
+            return Path(root)
+    return None
+
+
+def idx_bytes(values: np.ndarray) -> bytes:
+    """An array as an IDX file's content."""
+    code, dtype = (0x08, "u1") if values.dtype == np.uint8 else (0x0C, ">i4")
+    return struct.pack(f">BBBB{values.ndim}I", 0, 0, code, values.ndim, *values.shape) + values.astype(dtype).tobytes()
+
+
+def striped_digits(count: int, seed: int, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 28, 28) whose class is the row of a bright stripe: learnt in a few steps."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(count) % classes).astype(np.uint8)
+    images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 + 2 * (int(label) % 12) : 4 + 2 * (int(label) % 12), 4:24] = 230
+    return images, labels
