@@ -16,10 +16,7 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
-import torch
-from hydra import compose, initialize_config_dir
-
-from src.cli.config import CONF, build, to_plain
+from src.cli.config import load_config
 from src.cli.process import tune_process
 
 PARTS = {
@@ -50,9 +47,9 @@ def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tupl
     """Seconds of each epoch but the first, which imports, and of the whole fit."""
     from lightning.pytorch.callbacks import Callback
 
-    from src.model_files.checkpoint import CheckpointFiles
-    from src.training.callbacks import NoProfiler
-    from src.training.task import Classifier
+    from src.dashboard.callback import Dashboard
+    from src.training.build import build
+    from src.training.fit import fit
 
     class Clock(Callback):
         """Notes when epochs begin, and when the last one has ended."""
@@ -66,31 +63,15 @@ def epochs(words: list[str], option: str, spent: dict[str, list[float]]) -> tupl
         def on_train_end(self, *args):
             self.times.append(now())
 
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [*words, f"dashboard={option}", f"output_dir={folder}", "run_name=bench"])
-        torch.manual_seed(cfg.seed)
-        data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
-        data.setup()
-        model = build(cfg.model, "model", shape=data.info.shape, num_classes=data.info.num_classes)
-        parts = {name: build(cfg[name], name) for name in ("optimizer", "scheduler")}
-        task = Classifier(model, data.info, **parts, config=to_plain(cfg))
+    with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
-        callbacks = [clock, build(cfg.callbacks.checkpoints, "checkpoints")]
-        if cfg.dashboard._target_:
-            callbacks.append(build(cfg.dashboard, "dashboard"))
-            timed(callbacks[-1], spent)
-        trainer = build(
-            cfg.trainer,
-            "trainer",
-            callbacks=callbacks,
-            logger=[build(node, name) for name, node in cfg.logger.items()],
-            plugins=[CheckpointFiles()],
-            default_root_dir=folder,
-            profiler=NoProfiler(),
-        )
-        begun = now()
-        trainer.fit(task, data)
-        whole = now() - begun
+        session = build(load_config([*words, f"dashboard={option}"], output_dir=folder), callbacks=[clock])
+        for callback in session.trainer.callbacks:
+            if isinstance(callback, Dashboard):
+                timed(callback, spent)
+        started = now()
+        fit(session)
+        whole = now() - started
     return [after - before for before, after in pairwise(clock.times[1:])], whole
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from src.cli.config import CONF, ROOT
+from src.cli.config import CONF, ROOT, load_config
 
 SCRATCH = "scratch"
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262, 20: 2.093}  # two-sided, by number of runs
@@ -30,8 +30,6 @@ def methods() -> list[str]:
 def run(job: tuple[str, int | None, int], start: str, words: list[str], split: str) -> dict | str:
     """What one run reached, or why it was refused."""
     import torch
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
 
     from src.errors import InputError
     from src.training.fit import train
@@ -44,11 +42,9 @@ def run(job: tuple[str, int | None, int], start: str, words: list[str], split: s
         given += [f"test={str(split == 'test').lower()}", "threads=1"]
         given += ["finetune=none"] if method == SCRATCH else [f"init_from='{start}'"]
         given += [f"finetune={method}"] if method not in (SCRATCH, "default") else []
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("train", [*given, *words])
+        cfg = load_config([*given, *words])
         try:
-            val = train(cfg, Path(folder), given)
+            val = train(cfg, given)
         except InputError as error:
             return str(error)
         if split == "val":

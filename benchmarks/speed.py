@@ -18,17 +18,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from src.cli.config import CONF, ROOT, build, to_plain
+from src.cli.config import ROOT, load_config
 from src.cli.process import quiet_libraries, tune_process
 from src.data.datamodule import ImageData
 from src.model_files.checkpoint import CheckpointFiles
 from src.models.lenet import LeNet
+from src.training.build import build
 from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler
+from src.training.fit import fit
 from src.training.optimizers import parameter_groups
 from src.training.schedules import onecycle
 from src.training.task import Classifier
@@ -36,54 +37,35 @@ from src.training.task import Classifier
 EPOCHS = 3
 
 
-class Marks:
-    """Notes when epochs begin and training ends."""
+def record_epochs(task: LightningModule) -> dict[int, float]:
+    """The time at which each epoch of `task` begins, and last the time at which training ends, filled in as it runs.
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.marks = [*getattr(self, "marks", []), time.perf_counter()]
+    The task's own hooks are wrapped: one more callback would cost every step something.
+    """
+    times: dict[int, float] = {}
+    begin, end = task.on_train_epoch_start, task.on_train_end
 
-    def on_train_end(self) -> None:
-        self.marks.append(time.perf_counter())
+    def on_train_epoch_start() -> None:
+        begin()
+        times[task.current_epoch] = time.perf_counter()
+
+    def on_train_end() -> None:
+        times[len(times)] = time.perf_counter()
+        end()
+
+    task.on_train_epoch_start, task.on_train_end = on_train_epoch_start, on_train_end
+    return times
 
 
-class Timed(Marks, Classifier):
-    """Our task, with marks."""
-
-    def on_train_start(self) -> None:
-        super(Marks, self).on_train_epoch_start()
-
-
-def ours(data: ImageData, batch_size: int) -> list[float]:
+def ours(root: str, batch_size: int) -> list[float]:
     """Seconds of each epoch but the first of a run of `src.train`: validation, files, logs and bar included."""
+    words = [f"trainer.max_epochs={EPOCHS}", f"data.batch_size={batch_size}", f"data.root={root}"]
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            given = [f"trainer.max_epochs={EPOCHS}", f"output_dir={folder}", "trainer.accelerator=cpu"]
-            cfg = compose("train", given)
-        data.batch_size = batch_size
-        task = Timed(
-            LeNet(data.info.shape, data.info.num_classes),
-            data.info,
-            optimizer=build(cfg.optimizer, "optimizer"),
-            scheduler=build(cfg.scheduler, "scheduler"),
-            loss=build(cfg.loss, "loss"),
-            log_every=cfg.trainer.log_every_n_steps,
-            config={"model": to_plain(cfg.model)},
-        )
-        callbacks = [build(node, name) for name, node in cfg.callbacks.items()]
-        callbacks[0].enabled = True  # the bar, as on a terminal
-        loggers = [build(node, name) for name, node in cfg.logger.items()]
-        trainer = build(
-            cfg.trainer,
-            "trainer",
-            callbacks=callbacks,
-            logger=loggers,
-            plugins=[CheckpointFiles()],
-            default_root_dir=folder,
-            profiler=NoProfiler(),
-        )
-        trainer.fit(task, data)
-    return [after - before for before, after in zip(task.marks[1:], task.marks[2:], strict=False)]
+        session = build(load_config([*words, "trainer.accelerator=cpu"], output_dir=folder))
+        session.trainer.progress_bar_callback.enabled = True  # the bar, as on a terminal
+        times = record_epochs(session.task)
+        fit(session)
+    return [times[epoch + 1] - times[epoch] for epoch in range(1, EPOCHS)]
 
 
 def bare(data: ImageData, batch_size: int, tuned: bool = False) -> list[float]:
@@ -154,13 +136,13 @@ def ratio(seconds: dict[str, list[float]], over: str, under: str) -> float:
     return statistics.median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
 
 
-def epochs(data: ImageData, repeats: int) -> None:
+def epochs(root: str, data: ImageData, repeats: int) -> None:
     for size, limit in ((64, 1.05), (512, 1.03)):
         seconds = compare(
             repeats,
             bare=lambda n=size: bare(data, n),
             tuned=lambda n=size: bare(data, n, tuned=True),
-            ours=lambda n=size: ours(data, n),
+            ours=lambda n=size: ours(root, n),
         )
         for side, what in (("bare", "a bare loop"), ("tuned", "a bare loop with our tricks")):
             spread = [a / b for a, b in zip(seconds["ours"], seconds[side], strict=True)]
@@ -214,7 +196,7 @@ def our_batches(data: ImageData) -> list[float]:
 
 
 def pipelines(root: str, data: ImageData, repeats: int) -> None:
-    seconds = compare(repeats, theirs=lambda: per_image(root, data), ours=lambda: ours(data, 64)[:1])
+    seconds = compare(repeats, theirs=lambda: per_image(root, data), ours=lambda: ours(root, 64)[:1])
     note = f"{statistics.median(seconds['theirs']):.1f} s over {statistics.median(seconds['ours']):.1f} s, n={repeats}"
     row(
         "epoch, batch 64: a per-image pipeline over ours",
@@ -241,7 +223,7 @@ class OneWeight(nn.Module):
         return self.weight.expand(len(images), -1)
 
 
-class Plain(Marks, LightningModule):
+class Plain(LightningModule):
     """The least that Lightning trains."""
 
     def __init__(self):
@@ -290,11 +272,14 @@ def step_costs(root: str, repeats: int) -> None:
                 plugins=[CheckpointFiles()],
                 profiler=None if isinstance(task, Plain) else NoProfiler(),
             )
+            times = record_epochs(task)
             trainer.fit(task, data)
-        return [(task.marks[1] - task.marks[0]) / steps * 1e6]
+        return [(times[1] - times[0]) / steps * 1e6]
 
-    def task() -> Timed:
-        return Timed(OneWeight(), data.info, optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True))
+    def task() -> Classifier:
+        return Classifier(
+            OneWeight(), data.info, optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True)
+        )
 
     ours_around = (lambda folder: EpochProgressBar(), lambda folder: Checkpoints(folder))
     micros = compare(
@@ -374,7 +359,7 @@ def main() -> None:
     data = ImageData(root=root)
     data.setup()
     measures = {
-        "epochs": lambda: epochs(data, args.repeats),
+        "epochs": lambda: epochs(root, data, args.repeats),
         "pipelines": lambda: pipelines(root, data, args.repeats),
         "steps": lambda: step_costs(root, args.repeats),
         "first": lambda: first_step(root, args.repeats),

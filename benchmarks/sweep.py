@@ -20,8 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from src.cli.command import _recorded, output_folder
-from src.cli.config import CONF, ROOT, build
+from src.cli.command import run_job
+from src.cli.config import CONF, ROOT, load_config
 from src.sweep.launcher import SerialLauncher
 
 COMMON = ["trainer.max_epochs=1", "test=false", "figures=false", "trainer.accelerator=cpu"]
@@ -31,15 +31,15 @@ def job(cfg: DictConfig) -> float | None:
     """What a sweep runs."""
     from src.training.fit import train
 
-    return _recorded(lambda config: train(config, output_folder(), list(HydraConfig.get().overrides.task)), cfg)
+    return run_job(lambda config: train(config, list(HydraConfig.get().overrides.task)), cfg)
 
 
-def bare_epoch(cfg: DictConfig, data) -> float:
+def bare_epoch(words: list[str], folder: Path) -> float:
     """Seconds of an epoch of the same loop: training and validation."""
-    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch import Callback
 
-    from src.training.callbacks import NoProfiler
-    from src.training.task import Classifier
+    from src.training.build import build
+    from src.training.fit import fit
 
     class Clock(Callback):
         def on_train_epoch_start(self, trainer, task) -> None:
@@ -49,13 +49,8 @@ def bare_epoch(cfg: DictConfig, data) -> float:
             self.seconds = time.perf_counter() - self.started
 
     clock = Clock()
-    model = build(cfg.model, "model", shape=data.info.shape, num_classes=data.info.num_classes)
-    task = Classifier(model, data.info, build(cfg.optimizer, "optimizer"), build(cfg.scheduler, "scheduler"))
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[clock], profiler=NoProfiler(),
-    )  # fmt: skip
-    trainer.fit(task, data)
+    bare = ["logger=none", "trainer.enable_checkpointing=false"]
+    fit(build(load_config([*words, *bare], output_dir=folder), callbacks=[clock]))
     return clock.seconds
 
 
@@ -75,15 +70,13 @@ def overhead(folder: Path, root: str, jobs: int, batch: int) -> None:
         launcher = SerialLauncher()
         context = HydraContext(config_loader=loader, callbacks=Callbacks())
         launcher.setup(hydra_context=context, task_function=job, config=cfg)
-        data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
-        data.setup()
         with_all, without = [], []
         for number in range(jobs + 1):
             began = time.perf_counter()
             result = launcher.submit([*words, f"seed={number}"], number).result()
             seconds = time.perf_counter() - began
             assert result.return_value is not None
-            bare = bare_epoch(cfg, data)
+            bare = bare_epoch(words, folder / "bare")
             if number:  # the first pays for imports and data
                 with_all.append(seconds)
                 without.append(bare)

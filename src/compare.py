@@ -1,6 +1,6 @@
 """Runs side by side, whenever they were made: python -m src.compare outputs/<sweep> [more] [metric=val/loss]"""
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,16 +12,16 @@ from src.files import display_path
 FLAGS = ("-", "hydra.", "hydra/")
 
 
-def name_runs() -> None:
-    """Make the folders that stand alone on the command line the key `runs`."""
-    words = sys.argv[1:]
-    places = [word for word in words if not word.startswith(FLAGS) and ("=" not in word or Path(word).exists())]
-    if places:
-        quoted = ",".join("'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'" for place in places)
-        sys.argv[1:] = [*(word for word in words if word not in places), f"runs=[{quoted}]"]
+def resolve(words: Sequence[str]) -> list[str]:
+    """The words with the folders that stand alone on the command line as the key `runs`."""
+    folders = [word for word in words if not word.startswith(FLAGS) and ("=" not in word or Path(word).exists())]
+    if not folders:
+        return list(words)
+    quoted = ",".join("'" + folder.replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in folders)
+    return [*(word for word in words if word not in folders), f"runs=[{quoted}]"]
 
 
-@command("compare", prepare=name_runs)
+@command("compare", resolve=resolve)
 def main(cfg: DictConfig) -> None:
     """A table per run and per configuration, pictures, and the best one's experiment file."""
     from src.sweep.report import write_sweep_report

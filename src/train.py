@@ -1,27 +1,27 @@
 """Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
 
+from collections.abc import Sequence
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.cli.command import command, output_folder
-from src.cli.references import choose_start, choose_teacher, resume
+from src.cli.command import command
+from src.cli.references import resolve_overrides
 from src.sweep.ledger import resume_sweep
+from src.sweep.study import objectives, pruning_check
 
 
-def prepare() -> None:
-    """Complete the command line: what sweep.resume, resume_from, init_from and loss.teacher stand for."""
-    resume_sweep()
-    resume()
-    choose_start()
-    choose_teacher()
+def resolve(words: Sequence[str]) -> list[str]:
+    """The overrides that sweep.resume, resume_from, init_from and loss.teacher stand for."""
+    return resolve_overrides(resume_sweep(words))
 
 
-@command("train", prepare=prepare)
+@command("train", resolve=resolve)
 def main(cfg: DictConfig) -> float | None:
     """One run. Returns the best validation metric."""
     from src.training.fit import train  # torch and lightning: --help, --cfg job and completion answer at once
 
-    return train(cfg, output_folder(), list(HydraConfig.get().overrides.task))
+    return train(cfg, list(HydraConfig.get().overrides.task), pruning_check(), objectives())
 
 
 if __name__ == "__main__":

@@ -10,16 +10,18 @@ import pytest
 import yaml
 from lightning.pytorch import Trainer
 
-from src.cli.config import CONF, ROOT, build, to_plain
+from src.cli.config import CONF, ROOT, load_config
 from src.data.sources.corrections import Feedback
 from src.data.sources.usps import USPS_FILES
-from src.model_files.checkpoint import CheckpointFiles
-from src.training.callbacks import NoProfiler
-from src.training.task import Classifier
-from tests.configs import composed, write_teacher
+from src.models.resnet import ResNet
+from src.training.build import build
+from src.training.fit import fit
+from tests.configs import write_teacher
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+STARTS_FROM_A_NETWORK = {("finetune", path.stem) for path in (CONF / "finetune").glob("*.yaml") if path.stem != "none"}
+STARTS_FROM_A_NETWORK |= {("experiment", "finetune"), ("experiment", "probe")}
 ENTRIES = sorted(CONF.glob("*.yaml"))
 
 
@@ -48,6 +50,9 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
         given += ["trainer.enable_checkpointing=true"]
     if (group, name) == ("model", "pretrained"):
         given += ["model.size=32"]
+    if (group, name) in STARTS_FROM_A_NETWORK:
+        source = write_teacher(folder.parent / "source.ckpt", data_root, ResNet)
+        given += [f"init_from={source}"]
     if (group, name) == ("loss", "distill"):
         given += [f"loss.teacher={write_teacher(folder.parent / 'teacher.ckpt', data_root)}"]
     if (group, name) == ("logger", "wandb"):
@@ -79,39 +84,17 @@ def usps_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=[f"{group}={name}" for group, name in OPTIONS])
 def test_every_option_trains_a_batch(group, name, data_root, picture_folder, tmp_path, request):
     root = request.getfixturevalue("usps_files") if (group, name) == ("data", "usps") else data_root
-    cfg = composed(*small(group, name, root, picture_folder, tmp_path / "run", request))
-    data = build(cfg.data, "data", augment=build(cfg.augment, "augment"))
-    data.setup()
-    model = build(cfg.model, "model", shape=data.info.shape, num_classes=data.info.num_classes)
-    task = Classifier(
-        model,
-        data.info,
-        optimizer=build(cfg.optimizer, "optimizer"),
-        scheduler=build(cfg.scheduler, "scheduler"),
-        loss=build(cfg.loss, "loss", class_counts=data.class_counts),
-        **to_plain(cfg.task),
-        config=to_plain(cfg),
-    )
-    before = [p.clone() for p in model.parameters()]
-    callbacks = [build(node, key) for key, node in cfg.callbacks.items() if key != "progress"]
-    callbacks += [build(cfg.dashboard, "dashboard")] if cfg.dashboard._target_ else []
-    loggers = [build(node, key) for key, node in cfg.logger.items() if node]
-    trainer: Trainer = build(
-        cfg.trainer,
-        "trainer",
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[CheckpointFiles()],
-        default_root_dir=str(tmp_path),
-        profiler=NoProfiler(),
-    )
-    trainer.fit(task, data)
+    cfg = load_config(small(group, name, root, picture_folder, tmp_path / "run", request))
+    session = build(cfg)
+    data, trainer = session.data, session.trainer
+    before = [p.clone() for p in session.initial.model.parameters()]
+    fit(session)
     assert trainer.global_step == 2
     if data.info.target:
         assert 0 < float(trainer.callback_metrics["val/mae"]) < data.info.scale
     else:
         assert 0 <= float(trainer.callback_metrics["val/acc"]) <= 1
-    assert any(not old.equal(new) for old, new in zip(before, model.parameters(), strict=True))
+    assert any(not old.equal(new) for old, new in zip(before, session.initial.model.parameters(), strict=True))
     assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
 
 
@@ -203,4 +186,4 @@ def test_every_printed_command_composes(where, module, rest):
         pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the slurm extra is not installed")
     if "-m" in words:  # a sweep: its first job
         overrides = [re.sub(r"=([^\[,(]+),.*", r"=\1", word) for word in overrides]
-    assert composed(*overrides, entry=module.removeprefix("src."))
+    assert load_config(overrides, module.removeprefix("src."))

@@ -24,7 +24,6 @@ TIERS = [
     COMMANDS,
 ]
 ORDER = [room for tier in TIERS for room in tier]
-FORBIDDEN = {("sweep", "training")}  # a sweep starts runs through their command
 HYDRA = (*COMMANDS, "cli", "sweep", "training/build")
 LIGHTNING = ("data/datamodule", "training", "model_files/checkpoint", "dashboard")
 LONGEST_FILE, LONGEST_FUNCTION = 250, 60
@@ -75,7 +74,6 @@ def test_imports_go_down(path):
             if theirs != own:
                 assert ORDER.index(theirs) < ORDER.index(own), f"{path} imports {module}"
                 assert theirs not in COMMANDS, f"{path} imports the command {module}"
-                assert (own, theirs) not in FORBIDDEN, f"{path} imports {module}"
         if top in ("hydra", "omegaconf"):
             assert stem(path).startswith(HYDRA), f"{path} imports {module}"
         if top == "lightning":
@@ -130,13 +128,14 @@ def test_a_public_name_means_one_thing():
 
 
 def test_instantiate_has_one_caller():
-    callers = [stem(path) for path in FILES if "instantiate(" in path.read_text()]
+    callers = [stem(path) for path in FILES if re.search(r"hydra\S*\.instantiate", path.read_text())]
     assert callers == ["cli/config"]
 
 
 def test_no_room_rewrites_the_command_line():
     writes = re.compile(r"sys\.argv(\[[^\]]*\])? *[+|]?=[^=]")
-    assert [stem(path) for path in FILES if writes.search(path.read_text()) and path != SRC / "cli/command.py"] == []
+    # One context manager presents words to Hydra and to Lightning's launcher, which read sys.argv, and puts it back.
+    assert [stem(path) for path in FILES if writes.search(path.read_text())] == ["cli/process"]
 
 
 def test_no_room_is_called_nothing():

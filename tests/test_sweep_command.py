@@ -215,11 +215,11 @@ def test_a_rank_that_dies_ends_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["optimizer.lrr=1,2"], "optimizer.lrr is no key here; did you mean lr?"),
+        (["optimizer.lrr=1,2"], "optimizer.lrr does not exist; did you mean lr?"),
         (["model=lenet,nonet"], "nonet"),
         (["optimizer.lr=interval(0,1)"], "give hydra/sweeper=optuna"),
         (["hydra/sweeper=optuna", "optimizer.lr=interval(1,0)"], "first end must be below"),
-        (["hydra/sweeper=optuna", "optimizer.lrr=interval(0,1)"], "optimizer.lrr is no key here"),
+        (["hydra/sweeper=optuna", "optimizer.lrr=interval(0,1)"], "optimizer.lrr does not exist"),
         (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.objectives=[val/beauty]"], "no job reports val/beauty"),
         (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.storage=nowhere"], "sqlite, journal or a URL"),
         (["sweep.max_time=soon", "seed=0,1"], "sweep.max_time=soon"),

@@ -8,8 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -19,25 +18,27 @@ from omegaconf import DictConfig
 
 from src.cli.config import CONF
 from src.cli.error_line import CommandExit, error_line
-from src.cli.help import HELP, manual
-from src.cli.overrides import check_words, flags_first
+from src.cli.help import HELP_FLAGS, help_text
+from src.cli.overrides import INFO_FLAGS, check_overrides, flags_first
+from src.cli.process import command_line, exit_on_sigterm, is_main_process
 from src.files import write_json
 
-log = logging.getLogger(__name__)
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
+Task = Callable[[DictConfig], float | None]
 
 
-def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Callable:
+def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Task], Callable]:
     """Make `task(cfg)` a command: composed by Hydra, recorded in its folder, every error one line on the terminal.
 
-    prepare: called first; may rewrite sys.argv. The task's return value is what a sweep optimises.
+    resolve: from the words that were typed to the overrides that Hydra gets; what it adds is printed. The task's
+    return value is what a sweep optimizes.
     Exit status: 0 done, 1 failed, 130 Ctrl-C, 143 SIGTERM. HYDRA_FULL_ERROR=1 shows tracebacks.
     """
 
-    def decorate(task: Callable[[DictConfig], float | None]) -> Callable[[], None]:
+    def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def job(cfg: DictConfig) -> float | None:
-            return _recorded(task, cfg)
+            return run_job(task, cfg)
 
         run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
 
@@ -45,16 +46,8 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
             verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
             try:
-                if "COMP_LINE" in os.environ:
-                    _strip_interpreter()
-                sys.argv[1:] = flags_first(sys.argv[1:])
-                signal.signal(signal.SIGTERM, terminated)
-                if any(word in HELP for word in sys.argv[1:]):
-                    print(manual(CONF, config_name), flush=True)
-                    return
-                prepare()
-                check_words(CONF, config_name, sys.argv[1:])
-                run()
+                signal.signal(signal.SIGTERM, exit_on_sigterm)
+                _main(config_name, sys.argv[1:], resolve, run)
             except CommandExit as stop:
                 if verbose and stop.__cause__ is not None:
                     raise stop.__cause__ from None
@@ -73,19 +66,21 @@ def command(config_name: str, prepare: Callable[[], None] = lambda: None) -> Cal
     return decorate
 
 
-def terminated(signum: int, frame: object) -> None:
-    """SIGTERM ends a command as Ctrl-C does, with 143."""
-    raise CommandExit(143, "stopped")
-
-
-@contextmanager
-def signals_to_trainer() -> Iterator[None]:
-    """Leave SIGTERM to Lightning, which stops between two steps."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[str]], run: Callable) -> None:
+    if "COMP_LINE" in os.environ:
+        _strip_interpreter()
+    words = flags_first(typed)
+    if any(word in HELP_FLAGS for word in words):
+        print(help_text(CONF, verb), flush=True)
+        return
+    if is_main_process():  # the others of a ddp run get words that are resolved
+        words = resolve(words)
+    check_overrides(CONF, verb, words)
+    added = [word for word in words if word not in typed]
+    if added and is_main_process() and not any(word in INFO_FLAGS for word in words):
+        print(f"resolved to: python -m src.{verb} {' '.join(words)}", flush=True)
+    with command_line(words):
+        run()
 
 
 def _strip_interpreter() -> None:
@@ -100,38 +95,37 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _recorded(task: Callable, cfg: DictConfig) -> float | None:
-    """Run one job; `status.json` in its folder says how it went, its log has the traceback of what failed."""
+def run_job(task: Task, cfg: DictConfig) -> float | None:
+    """Run one job. `status.json` in its folder records its state, its log the traceback of a failure."""
     folder = output_folder()
     started = time.time()
 
-    def status(state: str, **more) -> None:
-        about = {"state": state, "command": HydraConfig.get().job.config_name, "started": started, "pid": os.getpid()}
-        if is_first():
-            write_json(folder / "status.json", {**about, **more})
+    def write_status(state: str, **more) -> None:
+        common = {"state": state, "command": HydraConfig.get().job.config_name, "started": started, "pid": os.getpid()}
+        if is_main_process():
+            write_json(folder / "status.json", {**common, **more})
 
-    status("running")
+    write_status("running")
     try:
         result = task(cfg)
     except BaseException as error:
         stopped = isinstance(error, CommandExit | KeyboardInterrupt)
-        state = "interrupted" if stopped else "failed"
-        said = "interrupted" if isinstance(error, KeyboardInterrupt) else error_line(error)
-        status(state, seconds=time.time() - started, error=said)
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler) and not stopped:
-                text = "".join(traceback.format_exception(error))
-                handler.emit(logging.LogRecord("src", logging.ERROR, "", 0, text, None, None))
-        if not stopped and HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
-            raise CommandExit(1, error_line(error)) from error
+        message = "interrupted" if isinstance(error, KeyboardInterrupt) else error_line(error)
+        write_status("interrupted" if stopped else "failed", seconds=time.time() - started, error=message)
+        if not stopped:
+            _log_traceback(error)
+            if HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
+                raise CommandExit(1, message) from error
         raise
-    status("finished", seconds=time.time() - started, objective=result)
+    write_status("finished", seconds=time.time() - started, objective=result)
     return result
 
 
-def is_first() -> bool:
-    """Whether this is the process that a run was started as, not one that Lightning has started beside it (ddp)."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def _log_traceback(error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(logging.LogRecord("src", logging.ERROR, "", 0, text, None, None))
 
 
 def output_folder() -> Path:

@@ -1,38 +1,78 @@
-"""Config nodes to objects and to plain values: the only caller of Hydra's instantiate."""
+"""From configs to objects and plain values; the only caller of Hydra's instantiate."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.cli.error_line import one_line
+from src.cli.error_line import message_line
 from src.errors import InputError
+from src.model_files.renamed import current_target
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 CONF = ROOT / "conf"
 
 
-def build(node: DictConfig | None, key: str, *args, **kwargs):
-    """The object that a config node describes; None for no node. The only caller of Hydra's instantiate.
+def load_config(overrides: Sequence[str] = (), verb: str = "train", output_dir: Path | str | None = None) -> DictConfig:
+    """The config of `python -m src.<verb> <overrides>`, for notebooks, tests and benchmarks.
+
+    output_dir: the folder of the run; None takes a new one in outputs/. Raises what Hydra raises for bad overrides.
+    """
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose(verb, list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().clear()
+        if running is not None:
+            GlobalHydra.instance().initialize(running)
+    with open_dict(cfg):
+        _resolve_key(cfg, "run_name")
+        unique = ROOT / "outputs" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{cfg.get('run_name', verb)}"
+        cfg.hydra.runtime.output_dir = str(output_dir or unique)
+        _resolve_key(cfg, "output_dir")
+        del cfg["hydra"]
+    return cfg
+
+
+def _resolve_key(cfg: DictConfig, key: str) -> None:
+    """Replace an interpolation that Hydra resolves only while a command runs."""
+    state = HydraConfig.instance()
+    before = state.cfg
+    state.set_config(cfg)
+    try:
+        if key in cfg:
+            cfg[key] = cfg[key]
+    finally:
+        state.cfg = before
+
+
+def instantiate(node: DictConfig | None, key: str, *args, **kwargs) -> Any:
+    """The object that a config node describes; None for no node.
 
     key: the node's name, for the error. Raises InputError if the constructor refuses its arguments.
     """
     if node is None:
         return None
+    if (target := current_target(node._target_)) != node._target_:
+        node = OmegaConf.merge(node, {"_target_": target})
     try:
         return hydra.utils.instantiate(node, *args, **kwargs, _convert_="all")
     except HydraException as error:
         cause = error.__cause__
         if isinstance(cause, InputError):
             raise cause from None
-        raise InputError(
-            f"{key}: {node.get('_target_', '')} refused its arguments ({one_line(cause or error)})"
-        ) from error
+        message = message_line(cause or error)
+        raise InputError(f"{key}: {node.get('_target_', '')} refused its arguments ({message})") from error
 
 
-def to_plain(node: DictConfig) -> dict:
-    """A resolved config as dicts, lists, strings and numbers."""
+def to_plain(node: DictConfig) -> Any:
+    """A resolved config as dicts, lists, texts and numbers."""
     return OmegaConf.to_container(node, resolve=True)

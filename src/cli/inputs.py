@@ -1,9 +1,9 @@
-"""What a command on a trained network is asked to look at: which images, on which device."""
+"""The inputs of a command on a trained network: data set, split, rows, pictures, device."""
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli.config import build, to_plain
-from src.errors import InputError, is_integer, require
+from src.cli.config import instantiate, to_plain
+from src.errors import InputError, choice, is_integer, require
 from src.files import display_path
 
 SPLITS = ("train", "val", "test")
@@ -12,39 +12,42 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def build_data(cfg: DictConfig, trained: dict):
-    """The data set that is asked for, or the one that the network was trained on with what is given changed."""
+    """The data set of `data=`; without it the one of the training, changed by the keys data.<key> that are not null.
+
+    trained: the data options in the checkpoint.
+    """
     if cfg.data._target_ is not None:
-        return build(cfg.data, "data")
-    return as_trained(trained, {key: value for key, value in to_plain(cfg.data).items() if value is not None})
+        return instantiate(cfg.data, "data")
+    return data_as_trained(trained, {key: value for key, value in to_plain(cfg.data).items() if value is not None})
 
 
-def as_trained(trained: dict, given: dict):
-    """The data set of a checkpoint's options, with what is given changed."""
+def data_as_trained(trained: dict, changes: dict):
+    """The data set of a checkpoint's options with some of them changed."""
     from src.data.datamodule import ImageData  # never a class that the file names
 
-    options = {key: value for key, value in {**trained, **given}.items() if not key.startswith("_")}
+    options = {key: value for key, value in {**trained, **changes}.items() if not key.startswith("_")}
     try:
         return ImageData(**options)
     except TypeError as error:
         raise InputError(f"the checkpoint's data options do not fit this version ({error}): give data=<name>") from None
 
 
-def pick(data, split: str, info):
-    """The batches of a split, with labels as the network counts them.
+def select_split(data, split: str, info):
+    """The batches of a split, its labels renumbered in the network's order of classes.
 
-    Raises InputError if the images have another shape or classes that the network does not know.
+    Raises InputError if the images have another shape, or classes that the network does not know.
     """
     target = f"{data.target}_deg" if data.target == "angle" else None
     if target != info.target or (target and data.max_angle_deg != info.scale):
-        asked = f"data.target={data.target}" + (f", up to {data.max_angle_deg:g} degrees" if target else "")
+        requested = f"data.target={data.target}" + (f", up to {data.max_angle_deg:g} degrees" if target else "")
         fix = f"data.target=angle data.max_angle_deg={info.scale:g}" if info.target else "data.target=class"
-        raise InputError(f"{asked}, but this network gives {info.target or 'classes'}: give {fix}")
+        raise InputError(f"{requested}, but this network gives {info.target or 'classes'}: give {fix}")
     names, known = data.source.class_names, info.class_names or data.source.class_names
-    strangers = [name for name in names if name not in known]
-    if strangers:
+    unknown = [name for name in names if name not in known]
+    if unknown:
         raise InputError(
-            f"data={data.name} has {len(names)} classes, {len(strangers)} of which this network does not know "
-            f"({', '.join(strangers[:8])}); it knows {len(known)}: {', '.join(known[:12])}"
+            f"data={data.name} has {len(names)} classes, {len(unknown)} of which this network does not know "
+            f"({', '.join(unknown[:8])}); it knows {len(known)}: {', '.join(known[:12])}"
         )
     if split != "test":
         data.setup()
@@ -58,90 +61,91 @@ def pick(data, split: str, info):
     return batches if target else batches.relabelled([known.index(name) for name in names])
 
 
-def check_device(given: object) -> None:
-    """Raise InputError for a word that is no device; needs no torch."""
-    require(given in DEVICES, f"device={given}: one of {', '.join(DEVICES)}")
+def check_device(device: object) -> None:
+    """Raise InputError for an unknown device; does not import torch."""
+    choice("device", device, DEVICES)
 
 
-def pick_device(given: str) -> str:
-    """A device by name; auto takes the accelerator if there is one. Raises InputError for one that is not there."""
+def select_device(device: str) -> str:
+    """A device by name; auto takes the accelerator if there is one. Raises InputError for one that is missing."""
     import torch
 
-    found = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
-    if given == "auto":
-        return found
-    if given not in ("cpu", found):
-        raise InputError(f"device={given} is not here: give device=auto or device=cpu")
-    return given
+    available = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+    if device == "auto":
+        return available
+    require(device in ("cpu", available), f"device={device} is not available: give device=auto or device=cpu")
+    return device
 
 
-def listed_pictures(given: object) -> list[str]:
-    """Files, folders and patterns as a list. Raises InputError for what is none of them, or an empty list."""
-    given = to_plain(given) if OmegaConf.is_config(given) else given
-    words = given if isinstance(given, list) else [given]
-    good = bool(words) and all(isinstance(word, str) and word for word in words)
-    require(good, f"images={given}: a file, a folder, a pattern such as 'digits/*.png', or a list of them")
+def picture_patterns(images: object) -> list[str]:
+    """The value of `images` as a list of files, folders and patterns. Raises InputError for anything else."""
+    images = to_plain(images) if OmegaConf.is_config(images) else images
+    words = images if isinstance(images, list) else [images]
+    valid = bool(words) and all(isinstance(word, str) and word for word in words)
+    require(valid, f"images={images}: a file, a folder, a pattern such as 'digits/*.png', or a list of them")
     return words
 
 
-def pick_pictures(cfg: DictConfig, net):
-    """What is on the user's pictures as `net` reads it, uint8 (N, C, H, W), the first cfg.n images; their names: the
-    file's, and which digit where it holds several; whether they were brought to MNIST's form; and a line about those
-    left out, or None."""
+def read_pictures(cfg: DictConfig, net):
+    """The user's pictures as `net` reads them, at most cfg.n images.
+
+    Returns images uint8 (N, C, H, W); their names: the file's, and which digit of it where it holds several; whether
+    they were brought to MNIST's form; and a line about those left out, or None.
+    """
     from src.pictures.inputs import choose_ink, find_pictures, read_given
 
-    given = listed_pictures(cfg.images)
-    trained = net.config["data"]
-    ink = choose_ink(cfg.ink, net.info.shape, trained)
-    paths = find_pictures(given)
-    images, places = read_given(paths, net.info.shape, ink, cfg.n)
-    names = [display_path(path) + (f" digit {place} of {count}" if count > 1 else "") for path, place, count in places]
-    last, place, count = places[-1]
-    opened, rest = paths.index(last) + 1, None
+    ink = choose_ink(cfg.ink, net.info.shape, net.config["data"])
+    paths = find_pictures(picture_patterns(cfg.images))
+    images, origins = read_given(paths, net.info.shape, ink, cfg.n)
+    names = [display_path(path) + (f" digit {place} of {count}" if count > 1 else "") for path, place, count in origins]
+    path, place, count = origins[-1]
+    opened, left_out = paths.index(path) + 1, None
     if opened < len(paths) or place < count:
-        digits = any(count > 1 for *_, count in places)
-        which = f"{len(names)} digits, of {opened}" if digits else f"{opened}"
-        rest = f"the first {which} of {len(paths)} pictures; n takes up to 64"
-    return images, names, ink, rest
+        several = any(count > 1 for *_, count in origins)
+        which = f"{len(names)} digits, of {opened}" if several else f"{opened}"
+        left_out = f"the first {which} of {len(paths)} pictures; n takes up to 64"
+    return images, names, ink, left_out
 
 
-def pick_positions(index, rows, count: int, split: str):
-    """Positions in a split, int64 (N,), of rows of the data set's file; `src.report` names images by them too.
+def positions_of_rows(index, rows, count: int, split: str):
+    """Positions in a split, int64 (N,), of rows of the data set's file; `src.report` names images by rows too.
 
-    rows: of the split, by position, int64; count: of the file. Raises InputError for a row that is not in 0..count-1 or
-    not in the split.
+    rows: of the split, by position, int64; count: rows of the file. Raises InputError for a row outside 0..count-1, or
+    one that the split does not hold.
     """
     import torch
 
-    given = list(index) if isinstance(index, list | tuple) else [index]
-    require(bool(given), "index=[]: give at least one row")
+    wanted = list(index) if isinstance(index, list | tuple) else [index]
+    require(bool(wanted), "index=[]: give at least one row")
     file = "test" if split == "test" else "training"
-    places = torch.full((count,), -1)
-    places[rows] = torch.arange(len(rows))
-    for row in given:
-        good = is_integer(row) and 0 <= row < count
-        require(good, f"index={row}: a row of the {file} file, 0 to {count - 1:,}, or a list of them")
+    positions = torch.full((count,), -1)
+    positions[rows] = torch.arange(len(rows))
+    for row in wanted:
+        valid = is_integer(row) and 0 <= row < count
+        require(valid, f"index={row}: a row of the {file} file, 0 to {count - 1:,}, or a list of them")
         other = {"train": "val", "val": "train"}.get(split)
-        require(places[row] >= 0, f"index={row} is no row of the {split} split: try split={other}, or it is in neither")
-    return places[torch.tensor(given)]
+        require(
+            positions[row] >= 0, f"index={row} is not in the {split} split: try split={other}; it may be in neither"
+        )
+    return positions[torch.tensor(wanted)]
 
 
-def pick_target(target, answers, labels, info):
-    """The columns that are explained, int64 (N,): the largest answer, the true class (label), or a class by name.
+def target_columns(target, outputs, labels, info):
+    """The output column explained for each image, int64 (N,).
 
-    target: None, label, a class, or one of these per image. Raises InputError for a class that does not exist, or
-    where a number is estimated.
+    target: None for the largest output, label for the true class, a class by name, or one of these per image.
+    outputs: (N, K). Raises InputError for an unknown class, or any target where the network estimates a number.
     """
     import torch
 
-    largest = answers.argmax(1)
+    largest = outputs.argmax(1)
     if target is None:
         return largest
     require(not info.target, f"target={target}: this network gives one number, {info.target}: leave target out")
-    given = [target] * len(answers) if isinstance(target, str | int | float) else list(target)
-    require(len(given) == len(answers), f"target: {len(given)} classes for {len(answers)} images; give one, or as many")
+    names = [target] * len(outputs) if isinstance(target, str | int | float) else list(target)
+    require(len(names) == len(outputs), f"target: {len(names)} classes for {len(outputs)} images; give one, or as many")
     columns = []
-    for row, name in enumerate(map(str, given)):
+    for row, name in enumerate(map(str, names)):
         if name == "label" and name not in info.class_names:
             require(labels is not None, "target=label: pictures of files have no label")
             columns.append(int(labels[row]))

@@ -1,23 +1,23 @@
-"""The words of a command line, before Hydra reads them."""
+"""The words of a command line, before Hydra parses them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from src.errors import InputError, require
+from src.pictures.file_types import SUFFIXES
 
-PLACES = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # other files than those of conf
-
-
-VALUED_FLAGS = ("--cfg", "-c", "--package", "-p", *PLACES, "-sc")
-
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # configs from outside conf/
+VALUED_FLAGS = ("--cfg", "-c", "--package", "-p", *CONFIG_FLAGS, "-sc")
+INFO_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "-sc", "--shell-completion")
 
 
-def split(words: list[str]) -> tuple[list[str], list[str]]:
+def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides."""
-    flags, overrides, rest = [], [], iter(words)
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
     for word in rest:
         if word.startswith("-"):
             flags += [word, *([next(rest, "")] if word in VALUED_FLAGS else [])]
@@ -26,51 +26,67 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def flags_first(words: list[str]) -> list[str]:
-    """Hydra's flags before the overrides, wherever they were typed: argparse takes them in no other order."""
-    flags, overrides = split(words)
+def flags_first(words: Sequence[str]) -> list[str]:
+    """Hydra's flags before the overrides, wherever they were typed: argparse accepts no other order."""
+    flags, overrides = split_flags(words)
     return [*flags, *overrides]
 
 
-def groups_of(conf: Path, verb: str) -> dict[str, tuple[str | None, list[str]]]:
-    """Each group that a command takes: what it takes of it where nothing is said, and its options."""
+def override_key(word: str) -> str:
+    """The key of an override: `optimizer.lr` of `+optimizer.lr=0.1`."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def override_value(words: Sequence[str], key: str) -> str | None:
+    """The last value given to `key`, without quotes; None where it is absent, empty or null."""
+    values = [word.partition("=")[2].strip("'\"") for word in words if override_key(word) == key]
+    return values[-1] if values and values[-1] not in ("", "null") else None
+
+
+def replace_override(words: Sequence[str], key: str, value: object) -> list[str]:
+    """The words with `key` set to `value`, as a quoted text, and every earlier value of it removed."""
+    return [*(word for word in words if override_key(word) != key), f"{key}='{value}'"]
+
+
+def config_groups(conf: Path, verb: str) -> dict[str, tuple[str | None, list[str]]]:
+    """Each config group of a command: the option it defaults to, and all its options."""
     entries = [entry for entry in OmegaConf.load(conf / f"{verb}.yaml").defaults if entry != "_self_"]
-    found = {}
+    groups = {}
     for name, option in (pair for entry in entries for pair in entry.items()):
         if name != "hydra":
             options = sorted(file.stem for file in (conf / name).glob("*.yaml"))
-            found[name] = (option if option is None or isinstance(option, str) else ",".join(option), options)
-    return found
+            groups[name] = (option if option is None or isinstance(option, str) else ",".join(option), options)
+    return groups
 
 
-def check_words(conf: Path, verb: str, words: list[str]) -> None:
-    """Raise InputError for a word that is no key=value, a group that the command does not take, and output_dir."""
-    flags, overrides = split(words)
-    elsewhere = any(flag.partition("=")[0] in PLACES for flag in flags)
-    known, groups = OmegaConf.load(conf / f"{verb}.yaml"), groups_of(conf, verb)
+def check_overrides(conf: Path, verb: str, words: Sequence[str]) -> None:
+    """Raise InputError for a word that is not key=value, a group that the command does not have, and output_dir."""
+    flags, overrides = split_flags(words)
+    own_configs = any(flag.partition("=")[0] in CONFIG_FLAGS for flag in flags)
+    keys, groups = OmegaConf.load(conf / f"{verb}.yaml"), config_groups(conf, verb)
     for word in overrides:
         key, equals, value = word.partition("=")
         if not key or (not equals and not word.startswith("~")):
-            meant = _meant(word, verb, known, groups)
-            raise InputError(f"{word or repr(word)} alone says nothing: type keys as key=value{meant}")
+            hint = _suggestion(word, verb, keys, groups)
+            raise InputError(f"{word or repr(word)} is not an override: type key=value{hint}")
         require(key.lstrip("+") != "output_dir", f"output_dir={value}: give hydra.run.dir={value or '<folder>'}")
         group = key.partition("@")[0]
-        own = group in groups or group.startswith("hydra") or elsewhere
-        taken = f"it takes: {', '.join(groups)}" if groups else "it takes none"
-        require(own or not (conf / group).is_dir(), f"{word}: src.{verb} takes no group {group}; {taken}")
+        known = group in groups or group.startswith("hydra") or own_configs
+        accepted = f"it has: {', '.join(groups)}" if groups else "it has none"
+        require(known or not (conf / group).is_dir(), f"{word}: src.{verb} has no group {group}; {accepted}")
 
 
-def _meant(word: str, verb: str, known, groups: dict) -> str:
-    """What may have been meant, for the error."""
-    option = next((name for name, (_, options) in groups.items() if word in options), None)
-    if option:
-        return f", as {option}={word}"
-    if word in known or word in groups:
+def _suggestion(word: str, verb: str, keys, groups: dict) -> str:
+    """What the user may have meant, as the end of the error."""
+    group = next((name for name, (_, options) in groups.items() if word in options), None)
+    if group:
+        return f", as {group}={word}"
+    if word in keys or word in groups:
         return f", as {word}=<value>"
     path = Path(word).expanduser()
     if not word.partition("=")[0] or not (path.exists() or path.suffix or "/" in word):
-        return "; --help lists them"
-    shown = path.suffix.lower() in PICTURES or "*" in word or (path.is_dir() and not (path / "checkpoints").is_dir())
-    if verb in ("predict", "explain") and shown:
+        return "; --help lists the keys"
+    is_folder = path.is_dir() and not (path / "checkpoints").is_dir()
+    if verb in ("predict", "explain") and (path.suffix.lower() in SUFFIXES or "*" in word or is_folder):
         return f", as images={word}"
-    return f", as ckpt={word}" if "ckpt" in known else "; --help lists them"
+    return f", as ckpt={word}" if "ckpt" in keys else "; --help lists the keys"

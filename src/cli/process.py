@@ -1,93 +1,122 @@
-"""The machine that training runs on: threads, a GPU where one is asked for, and libraries that talk too much."""
+"""Settings of the process that a command runs in: threads, allocator, warnings, signals, its command line."""
 
 import ctypes
 import logging
 import os
+import signal
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.errors import InputError, is_integer, is_number, require
+from src.cli.error_line import CommandExit
+from src.errors import InputError, boolean, integer, number, positive_int
 
-MOST_THREADS = 1024  # of which each takes memory; systems refuse some ten thousand
+MOST_THREADS = 1024  # each takes memory; systems refuse some ten thousand
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",  # batches come from memory: workers would only copy them
+    ".*exists and is not empty.*",  # a resumed run writes into its own folder
+    ".*isinstance.treespec, LeafSpec.*",  # a deprecation inside Lightning's own pytree module
+    ".*sync_dist=True.*",  # metrics are torchmetrics objects, or sums that every process has already
+    ".*dataloader is not resumable.*",  # the data module skips the batches that are done
+    ".*(this fit will run with no optimizer|training_step. returned .None).*",  # closed-form heads need no gradient
+    ".*in eval mode at the start of training.*",  # frozen modules stay in eval mode
+    ".*is smaller than the logging interval.*",  # the user sets trainer.log_every_n_steps
+)
 
 
 def quiet_libraries() -> None:
-    """Keep Lightning's notes about itself out of the way; warnings stay."""
-    import warnings
-
+    """Silence Lightning's notes about itself and the warnings that are expected here; others stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Batches come from memory: workers would only copy them.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    # Resuming writes into the run's own folder on purpose.
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-    # A deprecation inside Lightning's own pytree helper.
-    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
-    # Metrics are torchmetrics objects or sums that every process has already.
-    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-    # The data module leaves out the batches that are done.
-    warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
-    # A head that is solved for needs no optimizer and no gradient.
-    warnings.filterwarnings("ignore", ".*(this fit will run with no optimizer|training_step. returned .None).*")
-    # What is frozen stays in eval mode on purpose.
-    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
-    # Looks at the loss are as far apart as the user says.
-    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+    for message in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
 
 
-def check_threads(given: object) -> None:
-    """Raise InputError unless it is a count of threads, up to MOST_THREADS, or None; torch is not read for it."""
-    good = given is None or (is_integer(given) and 1 <= given <= MOST_THREADS)
-    require(good, f"threads={given}: a whole number, 1 to {MOST_THREADS:,}, or null")
+def check_threads(threads: object) -> None:
+    """Raise InputError unless it is a number of threads or None; does not import torch."""
+    positive_int("threads", threads, most=MOST_THREADS, optional=True)
 
 
-def use_threads(count: int | None) -> None:
-    """Let torch compute with so many threads; None leaves what it takes by itself."""
+def set_threads(threads: int | None) -> None:
+    """Set how many CPU threads torch uses; None leaves its default."""
     import torch
 
-    if count is not None:
-        torch.set_num_threads(count)
-
-
-def check_machine(cfg: DictConfig) -> None:
-    """Threads, and a GPU where one is asked for. Raises InputError."""
-    import torch
-
-    require(is_integer(cfg.seed) and 0 <= cfg.seed < 2**32, f"seed={cfg.seed}: a whole number, 0 to {2**32 - 1}")
-    for key in ("compile", "test", "figures"):
-        require(isinstance(cfg[key], bool), f"{key}={cfg[key]}: true or false")
-    for key in ("log_every_n_steps", "accumulate_grad_batches"):
-        value = cfg.trainer[key]
-        require(is_integer(value) and value >= 1, f"trainer.{key}={value}: a whole number of at least 1")
-    clip = cfg.trainer.gradient_clip_val
-    require(clip is None or (is_number(clip) and clip >= 0), f"trainer.gradient_clip_val={clip}: 0 or more, or null")
-    check_threads(cfg.threads)
-    use_threads(cfg.threads)
-    epochs = cfg.trainer.max_epochs
-    require(
-        epochs is None or (is_integer(epochs) and (epochs >= 1 or epochs == -1)),
-        f"trainer.max_epochs={epochs}: at least 1",
-    )
-    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
-        raise InputError(
-            f"trainer.accelerator={cfg.trainer.accelerator}, but torch finds no GPU here: "
-            "give trainer.accelerator=auto or trainer.accelerator=cpu"
-        )
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def tune_process() -> None:
-    """Two settings of the process that training is faster with; call it after lightning is imported."""
-    # lightning.fabric asks torch for NVML checks, which makes every optimizer step look for the driver's library where
+    """Apply two settings that speed up training; call it after importing lightning."""
+    # lightning.fabric asks torch for NVML checks, which make every optimizer step look for the driver's library where
     # there is none: 30 to 100 microseconds a step.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    # glibc gives large freed blocks back to the system and faults them in again at the next step: a third of a forward
+    # glibc returns large freed blocks to the system and faults them in again at the next step: a third of a forward
     # pass at 1,000 images. Keep up to 1 GiB instead.
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
-            for option, value in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 1 << 30)):
-                libc.mallopt(option, value)
+            for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+                libc.mallopt(option, 1 << 30)
+
+
+def check_training_options(cfg: DictConfig) -> None:
+    """Raise InputError for values of the seed, the switches and the Trainer's flags that cannot be used."""
+    import torch
+
+    integer("seed", cfg.seed, 0, 2**32 - 1)
+    check_threads(cfg.threads)
+    for key in ("compile", "test", "figures"):
+        boolean(key, cfg[key])
+    trainer = cfg.trainer
+    for key in ("log_every_n_steps", "accumulate_grad_batches"):
+        positive_int(f"trainer.{key}", trainer[key])
+    number("trainer.gradient_clip_val", trainer.gradient_clip_val, least=0, optional=True)
+    if trainer.max_epochs != -1:
+        positive_int("trainer.max_epochs", trainer.max_epochs, optional=True)
+    if trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
+        raise InputError(
+            f"trainer.accelerator={trainer.accelerator}, but torch finds no GPU here: "
+            "give trainer.accelerator=auto or trainer.accelerator=cpu"
+        )
+
+
+def exit_on_sigterm(signum: int, frame: object) -> None:
+    """Handle SIGTERM as Ctrl-C is handled, with exit status 143."""
+    raise CommandExit(143, "stopped")
+
+
+@contextmanager
+def default_sigterm() -> Iterator[None]:
+    """Leave SIGTERM to Lightning, which stops between two steps."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def command_line(words: Sequence[str]) -> Iterator[None]:
+    """Present `words` as this process's arguments to Hydra and to Lightning's launcher, which read sys.argv."""
+    before = sys.argv
+    sys.argv = [before[0], *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def is_sweep_job() -> bool:
+    """Whether the running job is one of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode != RunMode.RUN
+
+
+def is_main_process() -> bool:
+    """Whether the user started this process; False in one that Lightning started beside it for ddp."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"

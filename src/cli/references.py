@@ -1,67 +1,46 @@
-"""What `newest`, init_from, loss.teacher, resume_from and sweep.resume stand for on a command line."""
+"""What init_from, loss.teacher and resume_from stand for on a command line: files, experiments, recorded commands."""
 
-from __future__ import annotations
-
-import sys
+from collections.abc import Sequence
 
 from src.cli.config import ROOT
-from src.cli.overrides import flags_first
+from src.cli.overrides import flags_first, override_key, override_value, replace_override
 from src.errors import require
 from src.model_files.locate import find_checkpoint
 
-
-def choose_start() -> None:
-    """With init_from=..., put its file into sys.argv, so that the run records which one it was, and take
-    experiment=finetune unless an experiment is given."""
-    words = sys.argv[1:]
-    given = [word.partition("=")[2].strip("'\"") for word in words if _is(word, "init_from")]
-    resumed = any(_is(word, "resume_from") and word.partition("=")[2] not in ("", "null") for word in words)
-    if resumed or not given or given[-1] in ("", "null"):
-        return
-    if not any(word.startswith("experiment=") for word in words):
-        words = ["experiment=finetune", *words]
-    if "," not in given[-1]:  # a sweep over starts finds each of them when its turn comes
-        path = find_checkpoint(given[-1], ROOT / "outputs", key="init_from").resolve()
-        words = [word for word in words if not _is(word, "init_from")] + [f"init_from='{path}'"]
-    sys.argv[1:] = flags_first(words)
+NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep")
 
 
-def choose_teacher() -> None:
-    """With loss.teacher=..., put its file into sys.argv, so that the run records which one it was."""
-    words = sys.argv[1:]
-    given = [word.partition("=")[2].strip("'\"") for word in words if _is(word, "loss.teacher")]
-    if given and given[-1] not in ("", "null") and "," not in given[-1]:
-        path = find_checkpoint(given[-1], ROOT / "outputs", key="loss.teacher").resolve()
-        words = [word for word in words if not _is(word, "loss.teacher")] + [f"loss.teacher='{path}'"]
-        sys.argv[1:] = flags_first(words)
+def resolve_overrides(words: Sequence[str]) -> list[str]:
+    """The words of `src.train` with references replaced by what they stand for; nothing else changes.
 
-
-def _is(word: str, key: str) -> bool:
-    return word.lstrip("+").startswith(f"{key}=")
-
-
-REFUSED = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep")
-
-
-def resume() -> None:
-    """With resume_from=..., make sys.argv the command that the checkpoint records, plus what is given now.
-
-    Raises InputError if there is no such run, or together with a sweep or another folder.
+    resume_from: becomes the run's recorded command in its own folder, followed by the words given beside it.
+    init_from, loss.teacher: become the path of the file, so that the run records which one it was; init_from also adds
+    experiment=finetune unless an experiment is given. A sweep over several values keeps them for its jobs.
+    Raises InputError if there is no such run or file, or resume_from comes with a sweep or another folder.
     """
-    given = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("resume_from=")]
-    if not given or given[-1] in ("", "null"):
-        return
-    now = [word for word in sys.argv[1:] if not word.startswith("resume_from=")]
-    refused = [word for word in now if word.startswith(REFUSED)]
-    require(
-        not refused, f"resume_from={given[-1]} goes on with one run in its own folder: leave {' '.join(refused)} out"
-    )
+    if override_value(words, "resume_from"):
+        return _recorded_command(words)
+    words = list(words)
+    if override_value(words, "init_from") and not any(word.startswith("experiment=") for word in words):
+        words = ["experiment=finetune", *words]
+    for key in ("init_from", "loss.teacher"):
+        value = override_value(words, key)
+        if value and "," not in value:
+            words = replace_override(words, key, find_checkpoint(value, ROOT / "outputs", key=key).resolve())
+    return flags_first(words)
+
+
+def _recorded_command(words: Sequence[str]) -> list[str]:
+    """The command that the checkpoint of resume_from records, in the folder of that run, plus the other words."""
+    reference = override_value(words, "resume_from")
+    added = [word for word in words if override_key(word) != "resume_from"]
+    refused = [word for word in added if word.startswith(NOT_WITH_RESUME)]
+    require(not refused, f"resume_from={reference} resumes one run in its own folder: leave {' '.join(refused)} out")
 
     from src.model_files.checkpoint import read_checkpoint
 
-    path = find_checkpoint(given[-1].strip("'\""), ROOT / "outputs", "last.ckpt", "resume_from").resolve()
+    path = find_checkpoint(reference, ROOT / "outputs", "last.ckpt", "resume_from").resolve()
     recorded = read_checkpoint(path)["config"].get("overrides")
-    require(recorded is not None, f"resume_from={given[-1]}: this checkpoint does not record its command")
-    before = [word for word in recorded if not word.startswith("resume_from=")]
-    folder = path.parents[1]
-    sys.argv[1:] = flags_first([*before, *now, f"resume_from='{path}'", f"hydra.run.dir='{folder}'"])
+    require(recorded is not None, f"resume_from={reference}: this checkpoint does not record its command")
+    before = [word for word in recorded if override_key(word) != "resume_from"]
+    return flags_first([*before, *added, f"resume_from='{path}'", f"hydra.run.dir='{path.parents[1]}'"])

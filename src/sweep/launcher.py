@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.cli.command import terminated
+from src.cli.process import exit_on_sigterm
 from src.errors import InputError, is_integer, require
 
 GRACE_S = 30  # for a job to save what it has when it is told to stop
@@ -187,7 +187,7 @@ def _work(context, task, config, words: list[str], number: int, name: str) -> Jo
     """A job in a process of its own; what cannot be sent back is sent as text."""
     Plugins.instance()
     JobRuntime.instance().set("name", name)
-    signal.signal(signal.SIGTERM, terminated)
+    signal.signal(signal.SIGTERM, exit_on_sigterm)
     try:
         result = run_one(context, task, config, words, number)
     except BaseException as error:  # Stop, KeyboardInterrupt: the folder has what there is to say

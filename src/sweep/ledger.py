@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.cli.command import flags_first
 from src.cli.config import ROOT
+from src.cli.overrides import override_key, override_value, split_flags
 from src.errors import InputError, is_integer, require
 from src.files import display_path, write_json
 
@@ -112,30 +111,22 @@ def clock(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def key_of(word: str) -> str:
-    """What an override is about."""
-    return word.lstrip("+~").partition("=")[0]
-
-
-def resume_sweep() -> None:
-    """With sweep.resume=..., make sys.argv the command of that sweep, in its folder, plus what is given now.
+def resume_sweep(words: Sequence[str]) -> list[str]:
+    """The words of `src.train`; sweep.resume becomes the command of that sweep, in its folder, plus the other words.
 
     Raises InputError if there is no such sweep, or where it would become another one.
     """
-    words = sys.argv[1:]
-    given = [word.partition("=")[2].strip("'\"") for word in words if key_of(word) == "sweep.resume"]
-    if not given or given[-1] in ("", "null"):
-        return
-    require(not any(key_of(word) == "resume_from" for word in words), "resume_from is for one run: leave it out")
-    folder = find_sweep(given[-1])
+    reference = override_value(words, "sweep.resume")
+    if reference is None:
+        return list(words)
+    require(not any(override_key(word) == "resume_from" for word in words), "resume_from is for one run: leave it out")
+    folder = find_sweep(reference)
     ledger = Ledger.read(folder)
-    now = [word for word in words if key_of(word) not in ("sweep.resume", "hydra.sweep.dir")]
-    given_flags = [word for word in flags_first(now) if word not in ("-m", "--multirun")]
-    split = next((place for place, word in enumerate(given_flags) if "=" in word and word[0] != "-"), len(given_flags))
-    flags, overrides = given_flags[:split], given_flags[split:]
-    merged = merge(ledger.words, overrides)
+    flags, overrides = split_flags([word for word in words if word not in ("-m", "--multirun")])
+    added = [word for word in overrides if override_key(word) not in ("sweep.resume", "hydra.sweep.dir")]
+    merged = merge(ledger.words, added)
     flags += [] if config_flags(flags) else ledger.flags
-    sys.argv[1:] = flags_first(["-m", *flags, *merged, f"sweep.resume='{folder}'", f"hydra.sweep.dir='{folder}'"])
+    return ["-m", *flags, *merged, f"sweep.resume='{folder}'", f"hydra.sweep.dir='{folder}'"]
 
 
 def config_flags(words: Sequence[str]) -> list[str]:
@@ -173,7 +164,7 @@ def merge(before: Sequence[str], now: Sequence[str]) -> list[str]:
 
     Raises InputError for another value of anything else.
     """
-    old, new = ({key_of(word): word for word in words} for words in (before, now))
+    old, new = ({override_key(word): word for word in words} for words in (before, now))
     for key, word in new.items():
         if key.startswith(FREE) or old.get(key) == word:
             continue
@@ -189,7 +180,7 @@ def merge(before: Sequence[str], now: Sequence[str]) -> list[str]:
 
 def identity(words: Sequence[str]) -> frozenset[str]:
     """What makes a job the one it is: its overrides but for those that may change."""
-    return frozenset(word for word in words if not key_of(word).startswith(FREE))
+    return frozenset(word for word in words if not override_key(word).startswith(FREE))
 
 
 def is_sweep(word: str) -> bool:

@@ -19,11 +19,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.cli.command import CommandExit, error_line
+from src.cli.error_line import CommandExit, error_line
+from src.cli.overrides import override_key
 from src.errors import InputError, require
 from src.files import display_path, write_json
 from src.sweep.launcher import JobLauncher
-from src.sweep.ledger import Budget, clock, config_flags, consecutive, is_sweep, key_of, open_ledger
+from src.sweep.ledger import Budget, clock, config_flags, consecutive, is_sweep, open_ledger
 from src.sweep.report import write_sweep_report
 from src.sweep.run_records import Run, brief, read_run
 from src.sweep.table import Comparison, compare_runs, sweep_summary, write_tables
@@ -76,10 +77,10 @@ class JobSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         hydra_words = [word for word in self.config.hydra.overrides.hydra if not _about_this_call(word)]
         words = [*hydra_words, *(word for word in arguments if not _about_this_call(word))]
-        several = [word for word in arguments if key_of(word).startswith("sweep.") and is_sweep(word)]
+        several = [word for word in arguments if override_key(word).startswith("sweep.") and is_sweep(word)]
         require(not several, f"{' '.join(several)}: one value for the whole sweep")
         self.ledger = open_ledger(self.folder, words, config_flags(sys.argv[1:]))
-        self.plan(parser.parse_overrides([word for word in arguments if not key_of(word).startswith("sweep.")]))
+        self.plan(parser.parse_overrides([word for word in arguments if not override_key(word).startswith("sweep.")]))
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=self.config
         )
@@ -240,7 +241,7 @@ class JobSweeper(Sweeper):
 
 
 def _about_this_call(word: str) -> bool:
-    return key_of(word) in CALL
+    return override_key(word) in CALL
 
 
 def _error_of(result: JobReturn) -> BaseException | None:

@@ -1,17 +1,15 @@
-"""What a fine-tuning starts from: a trained network, and what of it is kept on other data."""
+"""The network that training starts from, new or from a trained one, and the method that fine-tunes it."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from src.cli.config import ROOT, build, to_plain
-from src.errors import InputError, require
+from src.errors import InputError, choice, require, text
 from src.model_files.locate import EXPORTED, find_checkpoint
 
 if TYPE_CHECKING:  # torch: not before a job runs
@@ -22,126 +20,137 @@ if TYPE_CHECKING:  # torch: not before a job runs
     from src.inference.model import InferenceModel
 
 log = logging.getLogger(__name__)
-HEADS = ("auto", "keep", "reset")
+HEADS, CHECKPOINTS = ("auto", "keep", "reset"), ("full", "adapter")
 
 
 @dataclass
 class InitialModel:
-    """Where training begins.
+    """A network before its first training step.
 
-    model: adapted by the method; info: the data's, with the start's normalisation; fresh_head: whether the head is
-    untrained; net: the start itself, None for none; config: what goes into the checkpoint about it.
+    model: adapted by the method. info: the data's, with the source model's normalization. method: None trains every
+    weight. source: the network that fine-tuning starts from, None for training from scratch. fresh_head: whether the
+    head is untrained. config: the entries about the network in a checkpoint's config.
     """
 
     model: nn.Module
     info: DataInfo
-    method: Method | None
-    net: InferenceModel | None
-    fresh_head: bool
-    config: dict
+    method: Method | None = None
+    source: InferenceModel | None = None
+    fresh_head: bool = True
+    config: dict = field(default_factory=dict)
 
 
-def initialize(cfg: DictConfig, config: dict, info: DataInfo) -> InitialModel:
-    """The network that is trained, fresh or from init_from, and the method that adapts it.
+def check_options(config: dict) -> None:
+    """Raise InputError for values of init_from, head and checkpoint that cannot be used."""
+    choice("head", config["head"], HEADS)
+    choice("checkpoint", config["checkpoint"], CHECKPOINTS)
+    text("init_from", config["init_from"], "one run or file", optional=True)
+    require(config["init_from"] or config["head"] == "auto", f"head={config['head']} needs a source: give init_from")
 
-    Its network, its knobs and its normalisation come from the start; classes and their names from the data. The head
-    is kept where the classes are the same (head=auto), or as many (head=keep); head=reset starts a new one.
-    Raises InputError for a start that does not fit the data, or a method without a start.
+
+def load_source(config: dict, info: DataInfo, outputs: Path, overrides: Sequence[str] = ()) -> InitialModel:
+    """A copy of the network of init_from, with its normalization, knobs and, where the classes agree, its head.
+
+    The head stays where class names are equal (head=auto) or as many (head=keep); head=reset starts a new one.
+    config: of the training, plain values. overrides: the command, to refuse other knobs of the model typed in it.
+    Raises InputError for a source that does not fit the data.
     """
-    from src.models.structure import head_of, reset_head
+    from src.model_files.load import load_net, need_weights
+    from src.models.structure import reset_head
 
-    method = build(cfg.finetune if cfg.finetune._target_ else None, "finetune")
-    require(cfg.head in HEADS, f"head={cfg.head}: one of {', '.join(HEADS)}")
-    require(cfg.checkpoint in ("full", "adapter"), f"checkpoint={cfg.checkpoint}: full or adapter")
-    net, fresh = None, True
-    require(cfg.init_from is None or isinstance(cfg.init_from, str), f"init_from={cfg.init_from}: one run or file")
-    require(cfg.init_from or cfg.head == "auto", f"head={cfg.head} is about the head of a start: give init_from")
-    if cfg.init_from:
-        from src.model_files.load import load_net, need_weights
+    source = load_net(find_checkpoint(config["init_from"], outputs, key="init_from"))
+    need_weights(source, f"init_from={config['init_from']}")
+    info, fresh = match_data_info(source, info, config["head"])
+    _refuse_model_overrides(source.config["model"], config["model"], overrides)
+    source.views = config["views"]  # it is measured with as many views as the tuned network
+    model = copy.deepcopy(source.model)  # the source itself is measured later
+    if fresh:
+        reset_head(model, info.num_classes)
+    log.info(
+        "init_from: %s, weights of epoch %d; head %s, %d classes; normalization kept",
+        config["init_from"], source.epoch, "replaced" if fresh else "kept", info.num_classes,
+    )  # fmt: skip
+    loaded, ignored = (name["_target_"].rpartition(".")[2] for name in (source.config["model"], config["model"]))
+    if loaded != ignored:
+        log.info("the network is the source's, %s; model=%s is ignored", loaded, ignored)
+    stored = {
+        "start": source.digest,
+        "model": source.config["model"],
+        "structure": source.config.get("structure", []),
+    }
+    return InitialModel(model, info, None, source, fresh, {**config, **stored})
 
-        net = load_net(find_checkpoint(cfg.init_from, ROOT / "outputs", key="init_from"))
-        need_weights(net, f"init_from={cfg.init_from}")
-        info, fresh = match_data_info(net, info, cfg.head)
-        _refuse_another_model(net.config["model"], config["model"])
-        net.views = cfg.views  # measured as what comes of it will be
-        model = copy.deepcopy(net.model)  # the start is still to be measured
-        if fresh:
-            reset_head(model, info.num_classes)
-        kept = "head replaced: " if fresh else "head kept: "
-        log.info(
-            "start: %s, weights of epoch %d; %s%d classes; its normalisation kept",
-            cfg.init_from, net.epoch, kept, info.num_classes,
-        )  # fmt: skip
-        brought, left_out = (name["_target_"].rpartition(".")[2] for name in (net.config["model"], config["model"]))
-        if brought != left_out:
-            log.info("the network is the start's, %s; %s of the config is left out", brought, left_out)
-        config = {
-            **config,
-            "start": net.digest,
-            "model": net.config["model"],
-            "structure": net.config.get("structure", []),
-        }
-    else:
-        model = build(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
-        trained = cfg.model.get("weights") is not None
-        if method is not None and not trained:
-            raise InputError(
-                "finetune starts from a trained network: give init_from=<run, file.ckpt or newest>, or "
-                "model=pretrained model.weights=DEFAULT; finetune=none trains from scratch"
-            )
+
+def apply_method(initial: InitialModel, method: Method | None, options: dict) -> InitialModel:
+    """The initial model as `method` changes it: layers added, weights frozen; it is recorded in the config.
+
+    options: the method as conf describes it. Raises InputError for a method without a trained network, or one that
+    trains nothing.
+    """
+    config = initial.config
     if method is not None:
-        head_of(model)
-        model = method.adapt(model, info.shape, fresh)
+        from src.models.structure import head_of
+
+        require(
+            initial.source is not None or config["model"].get("weights") is not None,
+            "finetune starts from a trained network: give init_from=<run, file.ckpt or newest>, or "
+            "model=pretrained model.weights=DEFAULT; finetune=none trains from scratch",
+        )
+        head_of(initial.model)
+        model = method.adapt(initial.model, initial.info.shape, initial.fresh_head)
         trainable = method.ever(model)
         require(bool(trainable), "this method leaves nothing to train")
         config = {**config, "model": method.model_options(config["model"])}
         if method.adds:
-            config = {**config, "structure": [*config.get("structure", []), to_plain(cfg.finetune)]}
-        total = sum(p.numel() for p in model.parameters())
-        count = sum(p.numel() for p in trainable)
+            config = {**config, "structure": [*config.get("structure", []), options]}
+        total, count = (sum(p.numel() for p in parameters) for parameters in (model.parameters(), trainable))
         log.info("finetune: %s, %s of %s parameters train", type(method).__name__, f"{count:,}", f"{total:,}")
-    if cfg.checkpoint == "adapter":
-        require(
-            net is not None and method is not None,
-            "checkpoint=adapter saves the changes of a start: give init_from and a method, finetune=lora for one",
-        )
-        require(not method.reshapes, "checkpoint=adapter: this method makes another network: leave checkpoint out")
-        require(net.own, "checkpoint=adapter: the start is itself a file of changes; fine-tune it with checkpoint=full")
-        exported = Path(net.file).suffix in EXPORTED
-        require(not exported, "checkpoint=adapter: the start is an exported file; give the run it came from")
-    return InitialModel(model, info, method, net, fresh, {**config, "fresh_head": fresh and net is not None})
+        initial = replace(initial, model=model, method=method)
+    if config["checkpoint"] == "adapter":
+        _check_adapter_checkpoint(initial)
+    fresh_source_head = initial.fresh_head and initial.source is not None
+    return replace(initial, config={**config, "fresh_head": fresh_source_head})
 
 
-def match_data_info(net: InferenceModel, info: DataInfo, head: str) -> tuple[DataInfo, bool]:
-    """The facts that the network is to go on with, and whether its head starts afresh.
+def match_data_info(source: InferenceModel, info: DataInfo, head: str) -> tuple[DataInfo, bool]:
+    """The data's info with the source's normalization, and whether the source's head is replaced.
 
     Raises InputError for images of another shape, or head=keep with another number of classes.
     """
-    if info.shape != net.info.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (info.shape, net.info.shape))
+    if info.shape != source.info.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (info.shape, source.info.shape))
         raise InputError(
             f"init_from reads images of {theirs} (channels, height, width), the data have {ours}: "
             "with data=folder give data.size and data.channels"
         )
-    same = info.class_names == net.info.class_names
-    if head == "keep" and info.num_classes != net.info.num_classes:
+    same = info.class_names == source.info.class_names
+    if head == "keep" and info.num_classes != source.info.num_classes:
         raise InputError(
-            f"head=keep: the start knows {net.info.num_classes} classes, the data have {info.num_classes}: "
+            f"head=keep: the source knows {source.info.num_classes} classes, the data have {info.num_classes}: "
             "give head=reset or head=auto"
         )
     fresh = head == "reset" or (head == "auto" and not same)
-    return replace(info, mean=net.info.mean, std=net.info.std), fresh
+    return replace(info, mean=source.info.mean, std=source.info.std), fresh
 
 
-def _refuse_another_model(started: dict, asked: dict) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return
-    words = [word for word in HydraConfig.get().overrides.task if word.lstrip("+").startswith("model")]
-    known = [key for key in asked if key in started]  # a start may be older than a knob
-    differing = [key for key in known if not key.startswith("_convert") and asked[key] != started[key]]
+def _refuse_model_overrides(loaded: dict, requested: dict, overrides: Sequence[str]) -> None:
+    words = [word for word in overrides if word.lstrip("+").startswith("model")]
+    known = [key for key in requested if key in loaded]  # the source may be older than a knob
+    differing = [key for key in known if not key.startswith("_convert") and requested[key] != loaded[key]]
     if words and differing:
         raise InputError(
-            f"init_from brings its own network ({started['_target_'].rpartition('.')[2]}): leave {' '.join(words)} out"
+            f"init_from brings its own network ({loaded['_target_'].rpartition('.')[2]}): leave {' '.join(words)} out"
         )
+
+
+def _check_adapter_checkpoint(initial: InitialModel) -> None:
+    """Raise InputError where checkpoint=adapter cannot save the changes of a source model alone."""
+    source, method = initial.source, initial.method
+    if source is None or method is None:
+        raise InputError(
+            "checkpoint=adapter saves the changes of a source model: give init_from and a method, such as finetune=lora"
+        )
+    require(not method.reshapes, "checkpoint=adapter: this method makes another network: leave checkpoint out")
+    require(source.own, "checkpoint=adapter: init_from is itself an adapter; fine-tune it with checkpoint=full")
+    exported = Path(source.file).suffix in EXPORTED
+    require(not exported, "checkpoint=adapter: init_from is an exported file; give the run it came from")

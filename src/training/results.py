@@ -1,14 +1,13 @@
-"""What a finished run leaves: results.json, the test of its best epoch, pictures, the dashboard's last entries."""
+"""The results of a finished run: results.json, the test of its best epoch, figures, the last dashboard entries."""
 
 import logging
 import os
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from lightning.pytorch import Trainer
-from omegaconf import DictConfig
 
-from src.cli.config import to_plain
 from src.dashboard.run_summary import write_run
 from src.evaluation.calibration import fit_temperature
 from src.evaluation.evaluate import latency_ms, measure, metrics_table, predict
@@ -16,109 +15,130 @@ from src.evaluation.forgetting import forgetting_table, measure_forgetting
 from src.files import write_json
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import keep_temperature, load_model
+from src.training.build import Session
 from src.training.callbacks import Checkpoints
 from src.training.distillation import Distill
-from src.training.initialize import InitialModel
 
 log = logging.getLogger(__name__)
 
 
-def write_results(
-    cfg: DictConfig,
-    folder: Path,
-    trainer: Trainer,
-    saved: Checkpoints,
-    start: InitialModel,
-    seconds: float,
-    asked: list[str],
-) -> None:
-    """Write results.json and the dashboard's last entries; test the best epoch once, unless that is switched off.
+def write_results(session: Session) -> dict:
+    """Fit the temperature, test the best epoch once unless test=false, write results.json and the dashboard's end.
 
-    asked: what a search wants to know of the run besides its validation.
+    Returns what results.json holds. A run that its search pruned is neither calibrated nor tested.
     """
-    task, data = trainer.lightning_module, trainer.datamodule
+    trainer, checkpoints = session.trainer, session.checkpoints
+    if checkpoints is None:
+        raise ValueError("a session without checkpoints has no results: trainer.enable_checkpointing=true")
     pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)
-    path = saved.best if saved.best.is_file() else saved.last
+    path = checkpoints.best if checkpoints.best.is_file() else checkpoints.last
     net = load_model(path)
-    device = str(trainer.strategy.root_device)
     if not (pruned or net.info.target):
-        logits, labels = predict(net, data.val_dataloader(), device)
-        if data.folds is not None:
-            columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
-            np.savez_compressed(folder / "predictions.npz", **{name: value.numpy() for name, value in columns.items()})
-        net.temperature = fit_temperature(logits, labels)
-        net.digest = keep_temperature(path, net.temperature)
-    results = {
-        "best_epoch": net.epoch,
-        "monitor": saved.monitor,
-        "best_score": saved.best_score,
-        "val": {name.partition("/")[2]: value for name, value in saved.best_metrics.items()},
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "seconds": round(seconds, 2),
-        "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
-        "seed": cfg.seed,
-        "temperature": net.temperature,
-        "checkpoint": {"file": os.path.relpath(path, folder), "sha256": net.digest},
-        "versions": versions(),
-        **({"pruned": True} if pruned else {}),
-    }
-    if isinstance(task.loss, Distill):
-        results["teacher"] = {"sha256": task.loss.net.digest, "seconds": round(task.loss.seconds, 2)}
-    if "latency_ms" in asked:
-        results["latency_ms"] = latency_ms(net)
-    figures, scalars = {}, {}
-    if cfg.test and not pruned:
-        figures = test(cfg, folder, trainer, net, start, results, path)
-        scalars = {f"test/{name}": value for name, value in results["test"].items() if isinstance(value, float)}
-        gained = results.get("transfer", {})
-        scalars |= {f"transfer/{name}": value for name, value in gained.items() if isinstance(value, float | int)}
-    write_json(folder / "results.json", results)
-    if trainer.loggers:
-        for logger in trainer.loggers if scalars else ():
-            logger.log_metrics({**scalars, "epoch": net.epoch - 1}, step=max(0, trainer.global_step - 1))
-        name = saved.monitor.rpartition("/")[2]
-        final = {f"val_{name}": saved.best_score, f"test_{name}": results.get("test", {}).get(name)}
-        write_run(trainer.loggers, task, to_plain(cfg), figures, final, graph=cfg.figures)
-        for logger in trainer.loggers:
-            logger.finalize("success")
+        _calibrate(session, net, path)
+    results = _training_results(session, checkpoints, net, path)
+    if pruned:
+        results["pruned"] = True
+    figures = {}
+    if session.config["test"] and not pruned:
+        figures = _test(session, net, results, path)
+    write_json(session.folder / "results.json", results)
+    _write_dashboard(session, checkpoints, net, results, figures)
     if "test" in results:
-        why = "the last; there was no validation"
-        if path == saved.best:
-            why = f"best {saved.monitor}" if saved.choose == "best" else "the last: callbacks.checkpoints.choose=last"
-        log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, why, metrics_table(results["test"]))
+        chosen_by = _chosen_by(checkpoints, path)
+        log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, chosen_by, metrics_table(results["test"]))
     if "transfer" in results:
         log.info("\n%s", forgetting_table(results["transfer"]))
+    return results
 
 
-def test(
-    cfg: DictConfig, folder: Path, trainer: Trainer, net: InferenceModel, start: InitialModel, results: dict, path: Path
-) -> dict:
-    """Put the figures of the test split into `results`, and what fine-tuning gained; returns the pictures of it."""
-    data, device = trainer.datamodule, str(trainer.strategy.root_device)
+def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
+    """Store the temperature of the validation split in the checkpoint; with folds, also its predictions."""
+    data = session.data
+    logits, labels = predict(net, data.val_dataloader(), _device(session))
+    if data.folds is not None:
+        columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
+        arrays = {name: value.numpy() for name, value in columns.items()}
+        np.savez_compressed(session.folder / "predictions.npz", **arrays)
+    net.temperature = fit_temperature(logits, labels)
+    net.digest = keep_temperature(path, net.temperature)
+
+
+def _training_results(session: Session, checkpoints: Checkpoints, net: InferenceModel, path: Path) -> dict[str, Any]:
+    """The entries of results.json about training and validation."""
+    trainer, loss = session.trainer, session.task.loss
+    results: dict[str, Any] = {
+        "best_epoch": net.epoch,
+        "monitor": checkpoints.monitor,
+        "best_score": checkpoints.best_score,
+        "val": {name.partition("/")[2]: value for name, value in checkpoints.best_metrics.items()},
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": round(session.seconds, 2),
+        "parameters": sum(parameter.numel() for parameter in session.task.model.parameters()),
+        "seed": session.config["seed"],
+        "temperature": net.temperature,
+        "checkpoint": {"file": os.path.relpath(path, session.folder), "sha256": net.digest},
+        "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")},
+    }
+    if isinstance(loss, Distill):
+        results["teacher"] = {"sha256": loss.net.digest, "seconds": round(loss.seconds, 2)}
+    if "latency_ms" in session.objectives:
+        results["latency_ms"] = latency_ms(net)
+    return results
+
+
+def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> dict:
+    """Put the metrics of the test split, and after fine-tuning gain and forgetting, into `results`; return figures."""
+    data, device = session.data, _device(session)
     logits, labels = predict(net, data.test_dataloader(), device)
     results["test"] = measure(logits, labels, net.info, net.temperature)
-    if start.net is not None:
-        count = results["parameters"]
-        results["transfer"] = {
-            **measure_forgetting(start.net, net, data, results["test"], device),
-            "trainable": sum(p.numel() for p in start.method.ever(trainer.lightning_module.model))
-            if start.method
-            else count,
-            "parameters": count,
-            "seconds": results["seconds"],
-            "bytes": path.stat().st_size,
-            "file": os.path.relpath(path, folder),
-        }
-    if not cfg.figures:
+    if session.initial.source is not None:
+        results["transfer"] = _transfer(session, net, results, path)
+    if not session.config["figures"]:
         return {}
     from src.evaluation.figures import write_evaluation  # matplotlib
 
-    return write_evaluation(folder / "figures", data.test_set, labels, logits, results["test"], net.info)
+    return write_evaluation(session.folder / "figures", data.test_set, labels, logits, results["test"], net.info)
 
 
-def versions() -> dict[str, str]:
-    """The libraries that results depend on."""
-    from importlib.metadata import version
+def _transfer(session: Session, net: InferenceModel, results: dict, path: Path) -> dict:
+    count, method = results["parameters"], session.initial.method
+    trainable = sum(p.numel() for p in method.ever(session.task.model)) if method else count
+    return {
+        **measure_forgetting(session.initial.source, net, session.data, results["test"], _device(session)),
+        "trainable": trainable,
+        "parameters": count,
+        "seconds": results["seconds"],
+        "bytes": path.stat().st_size,
+        "file": os.path.relpath(path, session.folder),
+    }
 
-    return {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")}
+
+def _write_dashboard(
+    session: Session, checkpoints: Checkpoints, net: InferenceModel, results: dict, figures: dict
+) -> None:
+    """Log the test's scalars, the figures and the hyper-parameters, and close the loggers."""
+    trainer = session.trainer
+    test, transfer = results.get("test", {}), results.get("transfer", {})
+    scalars = {f"test/{name}": value for name, value in test.items() if isinstance(value, float)}
+    scalars |= {f"transfer/{name}": value for name, value in transfer.items() if isinstance(value, float | int)}
+    for logger in trainer.loggers if scalars else ():
+        logger.log_metrics({**scalars, "epoch": net.epoch - 1}, step=max(0, trainer.global_step - 1))
+    name = checkpoints.monitor.rpartition("/")[2]
+    final = {f"val_{name}": checkpoints.best_score, f"test_{name}": test.get(name)}
+    if trainer.loggers:
+        write_run(trainer.loggers, session.task, session.config, figures, final, graph=session.config["figures"])
+    for logger in trainer.loggers:
+        logger.finalize("success")
+
+
+def _chosen_by(checkpoints: Checkpoints, path: Path) -> str:
+    if path != checkpoints.best:
+        return "the last; there was no validation"
+    return (
+        f"best {checkpoints.monitor}" if checkpoints.choose == "best" else "the last: callbacks.checkpoints.choose=last"
+    )
+
+
+def _device(session: Session) -> str:
+    return str(session.trainer.strategy.root_device)

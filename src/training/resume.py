@@ -1,4 +1,4 @@
-"""Going on with a run: its own command again, in its own folder, and nothing changed that would make it another run."""
+"""What a resumed run may change of its config."""
 
 from src.errors import InputError
 
@@ -19,30 +19,28 @@ FIXED = (
     "head",
     "checkpoint",
 )
-# What may be another each time: where files are, how they are read, what is shown.
+# Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
     "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb"),
     "callbacks": ("progress", "early_stopping"),
 }
 
 
-def check_same_run(saved: dict, now: dict) -> None:
-    """Raise InputError naming what differs between two configs that must be one run's."""
+def check_same_run(saved: dict, config: dict) -> None:
+    """Raise InputError naming the first key by which `config` would make another run of the `saved` one."""
     for group in FIXED:
-        ours, theirs = _flat(saved.get(group), group), _flat(now.get(group), group)
-        for key in sorted(ours.keys() | theirs.keys()):
-            if key.startswith(tuple(f"{group}.{name}" for name in FREE.get(group, ()))):
+        before, now = _flatten(saved.get(group), group), _flatten(config.get(group), group)
+        free = tuple(f"{group}.{name}" for name in FREE.get(group, ()))
+        for key in sorted(before.keys() | now.keys()):
+            if key.startswith(free) or key.endswith(".folder") or before.get(key) == now.get(key):
                 continue
-            if key.endswith(".folder"):
-                continue
-            if ours.get(key) != theirs.get(key):
-                raise InputError(
-                    f"resume_from goes on with the same run, whose {key} is {ours.get(key)}, not {theirs.get(key)}: "
-                    f"leave {group} as it was (trainer, logger, test, figures and threads may change), or train anew"
-                )
+            raise InputError(
+                f"resume_from continues the same run, whose {key} is {before.get(key)}, not {now.get(key)}: "
+                f"leave {group} as it was (trainer, logger, test, figures and threads may change), or train anew"
+            )
 
 
-def _flat(value: object, prefix: str) -> dict[str, object]:
+def _flatten(value: object, prefix: str) -> dict[str, object]:
     if not isinstance(value, dict):
         return {prefix: value}
-    return {name: leaf for key, inner in value.items() for name, leaf in _flat(inner, f"{prefix}.{key}").items()}
+    return {name: leaf for key, inner in value.items() for name, leaf in _flatten(inner, f"{prefix}.{key}").items()}

@@ -4,12 +4,13 @@ from copy import deepcopy
 
 import pytest
 
-from src.cli.command import error_line, flags_first
+from src.cli.config import load_config
+from src.cli.error_line import error_line
+from src.cli.overrides import flags_first
 from src.errors import InputError
 from src.evaluation.monitor import direction
 from src.training.callbacks import Checkpoints, EarlyStopping
 from src.training.resume import check_same_run
-from tests.configs import composed
 
 CONFIG = {
     "seed": 0,
@@ -89,13 +90,13 @@ def test_metrics_know_their_direction(name, expected, tmp_path):
     [
         ("model=lenett", ["lenett", "convnet"]),
         ("modle=lenet", ["did you mean model"]),
-        ("optimizer.rate=1", ["optimizer.rate is no key", "lr"]),
+        ("optimizer.rate=1", ["optimizer.rate does not exist", "lr"]),
         ("data.batch_size=[1", ["[1"]),
     ],
 )
 def test_what_hydra_refuses_is_one_line_with_the_valid_ones(override, expected):
     with pytest.raises(Exception) as error:
-        composed(override)
+        load_config([override])
     line = error_line(error.value)
     assert "\n" not in line
     assert "Config search path" not in line

@@ -1,0 +1,37 @@
+"""Old import paths that users' files and command lines may still name, and where each class stands now.
+
+Checkpoints, exported files and configs store classes as `_target_` paths. This is the only map of those that moved.
+"""
+
+MOVED_MODULES = {
+    "src.callbacks": "src.training.callbacks",
+    "src.data.module": "src.data.datamodule",
+    "src.distillation": "src.training.distillation",
+    "src.finetune.closed": "src.finetune.closed_form",
+    "src.insight.live": "src.dashboard.callback",
+    "src.insight.lr_range": "src.training.lr_range",
+    "src.loggers": "src.training.csv_logger",
+    "src.losses": "src.training.losses",
+    "src.optimizers": "src.training.schedules",
+}
+MOVED_CLASSES = {
+    "src.callbacks.Progress": "src.training.callbacks.EpochProgressBar",
+    "src.loggers.EpochTable": "src.training.csv_logger.EpochCSVLogger",
+    "src.optimizers.MuonAdamW": "src.training.optimizers.MuonAdamW",
+}
+
+
+def current_target(target: str) -> str:
+    """The path today of a `_target_`; what never moved is returned as it is."""
+    module, dot, name = target.rpartition(".")
+    return MOVED_CLASSES.get(target) or f"{MOVED_MODULES.get(module, module)}{dot}{name}"
+
+
+def with_current_targets(config: object) -> object:
+    """A config of plain values with every `_target_` in it, at any depth, brought up to date."""
+    if isinstance(config, dict):
+        return {
+            key: current_target(value) if key == "_target_" and isinstance(value, str) else with_current_targets(value)
+            for key, value in config.items()
+        }
+    return [with_current_targets(value) for value in config] if isinstance(config, list) else config
