@@ -52,6 +52,7 @@ def _resolve_key(cfg: DictConfig, key: str) -> None:
             cfg[key] = cfg[key]
     finally:
         state.cfg = before
+        OmegaConf.set_readonly(cfg.hydra, False)
 
 
 def instantiate(node: DictConfig | None, key: str, *args, **kwargs) -> Any:

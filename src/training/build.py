@@ -1,0 +1,164 @@
+"""A training session built from a config: data, network, task and trainer, before anything is written or trained."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from src.cli.config import ROOT, instantiate, to_plain
+from src.cli.process import check_training_options
+from src.data.datamodule import ImageData
+from src.errors import require
+from src.evaluation.monitor import default_monitor
+from src.inference.tta import COUNTS
+from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
+from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler, PruningCallback
+from src.training.distillation import Distill
+from src.training.initialize import InitialModel, apply_method, check_options, load_source
+from src.training.losses import MeanSquaredError
+from src.training.resume import check_same_run
+from src.training.task import Classifier
+
+ShouldPrune = Callable[[int, float | None], bool]
+
+
+@dataclass
+class Session:
+    """One training: everything that `fit` runs and `write_results` reports.
+
+    config: the resolved config as plain values; folder: of the run; overrides: the command; resume_from: the file of a
+    run to resume; objectives: metrics that a search asks for besides the monitor; checkpoints: None saves nothing;
+    seconds: spent in `fit`.
+    """
+
+    config: dict
+    folder: Path
+    overrides: list[str]
+    data: ImageData
+    initial: InitialModel
+    task: Classifier
+    trainer: Trainer
+    checkpoints: Checkpoints | None
+    resume_from: str | None = None
+    objectives: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def build(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    should_prune: ShouldPrune | None = None,
+    objectives: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+) -> Session:
+    """The session of a config of `src.train`; reads the training images and seeds torch with cfg.seed.
+
+    overrides: the command, kept in the checkpoint. should_prune, objectives: of a search (`PruningCallback`, and the
+    metrics it optimizes). callbacks: more of them, beside the config's.
+    Raises InputError for options that cannot be used, alone or together, and for a source or a run that does not fit.
+    """
+    check_training_options(cfg)
+    config = to_plain(cfg)
+    check_options(config)
+    torch.manual_seed(cfg.seed)
+    data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
+    data.setup()
+    initial = _initial_model(cfg, config, data, overrides)
+    loss = instantiate(cfg.loss, "loss", class_counts=data.class_counts)
+    if isinstance(loss, Distill):
+        loss.check(initial.info)
+        initial.config["teacher"] = loss.net.digest
+    if cfg.resume_from:
+        check_same_run(read_checkpoint(cfg.resume_from)["config"], initial.config)
+    if initial.source is not None:
+        data.read_as(initial.info.mean, initial.info.std)
+    if cfg.compile:
+        initial.model.compile()  # in place: the checkpoint's names stay as they are
+    task = _task(cfg, config, initial, loss, overrides)
+    check_target_options(initial.info, task, cfg.views)
+    monitor = (list(objectives) or [default_monitor(initial.info.target)])[0]
+    pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
+    trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
+    folder = Path(cfg.output_dir)
+    return Session(
+        config, folder, list(overrides), data, initial, task, trainer, checkpoints, cfg.resume_from, list(objectives)
+    )
+
+
+def _initial_model(cfg: DictConfig, config: dict, data: ImageData, overrides: Sequence[str]) -> InitialModel:
+    method = instantiate(cfg.finetune if cfg.finetune._target_ else None, "finetune")
+    info = data.info
+    stored = {key: value for key, value in config.items() if key not in ("output_dir", "resume_from")}
+    if cfg.init_from:
+        initial = load_source(stored, info, ROOT / "outputs", overrides)
+    else:
+        model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
+        initial = InitialModel(model, info, config=stored)
+    return apply_method(initial, method, config["finetune"])
+
+
+def _task(
+    cfg: DictConfig, config: dict, initial: InitialModel, loss: torch.nn.Module, overrides: Sequence[str]
+) -> Classifier:
+    source = initial.source if cfg.checkpoint == "adapter" else None
+    return Classifier(
+        initial.model,
+        initial.info,
+        optimizer=instantiate(cfg.optimizer, "optimizer"),
+        scheduler=instantiate(cfg.scheduler, "scheduler"),
+        loss=loss,
+        method=initial.method,
+        **config["task"],
+        seed=cfg.seed,
+        log_every=cfg.trainer.log_every_n_steps,
+        config={**initial.config, "overrides": list(overrides)},
+        base={"file": source.file, "sha256": source.digest} if source is not None else None,
+    )
+
+
+def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkpoints | None]:
+    """The Trainer with its callbacks and loggers, and the callback that saves, if there is one."""
+    nodes = cfg.get("callbacks") or {}
+    require("checkpoints" in nodes, "nothing is saved: give callbacks=[default,...], or callbacks.checkpoints=null")
+    callbacks = [instantiate(node, f"callbacks.{name}") for name, node in nodes.items() if node]
+    if cfg.dashboard._target_:
+        callbacks.append(instantiate(cfg.dashboard, "dashboard"))
+    disabled = (() if cfg.trainer.enable_progress_bar else (EpochProgressBar,)) + (
+        () if cfg.trainer.enable_checkpointing else (Checkpoints,)
+    )
+    callbacks = [callback for callback in callbacks if not isinstance(callback, disabled)] + list(more)
+    checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
+    loggers: list[Logger] = [
+        instantiate(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node
+    ]
+    trainer = instantiate(
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[CheckpointFiles()],
+        default_root_dir=str(cfg.output_dir),
+        enable_progress_bar=any(isinstance(callback, EpochProgressBar) for callback in callbacks),
+        enable_checkpointing=checkpoints is not None,
+        profiler=cfg.trainer.profiler or NoProfiler(),
+    )
+    return trainer, checkpoints
+
+
+def check_target_options(info, task: Classifier, views: int) -> None:
+    """Reject options that a regression target, or a head solved in closed form, cannot use."""
+    require(views in COUNTS, f"views={views}: 1, or 5 for the mean over rotated and scaled copies")
+    closed_form, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
+    require(
+        not (closed_form and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out"
+    )
+    if not info.target:
+        return
+    require(isinstance(task.loss, MeanSquaredError), f"{info.target} is a number, not a class: give loss=mse")
+    require(not mixed, f"{info.target} is a number: leave task.mixup and task.cutmix out")
+    require(not closed_form, f"{info.target} is a number: this method is for classes")
+    require(views == 1, f"{info.target} is a number: leave views out")
