@@ -35,7 +35,7 @@ def project():
     """What is imported of the project, all of it: how a file becomes a network, and a class path in a file a class."""
     from hydra.utils import get_object
 
-    from src.exported.load import load_net
+    from src.model_files.load import load_net
 
     return load_net, get_object
 

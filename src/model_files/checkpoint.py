@@ -19,6 +19,7 @@ from src.errors import InputError
 from src.files import write_bytes
 from src.finetune.method import Method
 from src.inference.model import InferenceModel
+from src.model_files.renamed import with_current_targets
 from src.model_files.sniff import check_kind
 from src.models.structure import reset_head
 
@@ -84,6 +85,7 @@ def read_checkpoint(path: Path | str) -> dict:
     missing = {"state_dict", "config", "facts"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     if missing:
         raise InputError(f"ckpt={path} is no checkpoint of this project: it lacks {', '.join(sorted(missing))}")
+    checkpoint["config"] = with_current_targets(checkpoint["config"])
     checkpoint["digest"] = digest
     return checkpoint
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from src.data.info import DataInfo
 from src.errors import InputError, is_integer, is_number, require
 from src.inference.tta import COUNTS
+from src.model_files.renamed import with_current_targets
 from src.model_files.sniff import check_kind
 
 FORMAT = "mnist-lightning-hydra 1"
@@ -62,7 +63,9 @@ def read_metadata(texts: dict[str, str], path: Path | str) -> Metadata:
         )
     try:
         names = [field for field in Metadata.__dataclass_fields__ if field != "info"]
-        card = Metadata(DataInfo.of(json.loads(texts["facts"])), **{name: json.loads(texts[name]) for name in names})
+        values = {name: json.loads(texts[name]) for name in names}
+        values["config"] = with_current_targets(values["config"])
+        card = Metadata(DataInfo.of(json.loads(texts["facts"])), **values)
         info = card.info
         for holds in (
             len(info.shape) == 3 and all(is_integer(side) and 1 <= side <= 4096 for side in info.shape),
