@@ -8,8 +8,6 @@ from src.cli.config import load_config
 from src.cli.error_line import error_line
 from src.cli.overrides import flags_first
 from src.errors import InputError
-from src.evaluation.monitor import direction
-from src.training.callbacks import Checkpoints, EarlyStopping
 from src.training.resume import check_same_run
 
 CONFIG = {
@@ -70,19 +68,6 @@ def test_a_resumed_run_may_not_become_another(path):
 def test_flags_may_stand_anywhere():
     assert flags_first(["a=1", "-m", "b=2"]) == ["-m", "a=1", "b=2"]
     assert flags_first(["a=1", "--cfg", "job"]) == ["--cfg", "job", "a=1"]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("val/acc", "max"), ("val/f1", "max"), ("val/loss", "min"), ("val/ece", "min"), ("val/top2", "max")],
-)
-def test_metrics_know_their_direction(name, expected, tmp_path):
-    assert direction(name) == expected
-    assert Checkpoints(str(tmp_path), monitor=name).mode == expected
-    assert EarlyStopping(monitor=name).mode == expected
-    assert direction(name, "min") == "min"
-    with pytest.raises(InputError, match="mode=up"):
-        direction(name, "up")
 
 
 @pytest.mark.parametrize(

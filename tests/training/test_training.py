@@ -1,10 +1,7 @@
 """Training in process: what is learnt, saved, resumed; files that are right or refused."""
 
 import csv
-import io
 import math
-import os
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -16,11 +13,9 @@ from lightning.pytorch.callbacks import Callback
 from src.data.augment import Affine
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
-from src.errors import InputError
-from src.evaluation.evaluate import measure, predict, wilson
+from src.evaluation.evaluate import measure, predict
 from src.inference.tta import average_views, tta_views
 from src.model_files.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
-from src.model_files.locate import find_checkpoint
 from src.models.lenet import LeNet
 from src.training.callbacks import EMA, Checkpoints, NoProfiler
 from src.training.csv_logger import EpochCSVLogger
@@ -234,144 +229,6 @@ def test_a_checkpoint_is_plain(whole):
     assert torch.load(path, weights_only=True)["facts"]["class_names"][0] == "o"
     with zipfile.ZipFile(path) as archive:
         assert archive.comment.startswith(b"sha256:")
-
-
-def test_any_flipped_byte_is_noticed(whole, tmp_path):
-    content = (whole / "checkpoints/best.ckpt").read_bytes()
-    generator = torch.Generator().manual_seed(0)
-    places = torch.randint(len(content), (60,), generator=generator).tolist()
-    for place in [0, 3, len(content) - 1, len(content) - 70, len(content) - 74, *places]:
-        damaged = bytearray(content)
-        damaged[place] ^= 0x10
-        (tmp_path / "x.ckpt").write_bytes(damaged)
-        with pytest.raises(InputError, match="damaged"):
-            read_checkpoint(tmp_path / "x.ckpt")
-
-
-def pickled() -> bytes:
-    return pickle.dumps({"state_dict": {}})
-
-
-def zipped(content: object) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("content", [b"", b"text", pickled(), zipped({"state_dict": {}})])
-def test_foreign_files_are_refused_in_one_line(tmp_path, content):
-    (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(InputError, match=r"ckpt=.*x\.ckpt") as error:
-        read_checkpoint(tmp_path / "x.ckpt")
-    assert "\n" not in str(error.value)
-
-
-def test_truncated_missing_and_remote_files_are_refused(whole, tmp_path):
-    content = (whole / "checkpoints/best.ckpt").read_bytes()
-    (tmp_path / "x.ckpt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="damaged"):
-        read_checkpoint(tmp_path / "x.ckpt")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_checkpoint(tmp_path / "nowhere.ckpt")
-    with pytest.raises(InputError, match="addresses"):
-        read_checkpoint("https://example.org/x.ckpt")
-
-
-class Evil:
-    def __reduce__(self):
-        return (Path.touch, (Path("pwned"),))
-
-
-def test_code_in_a_checkpoint_is_not_run(whole, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    checkpoint = torch.load(whole / "checkpoints/best.ckpt", weights_only=True)
-    write_checkpoint({**checkpoint, "extra": Evil()}, tmp_path / "x.ckpt")
-    with pytest.raises(InputError, match="more than tensors"):
-        read_checkpoint(tmp_path / "x.ckpt")
-    assert not (tmp_path / "pwned").exists()
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("os.system", "only networks"),
-        ("src.data.sources.download.fetch", "only networks"),
-        ("src.models.layers.make_pooling", "cannot be built"),
-        ("src.models.nothing.Net", "cannot be built"),
-    ],
-)
-def test_a_checkpoint_never_chooses_what_runs(whole, tmp_path, target, message):
-    checkpoint = torch.load(whole / "checkpoints/best.ckpt", weights_only=True)
-    checkpoint["config"]["model"]["_target_"] = target
-    write_checkpoint(checkpoint, tmp_path / "x.ckpt")
-    with pytest.raises(InputError, match=message):
-        load_model(tmp_path / "x.ckpt")
-
-
-def test_a_failed_write_keeps_the_old_checkpoint(whole, tmp_path):
-    path = tmp_path / "x.ckpt"
-    path.write_bytes((whole / "checkpoints/best.ckpt").read_bytes())
-    before = path.read_bytes()
-    with pytest.raises(Exception, match="pickle"):
-        write_checkpoint({"a": lambda: None}, path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_checkpoints_are_found(whole, tmp_path):
-    assert find_checkpoint(str(whole), tmp_path).name == "best.ckpt"
-    assert find_checkpoint(str(whole), tmp_path, "last.ckpt").name == "last.ckpt"
-    assert find_checkpoint("newest", whole) == whole / "checkpoints/best.ckpt"
-    for given, message in (
-        ("newest", "no run"),
-        (str(tmp_path), "no file"),
-        ("nosuch", r"no file nosuch; give ckpt=<run folder>, ckpt=<file.ckpt> or ckpt=newest"),
-        (None, "missing"),
-        ("s3://x", "addresses"),
-    ):
-        with pytest.raises(InputError, match=message):
-            find_checkpoint(given, tmp_path)
-
-
-def test_newest_is_the_network_that_was_made_last(tmp_path):
-    names = ["a/checkpoints/best.ckpt", "b/int8.onnx", "c/model.onnx", "c/checkpoints/last.ckpt"]
-    for age, name in enumerate(names):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, (age, age))
-    found = {name: tmp_path / name for name in names}
-    assert find_checkpoint("newest", tmp_path) == found[names[0]], "what needs weights takes no int8"
-    assert find_checkpoint("newest", tmp_path, int8=True) == found[names[1]], "an export is no newer network"
-    assert find_checkpoint("newest", tmp_path, "last.ckpt", "resume_from") == found[names[3]]
-    os.utime(found[names[0]], (9, 9))
-    assert find_checkpoint("newest", tmp_path, int8=True) == found[names[0]]
-    with pytest.raises(InputError, match=r"has a checkpoints/best\.ckpt or an int8\.onnx; train one"):
-        find_checkpoint("newest", tmp_path / "c/nothing", int8=True)
-
-
-def test_wilson_is_the_published_interval():
-    low, high = wilson(81, 263)  # Newcombe 1998, table I
-    assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-    assert wilson(0, 20)[0] == 0
-    assert wilson(20, 20)[1] == 1
-
-
-def test_measures_are_their_definitions():
-    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
-    labels = torch.tensor([0, 1, 1, 2])
-    results = measure(logits, labels, DataInfo((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
-    assert results["acc"] == 0.5
-    assert results["confusion"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
-    assert results["precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-    assert results["recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
-    assert results["f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
-    assert results["top2"] == 1.0
-    assert results["per_class"]["b"] == {"acc": 0.5, "images": 2}
-    confidence = logits.softmax(1).max(1).values
-    bins = [int(c * 15) for c in confidence]
-    right = [1.0, 1.0, 0.0, 0.0]
-    ece = sum(abs(sum(right[i] - float(confidence[i]) for i in range(4) if bins[i] == b)) for b in set(bins)) / 4
-    assert results["ece"] == pytest.approx(ece, abs=1e-6)
 
 
 def test_the_best_score_survives_a_resume(tmp_path):

@@ -1,0 +1,48 @@
+"""The measures of an evaluation are their published definitions."""
+
+import pytest
+import torch
+
+from src.data.info import DataInfo
+from src.errors import InputError
+from src.evaluation.evaluate import measure, wilson
+from src.evaluation.monitor import direction
+from src.training.callbacks import Checkpoints, EarlyStopping
+
+
+def test_wilson_is_the_published_interval():
+    low, high = wilson(81, 263)  # Newcombe 1998, table I
+    assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert wilson(0, 20)[0] == 0
+    assert wilson(20, 20)[1] == 1
+
+
+def test_measures_are_their_definitions():
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
+    labels = torch.tensor([0, 1, 1, 2])
+    results = measure(logits, labels, DataInfo((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
+    assert results["acc"] == 0.5
+    assert results["confusion"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
+    assert results["precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert results["recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert results["f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert results["top2"] == 1.0
+    assert results["per_class"]["b"] == {"acc": 0.5, "images": 2}
+    confidence = logits.softmax(1).max(1).values
+    bins = [int(c * 15) for c in confidence]
+    right = [1.0, 1.0, 0.0, 0.0]
+    ece = sum(abs(sum(right[i] - float(confidence[i]) for i in range(4) if bins[i] == b)) for b in set(bins)) / 4
+    assert results["ece"] == pytest.approx(ece, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("val/acc", "max"), ("val/f1", "max"), ("val/loss", "min"), ("val/ece", "min"), ("val/top2", "max")],
+)
+def test_metrics_know_their_direction(name, expected, tmp_path):
+    assert direction(name) == expected
+    assert Checkpoints(str(tmp_path), monitor=name).mode == expected
+    assert EarlyStopping(monitor=name).mode == expected
+    assert direction(name, "min") == "min"
+    with pytest.raises(InputError, match="mode=up"):
+        direction(name, "up")
