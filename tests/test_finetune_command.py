@@ -48,7 +48,7 @@ def test_changes_alone_are_saved_and_evaluated(trained, tmp_path):
     again = finetune(tmp_path / "again", tmp_path / "run", "finetune=head", "figures=false", "test=false")
     assert again.returncode == 0, again.stderr
     (tmp_path / "start").rename(tmp_path / "moved")
-    assert load_model(tmp_path / "again/checkpoints/best.ckpt").own, "no chain of files"
+    assert load_model(tmp_path / "again/checkpoints/best.ckpt").complete, "no chain of files"
     assert "base=..." in one_line(run("src.evaluate", *ours))
     base = f"base={tmp_path}/moved/checkpoints/best.ckpt"
     assert run("src.evaluate", *ours, base).returncode == 0

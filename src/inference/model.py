@@ -11,7 +11,7 @@ class InferenceModel(nn.Module):
     """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
 
     info: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
-    file, digest: it came from; own: whether that file holds all of it, and not only changes.
+    file, digest: it came from; complete: whether that file holds every weight, and not only changes to a base.
     views: looks at each image whose mean is the answer, 1 or 5 (`src.inference.tta`).
     temperature: what logits are divided by for probabilities (`src.evaluation.calibration`); None: not fitted.
     engine: what computes it.
@@ -24,7 +24,7 @@ class InferenceModel(nn.Module):
         super().__init__()
         self.normalize, self.model = Normalize(info.mean, info.std), model
         self.info, self.config, self.digest, self.epoch = info, config, digest, epoch
-        self.file, self.own = "", True
+        self.file, self.complete = "", True
         self.views = config.get("views", 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -33,5 +33,12 @@ class InferenceModel(nn.Module):
         return average_views(self.model(self.normalize(tta_views(images))))
 
     def probs(self, images: Tensor) -> Tensor:
-        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W)."""
-        return (self(images) / (self.temperature or 1.0)).softmax(1)
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); for a regression target, its value (B, 1)."""
+        return to_predictions(self(images), self.info, self.temperature)
+
+
+def to_predictions(logits: Tensor, info: DataInfo, temperature: float | None) -> Tensor:
+    """Calibrated probabilities (B, K) of logits; for a regression target, its value in its unit (B, 1)."""
+    if info.target:
+        return logits * info.scale
+    return (logits / (temperature or 1.0)).softmax(1)

@@ -118,8 +118,7 @@ def predict_probs(net: nn.Module, images: Tensor) -> Tensor:
     """Calibrated probabilities (B, K) on the CPU; of a network of a number, that number in its unit (B, 1)."""
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
     images = images.to(device)
-    found = net(images) * net.info.scale if net.info.target else net.probs(images)
-    return found.float().cpu()
+    return net.probs(images).float().cpu()
 
 
 def _check_place(source: Path | bytes) -> None:

@@ -34,7 +34,7 @@ class Predictor(Protocol):
         """Logits (B, K) of raw grey levels (B, C, H, W)."""
 
     def probs(self, images: Tensor) -> Tensor:
-        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W)."""
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); for a regression target, its value (B, 1)."""
 
     def to(self, device: str) -> Self:
         """Move the weights, if there are any, to a device; returns the network itself."""

@@ -130,7 +130,7 @@ def load_model(path: Path | str, base: Path | str | None = None) -> InferenceMod
     left = [options for options, method in zip(structure[inherited:], methods, strict=True) if not method.merges]
     config = {**config, "structure": [*structure[:inherited], *left]}
     net = InferenceModel(model, info, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
-    net.file, net.own = str(Path(path).resolve()), "base" not in checkpoint
+    net.file, net.complete = str(Path(path).resolve()), "base" not in checkpoint
     net.temperature = checkpoint.get("temperature")
     return net
 

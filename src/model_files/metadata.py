@@ -121,7 +121,7 @@ def attach_metadata(net, card: Metadata, content: bytes, path: Path | str) -> No
     """Give a network of a file what every loaded network has beside `forward` and `probs`."""
     net.info, net.config, net.epoch = card.info, card.config, card.epoch
     net.temperature, net.views, net.notes, net.checkpoint = card.temperature, card.views, card.notes, card.checkpoint
-    net.digest, net.file, net.own = hashlib.sha256(content).hexdigest(), str(Path(path).resolve()), True
+    net.digest, net.file, net.complete = hashlib.sha256(content).hexdigest(), str(Path(path).resolve()), True
 
 
 def _version(name: str) -> str:

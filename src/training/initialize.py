@@ -151,6 +151,6 @@ def _check_adapter_checkpoint(initial: InitialModel) -> None:
             "checkpoint=adapter saves the changes of a source model: give init_from and a method, such as finetune=lora"
         )
     require(not method.reshapes, "checkpoint=adapter: this method makes another network: leave checkpoint out")
-    require(source.own, "checkpoint=adapter: init_from is itself an adapter; fine-tune it with checkpoint=full")
+    require(source.complete, "checkpoint=adapter: init_from is itself an adapter; fine-tune it with checkpoint=full")
     exported = Path(source.file).suffix in EXPORTED
     require(not exported, "checkpoint=adapter: init_from is an exported file; give the run it came from")

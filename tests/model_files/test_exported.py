@@ -112,7 +112,7 @@ def test_a_file_knows_what_the_network_knew(files, net, suffix):
     assert back.config["model"] == net.config["model"]
     assert back.config["data"] == net.config["data"]
     assert back.checkpoint == net.digest != back.digest
-    assert (back.file, back.own) == (str(files[suffix]), True)
+    assert (back.file, back.complete) == (str(files[suffix]), True)
     assert back.engine == ("onnxruntime" if suffix == ".onnx" else "torch")
     content = files[suffix].read_bytes()
     assert b"not shipped" not in content
