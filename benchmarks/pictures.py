@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from src.cli.config import ROOT
-from src.model_files.load import fast, load_net
+from src.model_files.load import load_predictor, numpy_predictor
 from src.model_files.locate import find_checkpoint
 from src.pictures.reader import Reader, ReaderOutput
 
@@ -64,8 +64,8 @@ def main() -> None:
     from src.data.sources.registry import load_source
 
     torch.set_num_threads(1)
-    net = load_net(find_checkpoint(args.ckpt, ROOT / "outputs"))
-    probs = fast(net)
+    net = load_predictor(find_checkpoint(args.ckpt, ROOT / "outputs"))
+    probs = numpy_predictor(net)
     images, labels = load_source("mnist", root=args.root, download=False).test()
     images, labels = images.numpy()[:, 0], labels.numpy()
     truths = list(map(str, labels))

@@ -67,7 +67,7 @@ def network(path: Path, threads: int, rounds: int) -> dict:
     import torch
 
     from src.cli.process import tune_process
-    from src.model_files.load import load_net
+    from src.model_files.load import load_predictor
     from src.model_files.onnx import onnx_bytes
     from src.model_files.onnxruntime import Runner
     from src.model_files.quantize import quantize
@@ -75,7 +75,7 @@ def network(path: Path, threads: int, rounds: int) -> dict:
 
     tune_process()
     torch.set_num_threads(threads)
-    net = load_net(path)
+    net = load_predictor(path)
     images = np.random.default_rng(0).integers(0, 256, (BATCH, *net.info.shape), dtype=np.uint8)
 
     def eager(given: np.ndarray) -> np.ndarray:

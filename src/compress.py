@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.cli.command import command, output_folder
 from src.cli.config import CONF, ROOT, to_plain
-from src.cli.inputs import build_data, pick
+from src.cli.inputs import build_data, select_split
 from src.cli.process import check_threads, tune_process
 from src.errors import InputError, is_integer, is_number, require, require_packages
 from src.files import display_path
@@ -29,21 +29,21 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.compression.candidates import Candidate, choose_candidate, exported, measure_candidates, validate
-    from src.compression.size import plain_file
+    from src.compression.candidates import Candidate, choose_candidate, measure_candidates, try_onnx_export, validate
+    from src.compression.size import slim_checkpoint_bytes
     from src.compression.table import compression_table, remarks
     from src.files import write_bytes, write_json
-    from src.model_files.load import load_net, need_weights
+    from src.model_files.load import load_predictor, require_weights
 
     tune_process()
-    folder, net = output_folder(), load_net(path, base)
-    need_weights(net, f"method={cfg.method}")
+    folder, net = output_folder(), load_predictor(path, base)
+    require_weights(net, f"method={cfg.method}")
     require(not net.info.target, f"{net.info.target} is a number: compress compares how many classes are right")
     data = build_data(cfg, net.config["data"])
-    batches = pick(data, "test", net.info)
+    batches = select_split(data, "test", net.info)
     data.setup()
     kept = folder / ("int8.onnx" if cfg.method == "int8" else "checkpoints/best.ckpt")
-    made = [Candidate("before", net, plain_file(net), exported(net))]
+    made = [Candidate("before", net, slim_checkpoint_bytes(net), try_onnx_export(net))]
     if cfg.method == "int8":
         made.append(quantised(cfg, made[0], data, kept))
     else:
@@ -128,9 +128,9 @@ def composed(words: list[str]) -> DictConfig:
 
 def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path):
     """What training with a method makes of a network, as `Made`; the run is in train/<value>."""
-    from src.compression.candidates import Candidate, exported
-    from src.compression.size import plain_file
-    from src.compression.train_overrides import text, training_words
+    from src.compression.candidates import Candidate, try_onnx_export
+    from src.compression.size import slim_checkpoint_bytes
+    from src.compression.train_overrides import text, training_overrides
     from src.model_files.checkpoint import load_model
     from src.training.fit import train
 
@@ -138,7 +138,7 @@ def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path)
     if cfg.method == "distill":
         name = value["_target_"].rpartition(".")[2]
     place = folder / "train" / name.replace(" ", "_")
-    words = training_words(CONF, net.config, path.resolve(), cfg.method, value, cfg.epochs, cfg.lr)
+    words = training_overrides(CONF, net.config, path.resolve(), cfg.method, value, cfg.epochs, cfg.lr)
     words += [f"++data.{key}={text(entry)}" for key, entry in to_plain(cfg.data).items() if entry is not None]
     words += [f"seed={cfg.seed}", "logger=none", "figures=false", "test=false"]
     words += [f"{key}={text(entry)}" for key, entry in to_plain(cfg.train or OmegaConf.create()).items()]
@@ -146,14 +146,14 @@ def trained(cfg: DictConfig, net, path: Path, value: float | dict, folder: Path)
     inner = composed([*words, f"output_dir={text(str(place))}", f"run_name={place.name}"])
     place.mkdir(parents=True, exist_ok=True)
     try:
-        train(inner, place, words)
+        train(inner, words)
     except InputError as error:
         raise InputError(as_typed(str(error), cfg.method)) from None
     file = next((f for f in (place / "checkpoints" / n for n in ("best.ckpt", "last.ckpt")) if f.is_file()), None)
     if file is None:
         raise InputError("training saved nothing: see train={...}")
     after = load_model(file)
-    return Candidate(name, after, plain_file(after), exported(after), time.perf_counter() - begun)
+    return Candidate(name, after, slim_checkpoint_bytes(after), try_onnx_export(after), time.perf_counter() - begun)
 
 
 def as_typed(message: str, method: str) -> str:
@@ -167,7 +167,7 @@ def quantised(cfg: DictConfig, before, data, kept: Path):
     import torch
 
     from src.compression.candidates import Candidate
-    from src.model_files.onnx import open_onnx
+    from src.model_files.onnx import parse_onnx
     from src.model_files.quantize import quantize
 
     require_packages("export", "onnx", "onnxruntime")
@@ -175,7 +175,7 @@ def quantised(cfg: DictConfig, before, data, kept: Path):
     begun, count = time.perf_counter(), min(cfg.images, len(data.train_set))
     rows = torch.linspace(0, len(data.train_set) - 1, count).long()
     content = quantize(before.onnx, data.train_set[rows][0].numpy())
-    net = open_onnx(content, kept, cfg.threads)
+    net = parse_onnx(content, kept, cfg.threads)
     return Candidate("int8", net, content, content, time.perf_counter() - begun, quantised=True)
 
 

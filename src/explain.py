@@ -8,20 +8,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from src.cli.command import command, output_folder
-from src.cli.config import ROOT, build, to_plain
+from src.cli.config import ROOT, instantiate, to_plain
 from src.cli.inputs import (
     SPLITS,
-    as_trained,
     build_data,
     check_device,
-    listed_pictures,
-    pick,
-    pick_device,
-    pick_pictures,
-    pick_positions,
-    pick_target,
+    data_as_trained,
+    picture_patterns,
+    positions_of_rows,
+    read_pictures,
+    select_device,
+    select_split,
+    target_columns,
 )
-from src.cli.process import check_threads, tune_process, use_threads
+from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, is_integer, is_number, require
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
@@ -73,7 +73,7 @@ def check(cfg: DictConfig, given: Collection[str] = ()) -> None:
             key not in given or cfg[beside] is None, f"{key} and {beside} do not go together: leave one of them out"
         )
     if cfg.images is not None:
-        listed_pictures(cfg.images)
+        picture_patterns(cfg.images)
     asked = [cfg.methods] if not isinstance(cfg.methods, ListConfig) else list(cfg.methods)
     wrong = next((name for name in asked if name is not None and name not in METHODS), None)
     known = f"one or more of {', '.join(METHODS)}, or null for all"
@@ -97,7 +97,7 @@ def summarise_alone(cfg: DictConfig) -> None:
 
     shape = (cfg.channels or 1, cfg.size or 28, cfg.size or 28)
     try:
-        model = build(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
+        model = instantiate(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
     except InputError as error:
         raise InputError(str(error).replace("data.size", "size")) from None
     summary, folder = summarize(model, shape), output_folder()
@@ -122,23 +122,23 @@ def explain_answers(cfg: DictConfig) -> None:
     from src.insight.eval_mode import predict_logits
     from src.insight.outputs import write_architecture, write_arrays, write_explanation_figures
     from src.insight.summary import short, summarize
-    from src.model_files.load import load_net, need_weights
+    from src.model_files.load import load_predictor, require_weights
 
     started = time.perf_counter()
     tune_process()
-    use_threads(cfg.threads)
-    net = load_net(path, base)
-    need_weights(net, "explain")
+    set_threads(cfg.threads)
+    net = load_predictor(path, base)
+    require_weights(net, "explain")
     looks, net.views = net.views, 1  # a mean over several looks would be explained at several places at once
     asked = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     explain_batch.check_layer(cfg.layer, net.model)
-    net = net.to(pick_device(cfg.device))
+    net = net.to(select_device(cfg.device))
     summary = summarize(net.model, net.info.shape)
     methods, layer = explain_batch.choose_methods(asked, net.model, cfg.layer, summary)
     images, labels, names, rows, own, about = images_of(cfg, net)
     images = images.to(next(net.parameters()).device)
     outputs = predict_logits(net, images).float().cpu()
-    columns = pick_target(to_plain(cfg)["target"], outputs, labels, net.info)
+    columns = target_columns(to_plain(cfg)["target"], outputs, labels, net.info)
     found = explain_batch.Explanation(images, names, rows, labels, outputs, columns)
 
     options = {
@@ -185,16 +185,16 @@ def images_of(cfg: DictConfig, net):
     from src.insight.explain_batch import choose_images
 
     if cfg.images is not None:
-        images, names, ink, rest = pick_pictures(cfg, net)
+        images, names, ink, rest = read_pictures(cfg, net)
         if rest:
             log.info("%s", rest)
         if ink:
             log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
         return images, None, names, None, None, {"ink": "mnist" if ink else "none"}
     data = build_data(cfg, net.config["data"])
-    batches = pick(data, cfg.split, net.info)
+    batches = select_split(data, cfg.split, net.info)
     if cfg.index is not None:
-        positions = pick_positions(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
+        positions = positions_of_rows(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
     else:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
@@ -218,7 +218,7 @@ def search(cfg: DictConfig, net, summary, found, own):
     if cfg.data._target_ is not None or cfg.images is not None:  # nothing is fetched for them
         given = {"download": False} | (given if cfg.data._target_ is None else {})
     try:
-        bank = pick(as_trained(net.config["data"], given), "train", net.info)
+        bank = select_split(data_as_trained(net.config["data"], given), "train", net.info)
         affordable = max(LEAST, int(BUDGET / max(1, summary.multiply_adds)))
         count = min(len(bank), cfg.searched or affordable)
         rows = torch.linspace(0, len(bank) - 1, count).round().long()

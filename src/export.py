@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
 from src.cli.config import ROOT
-from src.cli.inputs import build_data, pick
-from src.cli.process import check_threads, tune_process, use_threads
+from src.cli.inputs import build_data, select_split
+from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, is_integer, require
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
@@ -27,12 +27,12 @@ def main(cfg: DictConfig) -> None:
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
     from src.files import digest_of, write_bytes, write_json
-    from src.model_files.load import load_net, need_weights
+    from src.model_files.load import load_predictor, require_weights
 
     tune_process()
-    use_threads(cfg.threads)
-    net = load_net(path, base)
-    need_weights(net, "export")
+    set_threads(cfg.threads)
+    net = load_predictor(path, base)
+    require_weights(net, "export")
     require(cfg.views != 5 or not net.info.target, f"{net.info.target} is a number: leave views out")
     net.views = cfg.views or net.views
     batches, where = test_images(cfg, net)
@@ -96,7 +96,7 @@ def test_images(cfg: DictConfig, net):
         return lambda: random_images(net.info.shape), "noise and grey blocks, of no data set (check=false)"
     try:
         data = build_data(cfg, net.config["data"])
-        batches = pick(data, "test", net.info)
+        batches = select_split(data, "test", net.info)
     except InputError as error:
         raise InputError(f"{error}; or give check=false: the file is then compared on random images only") from None
     return lambda: (images for images, _ in data.loader(batches)), f"the test split of {data.name}"
@@ -109,25 +109,25 @@ def write(net, cfg: DictConfig) -> bytes:
 
         return onnx_bytes(net, cfg.opset)
     if cfg.format == "torch_export":
-        from src.model_files.torch_export import program_bytes
+        from src.model_files.torch_export import torch_export_bytes
 
-        return program_bytes(net)
-    from src.model_files.safetensors import tensors_bytes
+        return torch_export_bytes(net)
+    from src.model_files.safetensors import safetensors_bytes
 
-    return tensors_bytes(net)
+    return safetensors_bytes(net)
 
 
 def compare_with(part: Path, content: bytes, net, batches, cfg: DictConfig) -> dict:
     """The file as commands read it, and for torch_export also the graph in it, beside the network."""
-    from src.model_files.load import load_net
-    from src.model_files.verify import compare_answers, network_answers
+    from src.model_files.load import load_predictor
+    from src.model_files.verify import compare_outputs, outputs_of
 
-    others = {"read back": network_answers(load_net(part, threads=cfg.threads))}
+    others = {"read back": outputs_of(load_predictor(part, threads=cfg.threads))}
     if cfg.format == "torch_export":
-        from src.model_files.torch_export import run_program
+        from src.model_files.torch_export import exported_graph
 
-        others["its graph"] = run_program(content)
-    return compare_answers(net, others, batches())
+        others["its graph"] = exported_graph(content)
+    return compare_outputs(net, others, batches())
 
 
 def said(compared: dict) -> str:

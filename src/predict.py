@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
 from src.cli.config import ROOT
-from src.cli.inputs import INKS, check_device, listed_pictures, pick_device
-from src.cli.process import check_threads, tune_process, use_threads
+from src.cli.inputs import INKS, check_device, picture_patterns, select_device
+from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, is_integer, is_number, require
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
@@ -23,7 +23,7 @@ FORMATS = ("table", "json", "csv")
 def main(cfg: DictConfig) -> None:
     """Print an answer per picture; predictions.json or predictions.csv and results.json in the run's folder."""
     check(cfg)
-    words = listed_pictures(cfg.images)
+    words = picture_patterns(cfg.images)
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
@@ -31,14 +31,14 @@ def main(cfg: DictConfig) -> None:
 
     from src.files import write_bytes, write_json
     from src.inference.predict_pictures import answer_pictures, as_csv, as_json, as_table, name_pictures
-    from src.model_files.load import load_net
+    from src.model_files.load import load_predictor
     from src.pictures.inputs import choose_ink
     from src.pictures.reader import Reader
 
     tune_process()
-    use_threads(cfg.threads)
+    set_threads(cfg.threads)
     named = name_pictures(words, sys.stdin.buffer.read)
-    net = load_net(path, base, cfg.threads)
+    net = load_predictor(path, base, cfg.threads)
     require(net.engine == "torch" or cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files take device=cpu")
     trained = net.config["data"]
     ink = choose_ink(cfg.ink, net.info.shape, trained)
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
         "threshold": cfg.threshold,
         "batch_size": cfg.batch_size,
         "threads": cfg.threads or os.cpu_count() or 1,
-        "device": pick_device(cfg.device) if net.engine == "torch" else "cpu",
+        "device": select_device(cfg.device) if net.engine == "torch" else "cpu",
     }
     started, answers = time.perf_counter(), []
     quiet = not sys.stderr.isatty()

@@ -35,10 +35,10 @@ def project():
     """What is imported of the project, all of it: how a file becomes a network, and a class path in a file a class."""
     from hydra.utils import get_object
 
-    from src.model_files.load import load_net
+    from src.model_files.load import load_predictor
     from src.model_files.renamed import current_target
 
-    return load_net, lambda path: get_object(current_target(path))
+    return load_predictor, lambda path: get_object(current_target(path))
 
 
 def agree(key: str, found, within: float = 0.0) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.compression.latency import BATCH, time_networks
-from src.compression.measure import accuracy, paired
+from src.compression.measure import accuracy, mcnemar_test
 from src.compression.size import sizes, weights
 from src.errors import InputError
 from src.evaluation.evaluate import predict
@@ -29,7 +29,7 @@ class Candidate:
     quantised: bool = False
 
 
-def exported(net: nn.Module) -> bytes | None:
+def try_onnx_export(net: nn.Module) -> bytes | None:
     """The ONNX file of a network of torch, None where it cannot be made here."""
     try:
         return onnx_bytes(net)
@@ -72,7 +72,7 @@ def measure_candidates(
         row = {"name": one.name, **accuracy(said, labels), "val_acc": score, "seconds": round(one.seconds, 2)}
         row |= weights(one.net if one.net.engine == "torch" else made[0].net) | sizes(one.file, one.onnx)
         row |= {"quantised": one.quantised, "speed": {}}
-        row |= paired(tested[0][0], said, labels) if one is not made[0] else {}
+        row |= mcnemar_test(tested[0][0], said, labels) if one is not made[0] else {}
         for engine, by_batch in found.items():
             if one.name not in by_batch[1]:
                 continue

@@ -53,7 +53,7 @@ def interleave(runners: dict[str, Callable[[], object]], turns: int, calls: int)
     return paces
 
 
-def eager(net: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def torch_call(net: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     """A call of torch's network on raw grey levels."""
 
     def call() -> torch.Tensor:
@@ -63,7 +63,7 @@ def eager(net: nn.Module, images: torch.Tensor) -> Callable[[], object]:
     return call
 
 
-def in_runtime(content: bytes, images: torch.Tensor, threads: int) -> Callable[[], object]:
+def onnxruntime_call(content: bytes, images: torch.Tensor, threads: int) -> Callable[[], object]:
     """A call of ONNX Runtime on raw grey levels. Raises InputError where it is not installed."""
     from src.model_files.onnxruntime import make_session
 
@@ -85,9 +85,9 @@ def time_networks(
     try:
         for batch, calls in CALLS.items():
             some = images[:batch].contiguous()
-            runners = {("eager", name): eager(net, some) for name, net in nets.items()}
+            runners = {("eager", name): torch_call(net, some) for name, net in nets.items()}
             with suppress(InputError):  # not installed: what is measured is torch alone
-                runners |= {("ONNX Runtime", n): in_runtime(content, some, threads) for n, content in contents.items()}
+                runners |= {("ONNX Runtime", n): onnxruntime_call(content, some, threads) for n, content in contents.items()}
             for (engine, name), pace in interleave(runners, turns, calls).items():
                 found.setdefault(engine, {}).setdefault(batch, {})[name] = pace
     finally:

@@ -2,16 +2,16 @@
 
 from torch import Tensor
 
-from src.evaluation.evaluate import wilson
+from src.evaluation.evaluate import wilson_interval
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> dict:
     """Share of right answers (N,) and its 95 % interval."""
     right, count = int((answers == labels).sum()), len(labels)
-    return {"acc": right / count, "acc_ci95": list(wilson(right, count)), "errors": count - right, "images": count}
+    return {"acc": right / count, "acc_ci95": list(wilson_interval(right, count)), "errors": count - right, "images": count}
 
 
-def paired(before: Tensor, after: Tensor, labels: Tensor) -> dict:
+def mcnemar_test(before: Tensor, after: Tensor, labels: Tensor) -> dict:
     """On the same images: errors that are new and gone, and how likely chance alone makes them so uneven (McNemar's
     test, exact)."""
     from scipy.stats import binomtest

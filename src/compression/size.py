@@ -4,12 +4,12 @@ import zlib
 
 from torch import nn
 
-from src.inference.tta import COUNTS
+from src.inference.tta import VIEW_COUNTS
 from src.insight.summary import summarize
 from src.model_files.checkpoint import checkpoint_bytes
 
 
-def plain_file(net: nn.Module) -> bytes:
+def slim_checkpoint_bytes(net: nn.Module) -> bytes:
     """A network as a checkpoint of its weights alone, without what only training needs."""
     checkpoint = {
         "state_dict": {f"model.{name}": value for name, value in net.model.state_dict().items()},
@@ -25,7 +25,7 @@ def plain_file(net: nn.Module) -> bytes:
 def weights(net: nn.Module) -> dict[str, int]:
     """Parameters, how many of them are not 0, and multiply-adds for one image, all views of it."""
     parameters = list(net.model.parameters())
-    views = net.views if net.views in COUNTS else 1
+    views = net.views if net.views in VIEW_COUNTS else 1
     return {
         "parameters": sum(p.numel() for p in parameters),
         "nonzero": sum(int(p.count_nonzero()) for p in parameters),

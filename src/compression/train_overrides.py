@@ -12,7 +12,7 @@ DEFAULT_EPOCHS = 5  # of a run without a number of epochs
 SKIPPED = ("_target_", "_partial_", "_convert_")
 
 
-def training_words(
+def training_overrides(
     conf: Path, config: dict, ckpt: Path, method: str, value: float | dict, epochs: int | None, lr: float | None
 ) -> list[str]:
     """Overrides for one training of `method`, from the config in the checkpoint.

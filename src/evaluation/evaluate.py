@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from src.data.info import DataInfo
-from src.evaluation.metrics import CALIBRATION_BINS, make_metrics, make_number_metrics
+from src.evaluation.metrics import CALIBRATION_BINS, make_classification_metrics, make_regression_metrics
 
 Z95 = 1.959963984540054
 
@@ -26,7 +26,7 @@ def predict(net: nn.Module, loader: DataLoader, device: str = "cpu") -> tuple[Te
     return torch.cat(logits), torch.cat(labels)
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927): `right` of `count` > 0."""
     share, spread = right / count, Z95 * Z95 / count
     centre = share + spread / 2
@@ -34,7 +34,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
 
 
-def measure(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float | None = None) -> dict:
+def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float | None = None) -> dict:
     """Every figure of an evaluation, as plain values.
 
     logits: (N, K); labels: (N,), N > 0. acc_ci95 is Wilson's interval; per_class gives each class' share of right
@@ -42,10 +42,10 @@ def measure(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float |
     probabilities that it gives, and ece_uncalibrated of those without it; the rest knows nothing of it.
     """
     if info.target:
-        return measure_numbers(logits, labels, info)
+        return compute_regression_metrics(logits, labels, info)
     class_names, classes = info.class_names, info.num_classes
     probs = logits.softmax(1)
-    metrics = make_metrics(classes, sync_on_compute=False)  # everything is here, on every process
+    metrics = make_classification_metrics(classes, sync_on_compute=False)  # everything is here, on every process
     metrics.update(probs, labels)
     confusion = multiclass_confusion_matrix(probs, labels, classes, validate_args=False)
     figures = {name: float(value) for name, value in metrics.compute().items()}
@@ -58,7 +58,7 @@ def measure(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float |
     return {
         "images": len(labels),
         **figures,
-        "acc_ci95": list(wilson(sum(right), len(labels))),
+        "acc_ci95": list(wilson_interval(sum(right), len(labels))),
         "loss": float(nn.functional.cross_entropy(logits, labels)),
         "per_class": {
             name: {"acc": r / n if n else None, "images": n}
@@ -68,9 +68,9 @@ def measure(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float |
     }
 
 
-def measure_numbers(outputs: Tensor, labels: Tensor, info: DataInfo) -> dict:
+def compute_regression_metrics(outputs: Tensor, labels: Tensor, info: DataInfo) -> dict:
     """Every figure of estimated numbers, in their unit: outputs (N, 1), labels (N,), both over `info.scale`."""
-    metrics = make_number_metrics(sync_on_compute=False)
+    metrics = make_regression_metrics(sync_on_compute=False)
     metrics.update(outputs[:, 0] * info.scale, labels * info.scale)
     values = {name: float(value) for name, value in metrics.compute().items()}
     return {"images": len(labels), "target": info.target, **values}

@@ -68,7 +68,7 @@ def worst_mistakes(
     return figure
 
 
-def reliability(logits: Tensor, labels: Tensor, ece: float) -> Figure:
+def reliability_diagram(logits: Tensor, labels: Tensor, ece: float) -> Figure:
     """Share of right answers against the probability they were given with, and how many there are of each."""
     confidence, answers = logits.softmax(1).max(1)
     right = (answers == labels).float()
@@ -97,7 +97,7 @@ def reliability(logits: Tensor, labels: Tensor, ece: float) -> Figure:
     return figure
 
 
-def estimates(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: float) -> Figure:
+def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: float) -> Figure:
     """Estimated numbers against the true ones."""
     figure = Figure(figsize=(4.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
@@ -111,17 +111,17 @@ def estimates(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: float) -> F
     return figure
 
 
-def write_evaluation(
+def write_evaluation_figures(
     folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, info: DataInfo
 ) -> dict[str, Figure]:
     """The pictures of an evaluation, written as PNG into `folder` and returned by name."""
     if info.target:
-        figures = {"estimates": estimates(logits, labels, info, results["rmse"])}
+        figures = {"estimates": regression_scatter(logits, labels, info, results["rmse"])}
     else:
         figures = {
             "confusion_matrix": confusion_matrix(results["confusion"], info.class_names),
             "worst_mistakes": worst_mistakes(batches, labels, logits, info.class_names),
-            "reliability": reliability(logits, labels, results["ece"]),
+            "reliability": reliability_diagram(logits, labels, results["ece"]),
         }
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():

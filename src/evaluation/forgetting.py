@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.data.datamodule import ImageData
 from src.errors import InputError
-from src.evaluation.evaluate import measure, predict
+from src.evaluation.evaluate import compute_metrics, predict
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def _accuracy(net, data: ImageData, device: str) -> float:
 
 def _measure(net, data: ImageData, device: str) -> float:
     logits, labels = predict(net, data.test_dataloader(), device)
-    return measure(logits, labels, net.info)["acc"]
+    return compute_metrics(logits, labels, net.info)["acc"]
 
 
 def forgetting_table(result: dict) -> str:

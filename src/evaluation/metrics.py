@@ -17,7 +17,7 @@ from src.data.info import DataInfo
 CALIBRATION_BINS = 15
 
 
-def make_metrics(num_classes: int, **options) -> MetricCollection:
+def make_classification_metrics(num_classes: int, **options) -> MetricCollection:
     """The figures of every evaluation, for probabilities (B, K) and labels (B,).
 
     acc: share of right answers. precision, recall, f1: means over classes (macro). top2: share whose class is among
@@ -37,7 +37,7 @@ def make_metrics(num_classes: int, **options) -> MetricCollection:
     return MetricCollection(metrics)
 
 
-def make_number_metrics(**options) -> MetricCollection:
+def make_regression_metrics(**options) -> MetricCollection:
     """The figures of an evaluation of estimated numbers (B,) against true ones (B,).
 
     mae: mean absolute error; rmse: root of the mean squared error; r2: share of the variance that is explained.
@@ -54,7 +54,7 @@ class ClassifierMetrics(nn.Module):
     def __init__(self, info: DataInfo):
         super().__init__()
         self.scale = info.scale if info.target else None
-        self.metrics = make_number_metrics() if info.target else make_metrics(info.num_classes)
+        self.metrics = make_regression_metrics() if info.target else make_classification_metrics(info.num_classes)
         self.acc = None if info.target else make_accuracy(info.num_classes)
 
     def of_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:

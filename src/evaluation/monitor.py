@@ -5,7 +5,7 @@ from src.errors import require
 FALLING = ("loss", "ece", "mae", "rmse", "parameters", "latency_ms", "seconds")
 
 
-def direction(name: str, given: str = "auto") -> str:
+def monitor_mode(name: str, given: str = "auto") -> str:
     """max for a metric that should rise, min for one that should fall, by its name; `given` where it is not auto.
 
     Raises InputError for anything but auto, min and max.

@@ -12,7 +12,7 @@ class Predictor(Protocol):
     """A trained network that takes raw grey levels (B, C, H, W) and returns logits (B, K).
 
     `src.inference.model.InferenceModel` and `src.model_files.onnxruntime.OnnxNet` implement it; only the first has
-    weights, so only it can be explained, compressed or trained further (`src.model_files.load.need_weights`).
+    weights, so only it can be explained, compressed or trained further (`src.model_files.load.require_weights`).
 
     info: of the training data. config: of the training. epoch: the one, counted from 1, whose weights these are.
     file, digest: path and SHA-256 of the file it was loaded from.
@@ -34,7 +34,7 @@ class Predictor(Protocol):
         """Logits (B, K) of raw grey levels (B, C, H, W)."""
 
     def probs(self, images: Tensor) -> Tensor:
-        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); for a regression target, its value (B, 1)."""
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); a regression target's value (B, 1)."""
 
     def to(self, device: str) -> Self:
         """Move the weights, if there are any, to a device; returns the network itself."""

@@ -20,7 +20,7 @@ from src.files import write_bytes
 from src.finetune.method import Method
 from src.inference.model import InferenceModel
 from src.model_files.renamed import with_current_targets
-from src.model_files.sniff import check_kind
+from src.model_files.sniff import check_suffix
 from src.models.structure import reset_head
 
 MARK = b"sha256:"
@@ -32,7 +32,7 @@ def checkpoint_bytes(checkpoint: dict) -> bytes:
     """A file of tensors and plain values with their digest."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    return seal_archive(buffer.getbuffer())
+    return embed_archive_digest(buffer.getbuffer())
 
 
 def write_checkpoint(checkpoint: dict, path: Path) -> str:
@@ -43,15 +43,15 @@ def write_checkpoint(checkpoint: dict, path: Path) -> str:
     return content[len(MARK) - COMMENT :].decode()
 
 
-def seal_archive(archive: bytes | memoryview) -> bytes:
+def embed_archive_digest(archive: bytes | memoryview) -> bytes:
     """A zip archive without a comment, and with the one that holds its digest."""
     body = archive[:-2]  # without the comment's length, which is 0
     comment = MARK + hashlib.sha256(body).hexdigest().encode()
     return b"".join((body, len(comment).to_bytes(2, "little"), comment))
 
 
-def check_archive(content: bytes, path: Path | str) -> str:
-    """The digest of what `seal_archive` gave. Raises InputError if it is something else, or damaged."""
+def check_archive_digest(content: bytes, path: Path | str) -> str:
+    """The digest of what `embed_archive_digest` gave. Raises InputError if it is something else, or damaged."""
     comment = content[-COMMENT:]
     if not content.startswith(b"PK") or not comment.startswith(MARK):
         raise InputError(
@@ -76,8 +76,8 @@ def read_checkpoint(path: Path | str) -> dict:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
-    check_kind(content, path)
-    digest = check_archive(content, path)
+    check_suffix(content, path)
+    digest = check_archive_digest(content, path)
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what weights_only refuses
@@ -135,7 +135,7 @@ def load_model(path: Path | str, base: Path | str | None = None) -> InferenceMod
     return net
 
 
-def rebuild(
+def rebuild_model(
     config: dict, info: DataInfo, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path
 ) -> InferenceModel:
     """The network of a config, every weight of it from `read`, in eval mode.
@@ -211,7 +211,7 @@ def _build(options: dict, room: str, path: Path | str) -> object:
         raise InputError(f"ckpt={path}: {target} cannot be built ({error})") from None
 
 
-def keep_temperature(path: Path, temperature: float) -> str:
+def write_temperature(path: Path, temperature: float) -> str:
     """Write it into a checkpoint; returns the file's new digest."""
     checkpoint = read_checkpoint(path)
     del checkpoint["digest"]

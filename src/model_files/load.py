@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 LOGITS_OFF = 1e-3  # that ONNX Runtime may differ from torch, as a share of the largest logit or 1
 
 
-def load_net(path: Path | str, base: Path | str | None = None, threads: int | None = None) -> nn.Module:
+def load_predictor(path: Path | str, base: Path | str | None = None, threads: int | None = None) -> nn.Module:
     """The trained network of a checkpoint or an exported file, in eval mode: an `InferenceModel`, or for ONNX
     `src.model_files.onnxruntime.OnnxNet`, which has no weights to look at.
 
@@ -32,17 +32,17 @@ def load_net(path: Path | str, base: Path | str | None = None, threads: int | No
 
         return read_onnx(path, threads)
     if kind == ".pt2":
-        from src.model_files.torch_export import read_program
+        from src.model_files.torch_export import read_torch_export
 
-        return read_program(path)
+        return read_torch_export(path)
     if kind == ".safetensors":
-        from src.model_files.safetensors import read_tensors
+        from src.model_files.safetensors import read_safetensors
 
-        return read_tensors(path)
+        return read_safetensors(path)
     return load_model(path, base)
 
 
-def need_weights(net: nn.Module, what: str) -> None:
+def require_weights(net: nn.Module, what: str) -> None:
     """Raise InputError if only ONNX Runtime can compute `net`; what: that needs torch's network, for the error."""
     if net.engine != "torch":
         raise InputError(
@@ -51,7 +51,7 @@ def need_weights(net: nn.Module, what: str) -> None:
         )
 
 
-def fast(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+def numpy_predictor(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """`net` as a function of raw grey levels, uint8 (B, C, H, W), to calibrated probabilities, float32 (B, K), or for
     networks of a number to it in its unit (B, 1).
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from src.data.info import DataInfo
 from src.errors import InputError, is_integer, is_number, require
-from src.inference.tta import COUNTS
+from src.inference.tta import VIEW_COUNTS
 from src.model_files.renamed import with_current_targets
-from src.model_files.sniff import check_kind
+from src.model_files.sniff import check_suffix
 
 FORMAT = "mnist-lightning-hydra 1"
 KEPT = ("model", "structure", "data")  # of a training's config: what commands on a finished network ask for
@@ -44,8 +44,8 @@ class Metadata:
         return {"format": FORMAT, **{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}}
 
 
-def metadata_of(net, **notes) -> Metadata:
-    """The card of a network as `load_net` gives it."""
+def make_metadata(net, **notes) -> Metadata:
+    """The card of a network as `load_predictor` gives it."""
     config = {key: net.config[key] for key in KEPT if key in net.config}
     names = ("torch", "onnx", "onnxruntime", "safetensors")
     versions = {"python": platform.python_version(), **{name: _version(name) for name in names}}
@@ -75,7 +75,7 @@ def read_metadata(texts: dict[str, str], path: Path | str) -> Metadata:
             info.target is None or isinstance(info.target, str),
             isinstance(card.config, dict) and isinstance(card.config.get("data"), dict),
             isinstance(card.config.get("model"), dict) and isinstance(card.config.get("structure", []), list),
-            isinstance(card.checkpoint, str) and is_integer(card.epoch) and card.views in COUNTS,
+            isinstance(card.checkpoint, str) and is_integer(card.epoch) and card.views in VIEW_COUNTS,
             card.temperature is None or (is_number(card.temperature) and card.temperature > 0),
             isinstance(card.versions, dict) and isinstance(card.notes, dict),
         ):
@@ -86,7 +86,7 @@ def read_metadata(texts: dict[str, str], path: Path | str) -> Metadata:
     return card
 
 
-def read_content(path: Path | str, most: int = LARGEST) -> bytes:
+def read_model_file(path: Path | str, most: int = LARGEST) -> bytes:
     """The bytes of a file of at most `most` bytes. Raises InputError for an address, for what cannot be read, is
     empty or of another kind than its name says."""
     if "://" in str(path):
@@ -97,7 +97,7 @@ def read_content(path: Path | str, most: int = LARGEST) -> bytes:
         content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
-    check_kind(content, path)
+    check_suffix(content, path)
     return content
 
 

@@ -15,12 +15,12 @@ from src.model_files.metadata import (
     Metadata,
     check_digest,
     embed_digest,
-    metadata_of,
-    read_content,
+    make_metadata,
     read_metadata,
+    read_model_file,
 )
 from src.model_files.onnxruntime import OnnxNet
-from src.model_files.tracing import INPUT, output_names, refuse_export, trace
+from src.model_files.tracing import INPUT, export_error, output_names, trace_model
 
 OPSETS = range(18, 23)  # that torch writes and the tests have tried
 DOMAINS = ("", "ai.onnx")
@@ -34,7 +34,7 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
     """
     require_packages("export", "onnx", "onnxscript")
     require(opset is None or opset in OPSETS, f"opset={opset}: {OPSETS[0]} to {OPSETS[-1]}, or null")
-    program = trace(net)
+    program = trace_model(net)
     talk = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript"), logging.getLogger("onnx_ir")
     before = [log.level for log in talk]
     try:
@@ -47,14 +47,14 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
                 program, dynamo=True, external_data=False, opset_version=opset, verbose=False, **names
             )
     except Exception as error:  # whatever the exporter of this version raises for an operator it does not know
-        raise refuse_export(error) from error
+        raise export_error(error) from error
     finally:
         for log, level in zip(talk, before, strict=True):
             log.setLevel(level)
-    return packed(done.model_proto, metadata_of(net, **notes))
+    return serialize_onnx(done.model_proto, make_metadata(net, **notes))
 
 
-def packed(model, card: Metadata) -> bytes:
+def serialize_onnx(model, card: Metadata) -> bytes:
     """A file of an onnx.ModelProto with this card; what tools have noted in it (stack traces, places of files) goes."""
     _forget(model)
     for name, text in {**card.texts(), SEAL: OPEN}.items():
@@ -69,11 +69,11 @@ def read_onnx(path: Path | str, threads: int | None = None) -> OnnxNet:
     InputError for a file that is damaged, foreign, too large, or asks for more.
     """
     require_packages("export", "onnx", "onnxruntime")
-    content = read_content(path)
-    return open_onnx(content, path, threads)
+    content = read_model_file(path)
+    return parse_onnx(content, path, threads)
 
 
-def open_onnx(content: bytes, path: Path | str, threads: int | None = None) -> OnnxNet:
+def parse_onnx(content: bytes, path: Path | str, threads: int | None = None) -> OnnxNet:
     """As `read_onnx`, of the bytes of a file; path: for errors and as where it came from."""
     import onnx
     from google.protobuf.message import DecodeError

@@ -16,7 +16,7 @@ import numpy as np
 
 from src.errors import require, require_packages
 from src.model_files.metadata import read_metadata
-from src.model_files.onnx import packed
+from src.model_files.onnx import serialize_onnx
 from src.model_files.tracing import INPUT
 
 METHODS = ("minmax", "entropy", "percentile")
@@ -66,7 +66,7 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
             logging.disable(before)
         made = onnx.load(Path(folder) / "int8.onnx")
     note = {"layers": layers, "method": method, "images": len(images)}
-    return packed(made, replace(card, notes={**card.notes, "int8": note}))
+    return serialize_onnx(made, replace(card, notes={**card.notes, "int8": note}))
 
 
 def _chosen(model, layers: str) -> list[str]:

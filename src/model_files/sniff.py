@@ -11,7 +11,7 @@ NAMES = {".ckpt": "a checkpoint", ".onnx": "an ONNX file", ".pt2": "an archive o
 NAMES |= {".safetensors": "a safetensors file"}
 
 
-def kind_of(content: bytes) -> str | None:
+def sniff_suffix(content: bytes) -> str | None:
     """The suffix that files like this one have; None for what none of them begins as."""
     if content.startswith(b"PK"):
         try:
@@ -28,13 +28,13 @@ def kind_of(content: bytes) -> str | None:
     return ".onnx" if content[:1] == b"\x08" and content[2:3] in (b"\x12", b":") else None
 
 
-def check_kind(content: bytes, path: Path | str) -> None:
+def check_suffix(content: bytes, path: Path | str) -> None:
     """Raise InputError for a file that is empty, or plainly of another kind than its name says.
 
     A checkpoint may have any name but those of exported files.
     """
     if not content:
         raise InputError(f"ckpt={path} is empty: it has 0 bytes")
-    kind, suffix = kind_of(content), Path(path).suffix.lower()
+    kind, suffix = sniff_suffix(content), Path(path).suffix.lower()
     if kind and kind != (suffix if suffix in EXPORTED else ".ckpt"):
         raise InputError(f"ckpt={path} is {NAMES[kind]} by its content: give it a name that ends in {kind}")

@@ -15,46 +15,46 @@ import torch
 
 from src.errors import InputError
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import check_archive, rebuild, seal_archive
-from src.model_files.metadata import attach_metadata, metadata_of, read_content, read_metadata
-from src.model_files.tracing import trace
+from src.model_files.checkpoint import check_archive_digest, embed_archive_digest, rebuild_model
+from src.model_files.metadata import attach_metadata, make_metadata, read_metadata, read_model_file
+from src.model_files.tracing import trace_model
 
 EXTRA, WEIGHTS, OWN = "extra/", "data/weights/", "net.model."
 INDEX = "model_weights_config.json"
 NOTES = ("stack_trace", "torch_fn", "source_fn_stack", "from_node")  # where on this machine a node came from
 
 
-def program_bytes(net: InferenceModel, **notes) -> bytes:
+def torch_export_bytes(net: InferenceModel, **notes) -> bytes:
     """The network as an archive of torch.export: uint8 (B, C, H, W) to (probabilities, logits), for any B; the card in
     its extra files, one per name.
 
     Nothing in it is pickled. notes: for the card. Raises InputError if it cannot be exported.
     """
-    program = trace(net)
+    program = trace_model(net)
     program._example_inputs = None  # they would be pickled
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
             for name in NOTES:
                 node.meta.pop(name, None)
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files=metadata_of(net, **notes).texts())
-    return seal_archive(buffer.getbuffer())
+    torch.export.save(program, buffer, extra_files=make_metadata(net, **notes).texts())
+    return embed_archive_digest(buffer.getbuffer())
 
 
-def run_program(content: bytes):
-    """The graph of bytes that `program_bytes` has just given, as a function of images; of no other bytes: see above."""
+def exported_graph(content: bytes):
+    """The graph of bytes that `torch_export_bytes` has just given, as a function of images; of no other bytes: see above."""
     module = torch.export.load(io.BytesIO(content)).module()
     return lambda images: module(images)
 
 
-def read_program(path: Path | str) -> InferenceModel:
+def read_torch_export(path: Path | str) -> InferenceModel:
     """The network of a .pt2 file of this project, from its card and weights; its graph is not run.
 
     Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
     that do not fit it.
     """
-    content = read_content(path)
-    check_archive(content, path)
+    content = read_model_file(path)
+    check_archive_digest(content, path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             root = archive.namelist()[0].partition("/")[0] + "/"
@@ -74,7 +74,7 @@ def read_program(path: Path | str) -> InferenceModel:
                     weights[name] = _tensor(raw, part["tensor_meta"], wanted.get(name))
                 return weights
 
-            net = rebuild(card.config, card.info, read, path)
+            net = rebuild_model(card.config, card.info, read, path)
     except InputError:
         raise
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:

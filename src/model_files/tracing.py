@@ -32,7 +32,7 @@ def output_names(info) -> list[str]:
     return ["value" if info.target else "probabilities", "logits"]
 
 
-def trace(net: InferenceModel) -> torch.export.ExportedProgram:
+def trace_model(net: InferenceModel) -> torch.export.ExportedProgram:
     """The network as torch.export's program, for any number of images.
 
     Raises InputError if torch cannot trace it, or only for one number of images.
@@ -44,10 +44,10 @@ def trace(net: InferenceModel) -> torch.export.ExportedProgram:
         with torch.no_grad():
             return torch.export.export(TracedModel(net).eval(), (images,), dynamic_shapes=batch)
     except Exception as error:  # whatever the tracer of this version raises for what it cannot follow
-        raise refuse_export(error) from error
+        raise export_error(error) from error
 
 
-def refuse_export(error: Exception) -> InputError:
+def export_error(error: Exception) -> InputError:
     """What to say of a network that cannot be exported."""
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return InputError(f"this network cannot be exported ({reason}): format=safetensors takes every network")

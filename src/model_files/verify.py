@@ -11,7 +11,7 @@ RANDOM = 256
 Answers = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def network_answers(net: nn.Module) -> Answers:
+def outputs_of(net: nn.Module) -> Answers:
     """A loaded network as a function of images to (probabilities or numbers in their unit, logits)."""
 
     def answers(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def network_answers(net: nn.Module) -> Answers:
     return answers
 
 
-def compare_answers(net: nn.Module, others: dict[str, Answers], batches: Iterable[Tensor]) -> dict:
+def compare_outputs(net: nn.Module, others: dict[str, Answers], batches: Iterable[Tensor]) -> dict:
     """The largest differences between `net` and others, by name, over uint8 images in batches (B, C, H, W).
 
     images: how many there were; changed: of how many the decision is another one (None for numbers); probabilities (or
@@ -30,7 +30,7 @@ def compare_answers(net: nn.Module, others: dict[str, Answers], batches: Iterabl
     """
     first, scale = ("value", net.info.scale) if net.info.target else ("probabilities", 1.0)
     found = {"images": 0, "changed": None if net.info.target else 0, first: 0.0, "logits": 0.0, "largest_logit": 0.0}
-    own = network_answers(net)
+    own = outputs_of(net)
     with torch.inference_mode():
         for images in batches:
             wanted = own(images)

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from src.errors import InputError
-from src.inference.answer import answer
+from src.inference.records import prediction_records
 from src.insight.grad_cam import grad_cam, last_conv
-from src.model_files.load import fast, load_net
-from src.pictures.decode import REQUESTS
-from src.pictures.inputs import choose_ink
-from src.pictures.reader import DecodedPicture, Reader, ReaderOutput, SegmentedPicture
+from src.model_files.load import load_predictor, numpy_predictor
+from src.pictures.decode import REQUEST_LIMITS
+from src.pictures.inputs import resolve_ink
+from src.pictures.reader import DecodedPicture, NetworkInput, Reader, SegmentedPicture
 from src.server.self_test import expected, sample
 
 log = logging.getLogger(__name__)
@@ -29,18 +29,18 @@ class ServedModel:
     """A network and what surrounds it; never changed, so that a batch sees one network from its start to its end.
 
     path: a run's checkpoint or an exported file. base: where the start of a file of changes is. ink: auto, mnist or
-    none, as in `src.pictures.inputs.choose_ink`. several: whether a picture may hold more than one digit.
+    none, as in `src.pictures.inputs.resolve_ink`. several: whether a picture may hold more than one digit.
     Raises InputError for a file that is no network, or a network that reads no pictures.
     """
 
     def __init__(self, path: Path, base: Path | None = None, ink: str = "auto", several: bool = True):
         self.path = Path(path)
-        self.net = net = load_net(path, base, threads=1)
+        self.net = net = load_predictor(path, base, threads=1)
         self.info = info = net.info
         data = net.config.get("data", {})
-        self.ink = choose_ink(ink, info.shape, data)
+        self.ink = resolve_ink(ink, info.shape, data)
         self.reader = Reader(info.shape, self.ink, several)
-        self.probs = fast(net, threads=1)
+        self.probs = numpy_predictor(net, threads=1)
         self.engine = self.probs.engine
         self.looks = self._looks()
         self._once = copy.copy(net)  # the same weights, by one look at each image
@@ -68,14 +68,14 @@ class ServedModel:
         decode, it is 305 and 140, and if they do all of it, 480: short calls of NumPy cost two threads more than they
         gain. Raises PictureError.
         """
-        opened = self.reader.open(content, REQUESTS)
-        return self.reader.page(opened) if max(opened.size) > LARGE else opened
+        opened = self.reader.decode(content, REQUEST_LIMITS)
+        return self.reader.segment(opened) if max(opened.size) > LARGE else opened
 
     def page(self, opened: DecodedPicture | SegmentedPicture) -> SegmentedPicture:
         """The rest of it."""
-        return self.reader.page(opened) if isinstance(opened, DecodedPicture) else opened
+        return self.reader.segment(opened) if isinstance(opened, DecodedPicture) else opened
 
-    def classify(self, readings: Sequence[ReaderOutput]) -> np.ndarray:
+    def classify(self, readings: Sequence[NetworkInput]) -> np.ndarray:
         """Probabilities of all digits of all readings, float32 (n, K), in their order, by one call of the network; of
         one of a number, numbers in its unit (n, 1)."""
         images = np.concatenate([reading.images for reading in readings])
@@ -83,11 +83,11 @@ class ServedModel:
             return np.empty((0, self.info.num_classes), np.float32)
         return self.probs(images)
 
-    def answer(self, readings: Sequence[ReaderOutput], probs: np.ndarray, top_k: int) -> list[dict]:
-        """One answer per reading (`src.inference.answer`)."""
-        return answer(readings, probs, self.info, min(top_k, self.top_most))
+    def answer(self, readings: Sequence[NetworkInput], probs: np.ndarray, top_k: int) -> list[dict]:
+        """One answer per reading (`src.inference.records.prediction_records`)."""
+        return prediction_records(readings, probs, self.info, min(top_k, self.top_most))
 
-    def look(self, reading: ReaderOutput, said: dict) -> None:
+    def look(self, reading: NetworkInput, said: dict) -> None:
         """Add to an answer what the network sees of each digit, and where it looks: maps of 0 to 1."""
         if not len(reading.images):
             return
@@ -107,7 +107,7 @@ class ServedModel:
         Of a network of something else than the ten digits only that a picture goes through is asked.
         """
         try:
-            (reading,) = self.reader.read([self.reader.page(sample(), REQUESTS)])
+            (reading,) = self.reader.to_network_input([self.reader.segment(sample(), REQUEST_LIMITS)])
             (said,) = self.answer([reading], self.classify([reading]), 1)
         except InputError:
             raise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Override
 
 from src.errors import InputError, is_integer, require
-from src.evaluation.monitor import direction
+from src.evaluation.monitor import monitor_mode
 from src.sweep.ledger import flat
 from src.sweep.study import STUDY, draw_again, first_line, make_pruner, open_storage, quiet, study_extras
 from src.sweep.sweeper import JobSweeper
@@ -87,13 +87,14 @@ class OptunaSweeper(JobSweeper):
                     self.told(trial.number)
 
     def _check_objectives(self) -> None:
-        from src.evaluation.metrics import make_metrics, make_number_metrics
+        from src.evaluation.metrics import make_classification_metrics, make_regression_metrics
 
         checkpoints = (self.config.get("callbacks") or {}).get("checkpoints")
         saved = self.config.trainer.enable_checkpointing is not False and checkpoints
         require(bool(saved), "without checkpoints no job reports a result: leave them on for a search")
         numbers = self.config.data.get("target") not in (None, "class")
-        known = [f"val/{name}" for name in (*(make_number_metrics() if numbers else make_metrics(10)), "loss")]
+        metrics = make_regression_metrics() if numbers else make_classification_metrics(10)
+        known = [f"val/{name}" for name in (*metrics, "loss")]
         monitor = checkpoints.get("monitor", "auto")
         default = ("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor
         self.objectives = self.objectives or [default]
@@ -141,7 +142,7 @@ class OptunaSweeper(JobSweeper):
 
         space = {p.key: [repr(p.distribution), {k: list(v) for k, v in p.when.items()}] for p in self.space}
         about = json.dumps({"space": space, "objectives": self.objectives}, sort_keys=True)
-        directions = ["maximize" if direction(name) == "max" else "minimize" for name in self.objectives]
+        directions = ["maximize" if monitor_mode(name) == "max" else "minimize" for name in self.objectives]
         try:
             study = optuna.create_study(
                 study_name=STUDY,

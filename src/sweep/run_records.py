@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import InputError, require
-from src.evaluation.monitor import direction
+from src.evaluation.monitor import monitor_mode
 
 # What differs between repetitions of one configuration.
 REPEATS = ("seed", "data.seed", "data.fold")
@@ -205,4 +205,4 @@ def metric_of(runs: Sequence[Run], metric: str | None = None) -> tuple[str, str]
         known = {f"{split}/{name}" for run in runs for split in ("val", "test") for name in run.results.get(split, {})}
         some = sorted(name for name in known if any(run.score(name) is not None for run in runs))
         raise InputError(f"metric={metric}: no run has it; there are: {', '.join([*some, 'parameters', 'seconds'])}")
-    return metric, direction(metric)
+    return metric, monitor_mode(metric)

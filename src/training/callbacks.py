@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.errors import is_integer, is_number, require
-from src.evaluation.monitor import default_monitor, direction
+from src.evaluation.monitor import default_monitor, monitor_mode
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: str, monitor: str = "auto", mode: str = "auto", choose: str = "auto"):
         require(choose in ("auto", "best", "last"), f"callbacks.checkpoints.choose={choose}: auto, best or last")
         self.folder, self.monitor, self.given_mode = Path(folder), monitor, mode
-        self.mode = direction(monitor, mode)
+        self.mode = monitor_mode(monitor, mode)
         self.choose = choose
         self.best_score: float | None = None
         self.best_epoch = 0
@@ -116,7 +116,7 @@ class Checkpoints(Checkpoint):
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.monitor == "auto":
             self.monitor = default_monitor(task.info.target)
-            self.mode = direction(self.monitor, self.given_mode)
+            self.mode = monitor_mode(self.monitor, self.given_mode)
         if self.choose == "auto":
             self.choose = "last" if getattr(trainer.datamodule, "few_labels", False) else "best"
 
@@ -212,7 +212,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         require(
             is_integer(patience) and patience >= 0, f"callbacks.early_stopping.patience={patience}: 0 or more epochs"
         )
-        super().__init__(monitor, min_delta=min_delta, patience=patience, mode=direction(monitor, mode))
+        super().__init__(monitor, min_delta=min_delta, patience=patience, mode=monitor_mode(monitor, mode))
 
 
 class EMA(WeightAveraging):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.data.info import DataInfo
 from src.errors import InputError, is_number, require
-from src.model_files.load import load_net
+from src.model_files.load import load_predictor
 from src.model_files.locate import find_checkpoint
 from src.training.losses import CrossEntropy
 
@@ -33,7 +33,7 @@ class Distill(CrossEntropy):
         require(is_number(temperature) and temperature > 0, f"loss.temperature={temperature}: above 0")
         require(is_number(weight) and 0 <= weight <= 1, f"loss.weight={weight}: 0 to 1")
         self.temperature, self.share = temperature, weight
-        net = load_net(find_checkpoint(teacher, Path("outputs"), key="loss.teacher")).requires_grad_(False)
+        net = load_predictor(find_checkpoint(teacher, Path("outputs"), key="loss.teacher")).requires_grad_(False)
         require(not net.info.target, f"loss.teacher={teacher} estimates {net.info.target}: a teacher knows classes")
         self._net = [net]  # in a list, so as to be in no checkpoint
         self._back: tuple[Tensor, Tensor] | None = None

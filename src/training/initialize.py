@@ -55,11 +55,11 @@ def load_source(config: dict, info: DataInfo, outputs: Path, overrides: Sequence
     config: of the training, plain values. overrides: the command, to refuse other knobs of the model typed in it.
     Raises InputError for a source that does not fit the data.
     """
-    from src.model_files.load import load_net, need_weights
+    from src.model_files.load import load_predictor, require_weights
     from src.models.structure import reset_head
 
-    source = load_net(find_checkpoint(config["init_from"], outputs, key="init_from"))
-    need_weights(source, f"init_from={config['init_from']}")
+    source = load_predictor(find_checkpoint(config["init_from"], outputs, key="init_from"))
+    require_weights(source, f"init_from={config['init_from']}")
     info, fresh = match_data_info(source, info, config["head"])
     _refuse_model_overrides(source.config["model"], config["model"], overrides)
     source.views = config["views"]  # it is measured with as many views as the tuned network

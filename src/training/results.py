@@ -10,11 +10,11 @@ import numpy as np
 
 from src.dashboard.run_summary import write_run
 from src.evaluation.calibration import fit_temperature
-from src.evaluation.evaluate import latency_ms, measure, metrics_table, predict
+from src.evaluation.evaluate import compute_metrics, latency_ms, metrics_table, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
 from src.files import write_json
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import keep_temperature, load_model
+from src.model_files.checkpoint import load_model, write_temperature
 from src.training.build import Session
 from src.training.callbacks import Checkpoints
 from src.training.distillation import Distill
@@ -60,7 +60,7 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
         arrays = {name: value.numpy() for name, value in columns.items()}
         np.savez_compressed(session.folder / "predictions.npz", **arrays)
     net.temperature = fit_temperature(logits, labels)
-    net.digest = keep_temperature(path, net.temperature)
+    net.digest = write_temperature(path, net.temperature)
 
 
 def _training_results(session: Session, checkpoints: Checkpoints, net: InferenceModel, path: Path) -> dict[str, Any]:
@@ -91,14 +91,16 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
     """Put the metrics of the test split, and after fine-tuning gain and forgetting, into `results`; return figures."""
     data, device = session.data, _device(session)
     logits, labels = predict(net, data.test_dataloader(), device)
-    results["test"] = measure(logits, labels, net.info, net.temperature)
+    results["test"] = compute_metrics(logits, labels, net.info, net.temperature)
     if session.initial.source is not None:
         results["transfer"] = _transfer(session, net, results, path)
     if not session.config["figures"]:
         return {}
-    from src.evaluation.figures import write_evaluation  # matplotlib
+    from src.evaluation.figures import write_evaluation_figures  # matplotlib
 
-    return write_evaluation(session.folder / "figures", data.test_set, labels, logits, results["test"], net.info)
+    return write_evaluation_figures(
+        session.folder / "figures", data.test_set, labels, logits, results["test"], net.info
+    )
 
 
 def _transfer(session: Session, net: InferenceModel, results: dict, path: Path) -> dict:

@@ -12,14 +12,14 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.nn.utils import parametrize
 
-from src.cli.config import CONF, to_plain
+from src.cli.config import CONF, load_config, to_plain
 from src.compress import as_typed, check
 from src.compression.candidates import Candidate, choose_candidate
 from src.compression.latency import Timings, interleave
-from src.compression.measure import accuracy, paired
-from src.compression.size import plain_file, weights
+from src.compression.measure import accuracy, mcnemar_test
+from src.compression.size import slim_checkpoint_bytes, weights
 from src.compression.table import compression_table, remarks
-from src.compression.train_overrides import text, training_words
+from src.compression.train_overrides import text, training_overrides
 from src.data.normalize import Normalize
 from src.errors import InputError
 from src.finetune.adapter import Adapter
@@ -37,7 +37,6 @@ from src.training.distillation import Distill
 from src.training.losses import CrossEntropy
 from src.training.optimizers import MuonAdamW
 from tests.commands import one_line, run
-from tests.configs import composed as compose
 from tests.configs import write_teacher
 from tests.tuning import tune
 
@@ -316,11 +315,11 @@ def test_errors_are_compared_image_by_image():
     before, after = labels.clone(), labels.clone()
     before[:8] = 1
     after[6:20] = 1
-    found = paired(before, after, labels)
+    found = mcnemar_test(before, after, labels)
     assert (found["new_errors"], found["gone_errors"]) == (12, 6)
     chance = 2 * sum(math.comb(18, k) for k in range(7)) / 2**18
     assert found["p"] == pytest.approx(chance)
-    assert paired(before, before, labels)["p"] == 1
+    assert mcnemar_test(before, before, labels)["p"] == 1
     assert accuracy(after, labels)["errors"] == 14
 
 
@@ -395,11 +394,11 @@ RUN = ["augment=affine", "augment.rotate_deg=7.5", "callbacks=[default,ema]", "c
 
 @pytest.mark.parametrize("method", ["prune", "channels", "distill"])
 def test_a_recipe_is_that_of_the_run(method, tmp_path):
-    config = to_plain(compose(*RUN, f"data.root={text('a folder/' + chr(39))}"))
+    config = to_plain(load_config([*RUN, f"data.root={text('a folder/' + chr(39))}"]))
     student = {"_target_": "src.models.mlp.MLP", "hidden": [7]}
     file = tmp_path / "it's [here], x=1.ckpt"
-    words = training_words(CONF, config, file, method, student if method == "distill" else 0.25, None, None)
-    cfg = to_plain(compose(*words, "output_dir=x", "run_name=y"))
+    words = training_overrides(CONF, config, file, method, student if method == "distill" else 0.25, None, None)
+    cfg = to_plain(load_config([*words, "output_dir=x", "run_name=y"]))
     for part in ("data", "augment", "task"):
         assert cfg[part] == config[part]
     assert cfg["callbacks"]["ema"] == config["callbacks"]["ema"]
@@ -416,18 +415,18 @@ def test_a_recipe_is_that_of_the_run(method, tmp_path):
 
 
 def test_a_file_chooses_no_class():
-    config = to_plain(compose(*RUN))
+    config = to_plain(load_config(RUN))
     config["augment"] = {"_target_": "subprocess.Popen", "args": "ls"}
     with pytest.raises(InputError, match=r"asks for subprocess\.Popen"):
-        training_words(CONF, config, CONF, "prune", 0.5, None, None)
+        training_overrides(CONF, config, CONF, "prune", 0.5, None, None)
     config["augment"], config["data"] = None, {"name": "nowhere"}
     with pytest.raises(InputError, match="data=nowhere, which is no option"):
-        training_words(CONF, config, CONF, "prune", 0.5, None, None)
+        training_overrides(CONF, config, CONF, "prune", 0.5, None, None)
 
 
 @pytest.mark.parametrize("value", [None, True, 3, 0.25, "it's", "a\\b", "x,y={z}", "", [1, "a b", None]])
 def test_values_are_written_as_hydra_reads_them(value):
-    cfg = compose(f"++data.root={text(value)}", "output_dir=x", "run_name=y")
+    cfg = load_config([f"++data.root={text(value)}", "output_dir=x", "run_name=y"])
     assert to_plain(cfg.data)["root"] == value
 
 
@@ -456,7 +455,7 @@ def test_values_are_written_as_hydra_reads_them(value):
     ],
 )
 def test_bad_values_are_refused_before_anything_is_read(words, expected):
-    cfg = compose(*words, entry="compress")
+    cfg = load_config(words, "compress")
     with pytest.raises(InputError, match=expected):
         check(cfg, {word.partition("=")[0] for word in words})
 
@@ -472,7 +471,7 @@ def test_a_plain_file_is_small_and_answers_the_same(data, tmp_path):
     trainer.lightning_module.config = {"model": {"_target_": "src.models.lenet.LeNet"}, "data": {"name": "kmnist"}}
     trainer.save_checkpoint(tmp_path / "whole.ckpt")
     net = load_model(tmp_path / "whole.ckpt")
-    (tmp_path / "plain.ckpt").write_bytes(plain_file(net))
+    (tmp_path / "plain.ckpt").write_bytes(slim_checkpoint_bytes(net))
     again, images = load_model(tmp_path / "plain.ckpt"), torch.randint(0, 256, (3, *SHAPE), dtype=torch.uint8)
     assert again(images).equal(net(images))
     assert (again.epoch, again.info, again.config) == (net.epoch, net.info, net.config)

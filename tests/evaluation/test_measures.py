@@ -5,22 +5,22 @@ import torch
 
 from src.data.info import DataInfo
 from src.errors import InputError
-from src.evaluation.evaluate import measure, wilson
-from src.evaluation.monitor import direction
+from src.evaluation.evaluate import compute_metrics, wilson_interval
+from src.evaluation.monitor import monitor_mode
 from src.training.callbacks import Checkpoints, EarlyStopping
 
 
 def test_wilson_is_the_published_interval():
-    low, high = wilson(81, 263)  # Newcombe 1998, table I
+    low, high = wilson_interval(81, 263)  # Newcombe 1998, table I
     assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-    assert wilson(0, 20)[0] == 0
-    assert wilson(20, 20)[1] == 1
+    assert wilson_interval(0, 20)[0] == 0
+    assert wilson_interval(20, 20)[1] == 1
 
 
 def test_measures_are_their_definitions():
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
     labels = torch.tensor([0, 1, 1, 2])
-    results = measure(logits, labels, DataInfo((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
+    results = compute_metrics(logits, labels, DataInfo((1, 1, 1), ("a", "b", "c"), (0.5,), (0.5,)))
     assert results["acc"] == 0.5
     assert results["confusion"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
     assert results["precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -40,9 +40,9 @@ def test_measures_are_their_definitions():
     [("val/acc", "max"), ("val/f1", "max"), ("val/loss", "min"), ("val/ece", "min"), ("val/top2", "max")],
 )
 def test_metrics_know_their_direction(name, expected, tmp_path):
-    assert direction(name) == expected
+    assert monitor_mode(name) == expected
     assert Checkpoints(str(tmp_path), monitor=name).mode == expected
     assert EarlyStopping(monitor=name).mode == expected
-    assert direction(name, "min") == "min"
+    assert monitor_mode(name, "min") == "min"
     with pytest.raises(InputError, match="mode=up"):
-        direction(name, "up")
+        monitor_mode(name, "up")

@@ -28,23 +28,23 @@ from src.cli.config import CONF, ROOT
 from src.data.info import DataInfo
 from src.errors import InputError
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import load_model, seal_archive, write_checkpoint
-from src.model_files.load import fast, load_net, need_weights
+from src.model_files.checkpoint import embed_archive_digest, load_model, write_checkpoint
+from src.model_files.load import load_predictor, numpy_predictor, require_weights
 from src.model_files.locate import EXPORTED, find_checkpoint
-from src.model_files.metadata import OPEN, SEAL, embed_digest, metadata_of, read_content, read_metadata
-from src.model_files.onnx import OPSETS, onnx_bytes, open_onnx, packed
+from src.model_files.metadata import OPEN, SEAL, embed_digest, make_metadata, read_metadata, read_model_file
+from src.model_files.onnx import OPSETS, onnx_bytes, parse_onnx, serialize_onnx
 from src.model_files.onnxruntime import OnnxNet
 from src.model_files.quantize import LAYERS, METHODS, quantize
-from src.model_files.safetensors import tensors_bytes
-from src.model_files.sniff import kind_of
-from src.model_files.torch_export import program_bytes, run_program
-from src.model_files.verify import compare_answers, network_answers, random_images
+from src.model_files.safetensors import safetensors_bytes
+from src.model_files.sniff import sniff_suffix
+from src.model_files.torch_export import exported_graph, torch_export_bytes
+from src.model_files.verify import compare_outputs, outputs_of, random_images
 from src.models.convolution import FORMS
 from src.models.deslant import Deslant, _grid
 from src.models.layers import ACTIVATIONS, POOLINGS
 
 DIGITS = DataInfo((1, 28, 28), tuple("0123456789"), (0.13,), (0.31,))
-WRITERS = {".onnx": onnx_bytes, ".pt2": program_bytes, ".safetensors": tensors_bytes}
+WRITERS = {".onnx": onnx_bytes, ".pt2": torch_export_bytes, ".safetensors": safetensors_bytes}
 
 
 def built(options: dict, **more):
@@ -89,7 +89,7 @@ def files(net, tmp_path_factory) -> dict[str, Path]:
 def refused(path: Path | str) -> str:
     """The reason why a file is not loaded: one line."""
     with pytest.raises(InputError) as caught:
-        load_net(path)
+        load_predictor(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
@@ -97,7 +97,7 @@ def refused(path: Path | str) -> str:
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_file_answers_as_the_network_for_any_number_of_images(files, net, suffix):
-    back = load_net(files[suffix], threads=1)
+    back = load_predictor(files[suffix], threads=1)
     with torch.inference_mode():
         for count in (1, 2, 7, 130):
             given = images(count)
@@ -107,7 +107,7 @@ def test_a_file_answers_as_the_network_for_any_number_of_images(files, net, suff
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_file_knows_what_the_network_knew(files, net, suffix):
-    back = load_net(files[suffix])
+    back = load_predictor(files[suffix])
     assert (back.info, back.epoch, back.temperature, back.views) == (DIGITS, 3, 1.7, 1)
     assert back.config["model"] == net.config["model"]
     assert back.config["data"] == net.config["data"]
@@ -127,7 +127,7 @@ def test_formats_and_suffixes_are_those_of_the_command():
 
 
 def test_the_graph_of_torch_export_needs_nothing_from_here(files, net):
-    answer = run_program(files[".pt2"].read_bytes())
+    answer = exported_graph(files[".pt2"].read_bytes())
     with torch.inference_mode():
         for count in (1, 5):
             given = images(count)
@@ -145,7 +145,7 @@ def test_upright_digits_are_sampled_at_the_same_places():
 @pytest.mark.slow
 def test_views_and_upright_digits_are_in_the_file():
     net = made("lenet", views=5, deslant=True, activation="silu")
-    back = open_onnx(onnx_bytes(net), "here.onnx", 1)
+    back = parse_onnx(onnx_bytes(net), "here.onnx", 1)
     assert back.views == 5
     given = torch.cat([images(3), torch.zeros(1, 1, 28, 28, dtype=torch.uint8)])
     with torch.inference_mode():
@@ -157,14 +157,14 @@ def test_a_number_comes_out_in_its_unit():
     info = DataInfo((1, 12, 12), (), (0.1,), (0.3,), "angle_deg", 45.0)
     net = made("mlp", info)
     content = onnx_bytes(net)
-    back = open_onnx(content, "here.onnx", 1)
+    back = parse_onnx(content, "here.onnx", 1)
     given = images(3, info)
     with torch.inference_mode():
         torch.testing.assert_close(back(given), net(given))
         torch.testing.assert_close(back.probs(given), net(given) * 45)
     assert [entry.name for entry in back.run.session.get_outputs()] == ["value", "logits"]
-    np.testing.assert_allclose(fast(back)(given.numpy()), net(given).detach().numpy() * 45, rtol=1e-4)
-    found = compare_answers(net, {"file": network_answers(back)}, random_images(info.shape))
+    np.testing.assert_allclose(numpy_predictor(back)(given.numpy()), net(given).detach().numpy() * 45, rtol=1e-4)
+    found = compare_outputs(net, {"file": outputs_of(back)}, random_images(info.shape))
     assert found["same"]
     assert found["changed"] is None
 
@@ -200,17 +200,17 @@ def test_a_file_under_another_name_is_named(files, tmp_path, suffix):
     for kind, file in {**files, ".ckpt": tmp_path / "whole.ckpt"}.items():
         path = tmp_path / f"renamed{suffix}"
         path.write_bytes(file.read_bytes())
-        assert kind_of(file.read_bytes()) == kind
+        assert sniff_suffix(file.read_bytes()) == kind
         if kind != suffix:
             with pytest.raises(InputError, match=rf"by its content: give it a name that ends in \{kind}$"):
-                load_net(path)
+                load_predictor(path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="is empty: it has 0 bytes"):
-        load_net(path)
+        load_predictor(path)
 
 
 def changed_card(net, **values) -> dict[str, str]:
-    return {**metadata_of(net).texts(), **{name: json.dumps(value) for name, value in values.items()}}
+    return {**make_metadata(net).texts(), **{name: json.dumps(value) for name, value in values.items()}}
 
 
 EVIL = [
@@ -230,10 +230,10 @@ EVIL = [
 @pytest.mark.parametrize(("key", "value"), EVIL)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt2"])
 def test_a_file_never_chooses_what_is_built(net, files, tmp_path, suffix, key, value):
-    config = {**metadata_of(net).config, "model": {**net.config["model"], key: value}}
+    config = {**make_metadata(net).config, "model": {**net.config["model"], key: value}}
     write(tmp_path / f"evil{suffix}", files[suffix], changed_card(net, config=config))
     if (key, value) == ("padded", 7e300):  # true, as 1 would be
-        load_net(tmp_path / f"evil{suffix}")
+        load_predictor(tmp_path / f"evil{suffix}")
     else:
         refused(tmp_path / f"evil{suffix}")
 
@@ -254,7 +254,7 @@ def rezipped(content: bytes, parts: dict[str, str | bytes], kind: int = zipfile.
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", kind) as new:
         for name in dict.fromkeys([*old.namelist(), *parts]):
             new.writestr(name, parts.get(name, old.read(name) if name in old.namelist() else b""))
-    return seal_archive(buffer.getbuffer())
+    return embed_archive_digest(buffer.getbuffer())
 
 
 BROKEN = [
@@ -291,14 +291,14 @@ def test_a_card_that_makes_no_sense_is_refused(net, files, tmp_path, suffix, val
             model.metadata_props.add(key=name, value=text)
         path.write_bytes(embed_digest(model.SerializeToString()))
         if values == {"config": {"model": {}, "data": {}}}:  # ONNX Runtime needs no network of ours
-            load_net(path)
+            load_predictor(path)
             return
     refused(path)
 
 
 def test_weights_that_do_not_fit_are_refused(net, files, tmp_path):
     weights = {key: value.clone() for key, value in net.model.state_dict().items()}
-    texts = {**metadata_of(net).texts(), SEAL: OPEN}
+    texts = {**make_metadata(net).texts(), SEAL: OPEN}
     first = next(iter(weights))
     for wrong in (
         {key: value for key, value in weights.items() if key != first},
@@ -345,7 +345,7 @@ def test_a_pickle_in_an_archive_is_never_loaded(net, files, tmp_path):
     torch.save((Touch(mark),), buffer)
     evil = rezipped(files[".pt2"].read_bytes(), {"archive/data/sample_inputs/model.pt": buffer.getvalue()})
     (tmp_path / "evil.pt2").write_bytes(evil)
-    back = load_net(tmp_path / "evil.pt2")
+    back = load_predictor(tmp_path / "evil.pt2")
     given = images(2)
     with torch.inference_mode():
         assert torch.equal(back(given), net(given))
@@ -433,7 +433,7 @@ def test_an_onnx_file_that_asks_for_more_is_refused(net, files, tmp_path, trick,
     card = read_metadata({entry.key: entry.value for entry in model.metadata_props}, "")
     trick(model)
     path = tmp_path / "trick.onnx"
-    path.write_bytes(packed(model, card))
+    path.write_bytes(serialize_onnx(model, card))
     refused(path)
     assert capfd.readouterr().err == ""
 
@@ -453,55 +453,55 @@ def test_foreign_files_are_refused(tmp_path):
 
 def test_large_files_are_not_read(files):
     with pytest.raises(InputError, match="bytes: files of up to"):
-        read_content(files[".onnx"], most=1000)
+        read_model_file(files[".onnx"], most=1000)
 
 
 def test_fast_answers_are_probabilities(files, net, caplog, monkeypatch):
     given = images(5)
     with torch.inference_mode():
         wanted = net.probs(given).numpy()
-    np.testing.assert_allclose(fast(load_net(files[".onnx"]))(given.numpy()), wanted, atol=1e-6)
+    np.testing.assert_allclose(numpy_predictor(load_predictor(files[".onnx"]))(given.numpy()), wanted, atol=1e-6)
     with caplog.at_level(logging.INFO):
-        answer = fast(net)
+        answer = numpy_predictor(net)
     assert caplog.text == ""
     np.testing.assert_allclose(answer(given.numpy()), wanted, atol=1e-6)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with caplog.at_level(logging.INFO):
-        answer = fast(net)
+        answer = numpy_predictor(net)
     assert "answers come from torch: onnxruntime is not installed" in caplog.text
     np.testing.assert_allclose(answer(given.numpy()), wanted, atol=1e-6)
 
 
 def test_only_networks_with_weights_go_where_weights_are_needed(files):
-    need_weights(load_net(files[".safetensors"]), "explain")
+    require_weights(load_predictor(files[".safetensors"]), "explain")
     with pytest.raises(InputError, match="explain needs the network itself"):
-        need_weights(load_net(files[".onnx"]), "explain")
+        require_weights(load_predictor(files[".onnx"]), "explain")
     with pytest.raises(InputError, match="base="):
-        load_net(files[".onnx"], base="x.ckpt")
+        load_predictor(files[".onnx"], base="x.ckpt")
 
 
 def test_a_difference_is_found(net):
     other = made("lenet", batch_norm=True)
     other.model.load_state_dict(net.model.state_dict())
-    others = {"right": network_answers(net), "other": network_answers(other)}
-    same = compare_answers(net, others, [images(20)])
+    others = {"right": outputs_of(net), "other": outputs_of(other)}
+    same = compare_outputs(net, others, [images(20)])
     assert (same["same"], same["changed"], same["logits"], same["images"]) == (True, 0, 0.0, 20)
     with torch.no_grad():
         other.model.head[-1].bias[3] += 1e-3
-    found = compare_answers(net, others, [images(20), images(30)])
+    found = compare_outputs(net, others, [images(20), images(30)])
     assert not found["same"]
     assert found["images"] == 50
     assert found["logits"] == pytest.approx(1e-3, rel=1e-2)
     with torch.no_grad():
         other.model.head[-1].bias[3] = float("nan")
-    assert compare_answers(net, others, [images(2)])["logits"] == float("inf")
+    assert compare_outputs(net, others, [images(2)])["logits"] == float("inf")
 
 
 def test_eight_bits_keep_card_and_most_of_the_answer(net, files):
     content, given = files[".onnx"].read_bytes(), images(60)
     small = quantize(content, given.numpy())
     assert len(small) < len(content) / 2
-    back = open_onnx(small, "here.onnx", 1)
+    back = parse_onnx(small, "here.onnx", 1)
     assert isinstance(back, OnnxNet)
     assert (back.info, back.temperature, back.checkpoint) == (DIGITS, 1.7, net.digest)
     assert back.notes == {"int8": {"layers": "linear", "method": "minmax", "images": 60}}
@@ -558,8 +558,8 @@ def test_every_knob_of_lenet_is_tried():
 @pytest.mark.parametrize(("option", "knobs"), CASES, ids=str)
 def test_every_network_is_rebuilt(option, knobs, tmp_path):
     net, path = made(option, **knobs), tmp_path / "net.safetensors"
-    path.write_bytes(tensors_bytes(net))
-    back, given = load_net(path), images(2)
+    path.write_bytes(safetensors_bytes(net))
+    back, given = load_predictor(path), images(2)
     with torch.inference_mode():
         assert torch.equal(back(given), net(given))
 
@@ -575,8 +575,8 @@ def test_what_fine_tuning_added_is_rebuilt(name, tmp_path):
     net.config["structure"] = [options]
     for parameter in net.model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    path.write_bytes(tensors_bytes(net))
-    back, given = load_net(path), images(2)
+    path.write_bytes(safetensors_bytes(net))
+    back, given = load_predictor(path), images(2)
     assert len(back.model.state_dict()) > len(made("lenet").model.state_dict())
     with torch.inference_mode():
         assert torch.equal(back(given), net(given))
@@ -586,13 +586,13 @@ def test_what_fine_tuning_added_is_rebuilt(name, tmp_path):
 @pytest.mark.parametrize(("option", "knobs"), CASES, ids=str)
 def test_every_network_is_exported(option, knobs):
     net = made(option, **knobs)
-    for write, read in ((onnx_bytes, answers_of_onnx), (program_bytes, run_program)):
-        found = compare_answers(net, {"file": read(write(net))}, [images(1), images(6)])
+    for write, read in ((onnx_bytes, answers_of_onnx), (torch_export_bytes, exported_graph)):
+        found = compare_outputs(net, {"file": read(write(net))}, [images(1), images(6)])
         assert found["same"], (write, found)
 
 
 def answers_of_onnx(content: bytes):
-    return network_answers(open_onnx(content, "here.onnx", 1))
+    return outputs_of(parse_onnx(content, "here.onnx", 1))
 
 
 @pytest.mark.slow
@@ -601,7 +601,7 @@ def test_first_and_last_opset(opset):
     net = made("lenet", views=5, deslant=True)
     content = onnx_bytes(net, opset)
     assert onnx.ModelProto.FromString(content).opset_import[0].version == opset
-    assert compare_answers(net, {"file": answers_of_onnx(content)}, [images(4)])["same"]
+    assert compare_outputs(net, {"file": answers_of_onnx(content)}, [images(4)])["same"]
 
 
 @pytest.mark.slow
@@ -662,7 +662,7 @@ def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
     data.setup()
     content = onnx_bytes(net)
     batches = (given for given, _ in data.loader(data.test_set))
-    found = compare_answers(net, {"file": answers_of_onnx(content)}, batches)
+    found = compare_outputs(net, {"file": answers_of_onnx(content)}, batches)
     assert found["same"]
     assert found["images"] == 10_000
     calibrated = data.train_set[torch.arange(1000)][0].numpy()
@@ -670,12 +670,12 @@ def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
     right = (logits.argmax(1) == labels).double().mean()
     assert right > 0.97
     for method, layers in itertools.zip_longest(METHODS, LAYERS):
-        small = open_onnx(quantize(content, calibrated, method, layers), "here.onnx")
+        small = parse_onnx(quantize(content, calibrated, method, layers), "here.onnx")
         answered = predict(small, data.test_dataloader())[0].argmax(1)
         assert right - (answered == labels).double().mean() < 0.001, (method, layers)
 
 
 def test_a_card_reads_what_it_wrote(net):
-    card = replace(metadata_of(net, int8={"images": 3}), epoch=9)
+    card = replace(make_metadata(net, int8={"images": 3}), epoch=9)
     assert read_metadata(card.texts(), "") == card
     assert json.loads(card.texts()["class_names"]) == list(DIGITS.class_names)

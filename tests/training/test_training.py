@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from src.data.augment import Affine
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
-from src.evaluation.evaluate import measure, predict
+from src.evaluation.evaluate import compute_metrics, predict
 from src.inference.tta import average_views, tta_views
 from src.model_files.checkpoint import CheckpointFiles, load_model, read_checkpoint, write_checkpoint
 from src.models.lenet import LeNet
@@ -161,7 +161,7 @@ def test_it_learns(data_root, tmp_path):
     net = load_model(tmp_path / "checkpoints/best.ckpt")
     data = make_data(data_root)
     logits, labels = predict(net, data.test_dataloader())
-    assert measure(logits, labels, net.info)["acc"] > 0.8
+    assert compute_metrics(logits, labels, net.info)["acc"] > 0.8
 
 
 def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
@@ -169,7 +169,7 @@ def test_a_loaded_model_gives_what_validation_measured(whole, data_root):
     data = make_data(data_root)
     logits, labels = predict(net, data.val_dataloader())
     saved = read_checkpoint(whole / "checkpoints/best.ckpt")["callbacks"]["checkpoints"]["best_score"]
-    assert measure(logits, labels, net.info)["acc"] == pytest.approx(saved, abs=1e-6)
+    assert compute_metrics(logits, labels, net.info)["acc"] == pytest.approx(saved, abs=1e-6)
     assert not net.training
     assert net.epoch == read_checkpoint(whole / "checkpoints/best.ckpt")["epoch"] + 1
 
