@@ -14,7 +14,7 @@ from src.cli.process import check_training_options
 from src.data.datamodule import ImageData
 from src.errors import require
 from src.evaluation.monitor import default_monitor
-from src.inference.tta import COUNTS
+from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler, PruningCallback
 from src.training.distillation import Distill
@@ -151,7 +151,7 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
 
 def check_target_options(info, task: Classifier, views: int) -> None:
     """Reject options that a regression target, or a head solved in closed form, cannot use."""
-    require(views in COUNTS, f"views={views}: 1, or 5 for the mean over rotated and scaled copies")
+    require(views in VIEW_COUNTS, f"views={views}: 1, or 5 for the mean over rotated and scaled copies")
     closed_form, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
     require(
         not (closed_form and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out"

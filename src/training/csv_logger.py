@@ -1,4 +1,4 @@
-"""A table of epochs beside whatever else logs."""
+"""metrics.csv: a table of epochs, beside any other logger."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ from src.files import write_bytes
 
 
 class EpochCSVLogger(Logger):
-    """One CSV row per epoch, one column per metric; a resumed run goes on in the same file.
+    """One CSV row per epoch, one column per metric; a resumed run continues the same file.
 
-    path: the file. What is logged without an epoch (single steps) is for the dashboards and left out here.
+    path: the file. Values logged without an epoch (single steps) go to the dashboards only.
     """
 
     def __init__(self, path: str):

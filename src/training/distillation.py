@@ -1,4 +1,4 @@
-"""A loss by which a network learns the answers of a trained one, whatever it is made of (distillation)."""
+"""Distillation: a loss that teaches a network the predictions of a trained one of any architecture."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.info import DataInfo
-from src.errors import InputError, is_number, require
+from src.errors import InputError, fraction, number, require
 from src.model_files.load import load_predictor
 from src.model_files.locate import find_checkpoint
 from src.training.losses import CrossEntropy
@@ -18,25 +18,25 @@ log = logging.getLogger(__name__)
 
 
 class Distill(CrossEntropy):
-    """Cross-entropy with the labels, and with a teacher's softened answers (Hinton et al. 2015, arXiv:1503.02531).
+    """Cross-entropy with the labels and with a teacher's softened predictions (Hinton et al. 2015, arXiv:1503.02531).
 
-    (1 - weight) CE(labels) + weight T² KL(teacher / T, student / T), T the temperature. The teacher looks at the very
-    images of each step, augmented and mixed, through its own normalisation, deslanting and views.
-    teacher: a run's folder or a file; it is no part of the checkpoint. weight: of its answers, 0 to 1.
-    Raises InputError for a teacher that is not there, or cannot be one.
+    (1 - weight) CE(labels) + weight T² KL(teacher / T, student / T), T the temperature. The teacher sees the same
+    images as the student, augmented and mixed, through its own normalization, deslanting and views.
+    teacher: a run's folder or a file; the checkpoint does not include it. weight: of its predictions, 0 to 1.
+    Raises InputError for a teacher that is missing, or estimates a number.
     """
 
     wants_images = True
 
     def __init__(self, teacher: str | None = None, temperature: float = 4.0, weight: float = 0.9, **shared):
         super().__init__(**shared)
-        require(is_number(temperature) and temperature > 0, f"loss.temperature={temperature}: above 0")
-        require(is_number(weight) and 0 <= weight <= 1, f"loss.weight={weight}: 0 to 1")
+        number("loss.temperature", temperature, above=0)
+        fraction("loss.weight", weight)
         self.temperature, self.share = temperature, weight
         net = load_predictor(find_checkpoint(teacher, Path("outputs"), key="loss.teacher")).requires_grad_(False)
-        require(not net.info.target, f"loss.teacher={teacher} estimates {net.info.target}: a teacher knows classes")
-        self._net = [net]  # in a list, so as to be in no checkpoint
-        self._back: tuple[Tensor, Tensor] | None = None
+        require(not net.info.target, f"loss.teacher={teacher} estimates {net.info.target}: a teacher predicts classes")
+        self._net = [net]  # in a list, so as not to be saved
+        self._to_grey_levels: tuple[Tensor, Tensor] | None = None
         self.seconds = 0.0  # spent by the teacher
 
     @property
@@ -55,24 +55,26 @@ class Distill(CrossEntropy):
             raise InputError(f"loss.teacher knows the classes {other}; these are {ours}: give a teacher of the same")
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor, info: DataInfo) -> Tensor:
-        """images: as the student reads them, (B, C, H, W), normalised by `info`."""
+        """images: the student's input, (B, C, H, W), normalized by `info`."""
         if images.ndim == 2:
-            raise InputError("loss.teacher looks at images, and this method keeps features: finetune.cached_passes=0")
+            raise InputError(
+                "loss.teacher needs images, and this method caches features: give finetune.cached_passes=0"
+            )
         soft = logits.float() / self.temperature
-        kl = F.kl_div(soft.log_softmax(1), self.answers(images, info), reduction="batchmean", log_target=True)
+        kl = F.kl_div(soft.log_softmax(1), self.teacher_log_probs(images, info), reduction="batchmean", log_target=True)
         hard = super().forward(logits, targets) if self.share < 1 else 0.0
         return (1 - self.share) * hard + self.share * self.temperature**2 * kl
 
     @torch.no_grad()
-    def answers(self, images: Tensor, info: DataInfo) -> Tensor:
-        """The teacher's logarithmic probabilities at the temperature, (B, K)."""
+    def teacher_log_probs(self, images: Tensor, info: DataInfo) -> Tensor:
+        """The teacher's log-probabilities at the temperature, (B, K)."""
         begun = time.perf_counter()
-        if self._back is None or self._back[0].device != images.device:
+        if self._to_grey_levels is None or self._to_grey_levels[0].device != images.device:
             self.check(info)
             std, mean = (torch.tensor(values, device=images.device) for values in (info.std, info.mean))
-            self._back = tuple((255 * values).view(1, -1, 1, 1) for values in (std, mean))
+            self._to_grey_levels = tuple((255 * values).view(1, -1, 1, 1) for values in (std, mean))
             self.net.to(images.device)
-        scale, offset = self._back
+        scale, offset = self._to_grey_levels
         logits = self.net.eval()(images.float() * scale + offset)
         self.seconds += time.perf_counter() - begun
         return (logits.float() / self.temperature).log_softmax(1)

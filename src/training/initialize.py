@@ -89,14 +89,14 @@ def apply_method(initial: InitialModel, method: Method | None, options: dict) ->
     """
     config = initial.config
     if method is not None:
-        from src.models.structure import head_of
+        from src.models.structure import find_head
 
         require(
             initial.source is not None or config["model"].get("weights") is not None,
             "finetune starts from a trained network: give init_from=<run, file.ckpt or newest>, or "
             "model=pretrained model.weights=DEFAULT; finetune=none trains from scratch",
         )
-        head_of(initial.model)
+        find_head(initial.model)
         model = method.adapt(initial.model, initial.info.shape, initial.fresh_head)
         trainable = method.ever(model)
         require(bool(trainable), "this method leaves nothing to train")

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError, is_number, require
+from src.errors import InputError, fraction, is_number, number, require
 
 
 class _ClassLoss(nn.Module):
-    """What the losses share: logits (B, K) and targets, int64 (B,) or probabilities (B, K), to a mean.
+    """Options common to the losses: logits (B, K) and targets, int64 (B,) or probabilities (B, K), to a mean.
 
-    label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), 0 to below 1.
+    label_smoothing: fraction of the target spread evenly over all classes (Szegedy et al. 2016), 0 to below 1.
     class_weights: None; "balanced", inversely proportional to `class_counts`; or one number per class. A weighted
     loss is a weighted mean.
     """
@@ -26,10 +26,7 @@ class _ClassLoss(nn.Module):
         class_counts: Tensor | None = None,
     ):
         super().__init__()
-        require(
-            is_number(label_smoothing) and 0 <= label_smoothing < 1,
-            f"loss.label_smoothing={label_smoothing}: 0 to below 1",
-        )
+        fraction("loss.label_smoothing", label_smoothing, one=False)
         self.label_smoothing = label_smoothing
         self.register_buffer("weight", _weights(class_weights, class_counts), persistent=False)
 
@@ -38,12 +35,12 @@ class _ClassLoss(nn.Module):
         probs = targets if targets.ndim == 2 else F.one_hot(targets, classes).float()
         return probs * (1 - self.label_smoothing) + self.label_smoothing / classes
 
-    def mean(self, each: Tensor, probs: Tensor) -> Tensor:
-        """The weighted mean of a loss per image (B,), whose targets are `probs` (B, K)."""
+    def mean(self, losses: Tensor, probs: Tensor) -> Tensor:
+        """The weighted mean of one loss per image (B,), whose targets are `probs` (B, K)."""
         if self.weight is None:
-            return each.mean()
+            return losses.mean()
         weight = probs @ self.weight
-        return (each * weight).sum() / weight.sum()
+        return (losses * weight).sum() / weight.sum()
 
 
 class CrossEntropy(_ClassLoss):
@@ -61,7 +58,7 @@ class Focal(_ClassLoss):
 
     def __init__(self, gamma: float = 2.0, **shared):
         super().__init__(**shared)
-        require(is_number(gamma) and gamma >= 0, f"loss.gamma={gamma}: 0 or more")
+        number("loss.gamma", gamma, least=0)
         self.gamma = gamma
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -70,8 +67,8 @@ class Focal(_ClassLoss):
 
 
 class MeanSquaredError(_ClassLoss):
-    """Squared distance between softmax probabilities and the target's (Brier 1950), summed over classes; for targets
-    that are numbers, float (B,), between them and the one output."""
+    """Squared distance between softmax probabilities and target probabilities (Brier 1950), summed over classes; for a
+    regression target, float (B,), the squared error of the one output."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         if targets.ndim == 1 and targets.is_floating_point():
@@ -80,17 +77,20 @@ class MeanSquaredError(_ClassLoss):
         return self.mean((logits.softmax(1) - probs).square().sum(1), probs)
 
 
-def _weights(given: str | Sequence[float] | None, counts: Tensor | None) -> Tensor | None:
-    if given is None:
+def _weights(weights: str | Sequence[float] | None, counts: Tensor | None) -> Tensor | None:
+    if weights is None:
         return None
-    if isinstance(given, str):
-        require(given == "balanced", f"loss.class_weights={given}: null, balanced, or a list of one number per class")
-        require(counts is not None and bool((counts > 0).all()), "loss.class_weights=balanced: a class has no images")
+    if isinstance(weights, str):
+        require(
+            weights == "balanced", f"loss.class_weights={weights}: null, balanced, or a list of numbers, one a class"
+        )
+        if counts is None or not bool((counts > 0).all()):
+            raise InputError("loss.class_weights=balanced: a class has no images")
         return counts.sum() / (len(counts) * counts.float())
-    if counts is not None and len(given) != len(counts):
-        raise InputError(f"loss.class_weights has {len(given)} numbers, the data have {len(counts)} classes")
+    if counts is not None and len(weights) != len(counts):
+        raise InputError(f"loss.class_weights has {len(weights)} numbers, the data have {len(counts)} classes")
     require(
-        all(is_number(w) and w >= 0 for w in given) and sum(given) > 0,
-        f"loss.class_weights={list(given)}: numbers of 0 or more, not all 0",
+        all(is_number(weight) and weight >= 0 for weight in weights) and sum(weights) > 0,
+        f"loss.class_weights={list(weights)}: numbers of 0 or more, not all 0",
     )
-    return torch.tensor(list(given), dtype=torch.float32)
+    return torch.tensor(list(weights), dtype=torch.float32)

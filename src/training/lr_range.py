@@ -8,23 +8,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from src.errors import InputError, is_number, require
+from src.errors import InputError, number, require
 from src.files import write_bytes
+from src.training.task import Classifier
+from src.training.trainer_state import is_dry_run
 
-MEMORY = 0.9  # of the running mean that is watched for an explosion
-LEAST = 20  # steps that say something
-FALL = 0.02  # of the first loss: a curve that falls less is flat
+MOMENTUM = 0.9  # of the running mean that detects an explosion
+MIN_STEPS = 20  # fewer give no curve
+MIN_DECREASE = 0.02  # of the first loss: a curve that falls less is flat
 log = logging.getLogger(__name__)
 
 
 class Suggestion(NamedTuple):
-    """lowest: the rate at which the smoothed loss is lowest; rate: a tenth of it, to be held for a whole run; peak: a
-    third, for a schedule that falls from it. steepest: the rate at which the loss falls fastest per decade; smooth: the
-    smoothed losses; at_end: whether the lowest loss came with the last rate that was tried."""
+    """The learning rates that a range test suggests.
+
+    lowest: the rate with the lowest smoothed loss; rate: a tenth of it, for a constant schedule; peak: a third of it,
+    for a schedule that decays. steepest: the rate at which the loss falls fastest per decade; smooth: the smoothed
+    losses; at_end: whether the lowest loss came with the last rate.
+    """
 
     rate: float
     peak: float
@@ -35,127 +40,126 @@ class Suggestion(NamedTuple):
 
 
 def suggest(rates: np.ndarray, losses: np.ndarray) -> Suggestion | None:
-    """What the curve says; None if it has fewer than 20 points, falls by less than a fiftieth, or only after it had
-    exploded.
+    """The suggestion of a curve; None for fewer than 20 points, a decrease below 2 %, or one only after an explosion.
 
-    rates: (N,), rising; losses: (N,), of which those that are not finite end the curve. Losses are smoothed over
-    N/25 steps to either side, so that the lowest point is not late, as it is in a running mean.
+    rates: (N,), increasing; losses: (N,); the first one that is not finite ends the curve. Losses are smoothed over
+    N/25 steps to either side: in a running mean the lowest point would come late.
     """
     finite = np.isfinite(losses)
     end = len(losses) if finite.all() else int(finite.argmin())
     rates, losses = rates[:end], losses[:end]
-    if end < LEAST:
+    if end < MIN_STEPS:
         return None
     smooth = smoothed(losses)
     slope = np.gradient(smooth, np.log10(rates))
     lowest = int(smooth.argmin())
     least = smooth[lowest]
-    if lowest == 0 or least > smooth[0] - FALL * abs(smooth[0]) or (losses[0] > 0 and least > 2 * losses[0]):
+    if lowest == 0 or least > smooth[0] - MIN_DECREASE * abs(smooth[0]) or (losses[0] > 0 and least > 2 * losses[0]):
         return None
     steepest = rates[int(slope[: lowest + 1].argmin())]
-    rate, peak = (float(f"{rates[lowest] / share:.1e}") for share in (10, 3))
+    rate, peak = (float(f"{rates[lowest] / divisor:.1e}") for divisor in (10, 3))
     return Suggestion(rate, peak, float(rates[lowest]), float(steepest), smooth, lowest == end - 1)
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:
-    """Each loss with its neighbours, weighted by a bell of N/50 steps' width; the ends by what there is of it."""
+    """Losses (N,) convolved with a Gaussian of N/50 steps' standard deviation, renormalized at the ends."""
     width = max(1.0, len(losses) / 50)
     offsets = np.arange(-round(3 * width), round(3 * width) + 1)
-    bell = np.exp(-0.5 * (offsets / width) ** 2)
-    weights = np.convolve(np.ones(len(losses)), bell, "full")
-    sums = np.convolve(losses, bell, "full")
+    kernel = np.exp(-0.5 * (offsets / width) ** 2)
+    weights = np.convolve(np.ones(len(losses)), kernel, "full")
+    sums = np.convolve(losses, kernel, "full")
     cut = slice(len(offsets) // 2, len(offsets) // 2 + len(losses))
     return sums[cut] / weights[cut]
 
 
 class RateRange(Callback):
-    """Raises the rate from `low` to `high` over the run's steps, the same factor at each, and ends when the loss
-    explodes; writes lr_range.csv and figures/lr_range.png, and says which rate to take.
+    """Raise the rate from `low` to `high` by a constant factor per step, and end training when the loss explodes.
 
-    The schedule of the config is laid aside; parameter groups keep the ratios of their rates. folder: where the files
-    go. stop: the run ends when the running mean of the loss is so many times its lowest, or the loss is no number.
-    Raises InputError for a range that is none, or when training begins with a method that makes no steps.
+    Writes lr_range.csv and figures/lr_range.png to `folder` and logs the suggested rates. The config's schedule is
+    ignored; parameter groups keep the ratios of their rates. stop: training ends when the running mean of the loss is
+    this many times its minimum, or the loss is not finite.
+    Raises InputError for an empty range, and at the start of training for a method without steps.
     """
 
     state_key = "lr_range"
 
     def __init__(self, folder: str, low: float = 1e-5, high: float = 10.0, stop: float = 4.0):
-        for key, value in (("low", low), ("high", high), ("stop", stop)):
-            require(is_number(value) and value > 0, f"callbacks.lr_range.{key}={value}: a number above 0")
-        require(low < high, f"callbacks.lr_range.low={low}: below high, which is {high}")
-        require(stop > 1, f"callbacks.lr_range.stop={stop}: above 1")
+        number("callbacks.lr_range.low", low, above=0)
+        number("callbacks.lr_range.high", high, above=0)
+        number("callbacks.lr_range.stop", stop, above=1)
+        require(low < high, f"callbacks.lr_range.low={low}: below callbacks.lr_range.high, which is {high}")
         self.folder, self.low, self.high, self.stop = Path(folder), low, high, stop
         self.rates: list[float] = []
         self.losses: list[float] = []
         self.exploded = False
         self._ratios: list[float] = []
         self._steps, self._mean, self._least = 1, 0.0, math.inf
-        self._parts: list[float] = []  # of the batches of a step
+        self._batch_losses: list[float] = []  # of the running step
 
-    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, task: Classifier) -> None:
         groups = trainer.optimizers[0].param_groups
         if not groups:
-            raise InputError("a range test needs steps, and this fine-tuning method makes none: give another finetune")
-        given = trainer.optimizers[0].defaults["lr"]
-        require(given > 0, "a range test needs optimizer.lr above 0, though its size does not matter")
-        # A schedule may have changed the rates already; what it starts from is kept beside them.
-        self._ratios = [group.get("initial_lr", group["lr"]) / given for group in groups]
+            raise InputError("a range test needs steps, and this fine-tuning method has none: give another finetune")
+        base = trainer.optimizers[0].defaults["lr"]
+        require(base > 0, "a range test needs optimizer.lr above 0; its size does not matter")
+        # A schedule may have changed the rates already; initial_lr holds what it started from.
+        self._ratios = [group.get("initial_lr", group["lr"]) / base for group in groups]
         self._steps = int(trainer.estimated_stepping_batches)
         trainer.strategy.lr_scheduler_configs = []
 
-    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: object, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, task: Classifier, batch: object, batch_idx: int) -> None:
         for group, ratio in zip(trainer.optimizers[0].param_groups, self._ratios, strict=True):
             group["lr"] = ratio * self.rate(trainer.global_step)
 
     def rate(self, step: int) -> float:
-        """Of a step, counted from 0."""
+        """The learning rate of a step, counted from 0."""
         return self.low * (self.high / self.low) ** (step / max(1, self._steps - 1))
 
-    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs, batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Trainer, task: Classifier, outputs, batch, batch_idx: int) -> None:
         loss = trainer.strategy.reduce(outputs["loss"].float(), reduce_op="mean")
-        self._parts.append(float(loss) * trainer.accumulate_grad_batches)  # Lightning has divided it
+        self._batch_losses.append(float(loss) * trainer.accumulate_grad_batches)  # Lightning has divided it
         if trainer.global_step > len(self.rates):
             self.rates.append(self.rate(len(self.rates)))
-            self.losses.append(sum(self._parts) / len(self._parts))
-            self._parts.clear()
-            self._watch(trainer, task)
+            self.losses.append(sum(self._batch_losses) / len(self._batch_losses))
+            self._batch_losses.clear()
+            self._check_loss(trainer, task)
 
-    def _watch(self, trainer: Trainer, task: LightningModule) -> None:
+    def _check_loss(self, trainer: Trainer, task: Classifier) -> None:
         count, loss = len(self.losses), self.losses[-1]
         for logger in trainer.loggers:
             logger.log_metrics({"lr_range/loss": loss, "lr_range/lr": self.rates[-1]}, step=count)
-        self._mean = MEMORY * self._mean + (1 - MEMORY) * loss
-        running = self._mean / (1 - MEMORY**count)
-        if count >= LEAST // 2:
+        self._mean = MOMENTUM * self._mean + (1 - MOMENTUM) * loss
+        running = self._mean / (1 - MOMENTUM**count)
+        if count >= MIN_STEPS // 2:
             self._least = min(self._least, running)
         if not math.isfinite(loss) or running > self.stop * self._least:
             self.exploded = trainer.should_stop = True
             if not math.isfinite(loss):
-                task.unread.clear()  # the task would refuse it: here it is what was looked for
+                task.pending.clear()  # the task would raise DivergedError; here it is the end of the range
 
-    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):  # what was tried so far is worth looking at
+    def on_exception(self, trainer: Trainer, task: Classifier, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):  # report the rates so far
             self.on_train_end(trainer, task)
 
-    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, task: Classifier) -> None:
         if trainer.is_global_zero and self.losses:
             found = suggest(np.array(self.rates), np.array(self.losses))
             self._write(trainer, found)
-            log.info("%s", self.says(found))
+            log.info("%s", self.summary(found))
 
-    def says(self, found: Suggestion | None) -> str:
+    def summary(self, found: Suggestion | None) -> str:
         """The result as lines for a terminal."""
-        last = f"{len(self.losses)} steps, rates {self.rates[0]:.2g} to {self.rates[-1]:.2g}"
+        tried = f"{len(self.losses)} steps, rates {self.rates[0]:.2g} to {self.rates[-1]:.2g}"
         ended = "the loss exploded there" if self.exploded else "the loss did not explode"
         if found is None:
             advice = "no rate can be suggested: "
-            if len(self.losses) < LEAST:
-                advice += f"{LEAST} steps are the least, raise trainer.max_steps"
+            if len(self.losses) < MIN_STEPS:
+                advice += f"it takes {MIN_STEPS} steps or more, raise trainer.max_steps"
             else:
                 advice += "the loss did not fall: lower callbacks.lr_range.low, or raise callbacks.lr_range.high"
-            return f"range test: {last}; {ended}\n{advice}"
+            return f"range test: {tried}; {ended}\n{advice}"
         lines = [
-            f"range test: {last}; {ended}",
+            f"range test: {tried}; {ended}",
             f"  falls fastest at       {found.steepest:.2g}",
             f"  lowest loss at         {found.lowest:.2g}",
             f"  suggested optimizer.lr={found.peak:g} as the peak of scheduler=onecycle or cosine (a third of that)",
@@ -166,7 +170,7 @@ class RateRange(Callback):
         return "\n".join(lines)
 
     def _write(self, trainer: Trainer, found: Suggestion | None) -> None:
-        smooth = found.smooth if found else []
+        smooth = found.smooth if found else np.empty(0)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["step", "lr", "loss", "smoothed"])
@@ -175,24 +179,28 @@ class RateRange(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         write_bytes(self.folder / "lr_range.csv", text.getvalue().encode())
 
-        figure = picture(np.array(self.rates), np.array(self.losses), found)
+        figure = lr_range_figure(np.array(self.rates), np.array(self.losses), found)
         (self.folder / "figures").mkdir(exist_ok=True)
         figure.savefig(self.folder / "figures" / "lr_range.png", dpi=120)
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and not trainer.fast_dev_run:
+            if isinstance(logger, TensorBoardLogger) and not is_dry_run(trainer):
                 logger.experiment.add_figure("lr_range/curve", figure, len(self.losses), close=False)
 
 
-def picture(rates: np.ndarray, losses: np.ndarray, found: Suggestion | None):
+def lr_range_figure(rates: np.ndarray, losses: np.ndarray, found: Suggestion | None):
     """Loss against rate, as a matplotlib figure."""
     from matplotlib.figure import Figure
 
-    from src.plotting import QUIET, RIGHT, WRONG
+    from src.plotting import QUIET, RIGHT, WRONG, open_axes
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(rates, losses, ".", ms=3, color=QUIET, alpha=0.6, label="each step")
-    top = np.nanmax(np.where(np.isfinite(losses), losses, np.nan)[:LEAST]) if np.isfinite(losses[:LEAST]).any() else 1.0
+    top = (
+        np.nanmax(np.where(np.isfinite(losses), losses, np.nan)[:MIN_STEPS])
+        if np.isfinite(losses[:MIN_STEPS]).any()
+        else 1.0
+    )
     if found is not None:
         axes.plot(rates[: len(found.smooth)], found.smooth, "-", color="black", lw=1.6, label="smoothed")
         marks = [(found.steepest, "^", "#5b5ea6", "falls fastest at"), (found.rate, "o", RIGHT, "constant rate:")]
@@ -201,12 +209,12 @@ def picture(rates: np.ndarray, losses: np.ndarray, found: Suggestion | None):
         for rate, mark, colour, text in marks:
             height = np.interp(np.log10(rate), np.log10(rates[: len(found.smooth)]), found.smooth)
             axes.plot(rate, height, mark, ms=8, color=colour, label=f"{text} {rate:.2g}")
-        top = max(top, float(found.smooth[:LEAST].max()))
+        top = max(top, float(found.smooth[:MIN_STEPS].max()))
     axes.set_xscale("log")
     axes.set_ylim(0 if losses.min(initial=0, where=np.isfinite(losses)) >= 0 else None, 1.6 * top)
     axes.set_xlabel("learning rate (optimizer.lr)")
     axes.set_ylabel("training loss")
     axes.set_title(f"Learning-rate range test, {len(losses)} steps", fontsize=11)
     axes.legend(frameon=False, loc="lower left", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes)
     return figure

@@ -1,4 +1,4 @@
-"""Batches of mixed images: mixup and cutmix."""
+"""Mixup and cutmix."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ def mix(images: Tensor, labels: Tensor, classes: int, mixup: float, cutmix: floa
 
     images: (B, C, H, W); labels: (B,). mixup, cutmix: alpha of the Beta distribution of the share, 0 for none, not
     both 0 (Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899).
-    Draws from torch's global generator, and on a GPU from that one's for the order.
+    Draws from torch's global generator; on a GPU the order comes from the GPU's generator.
     """
     cut = bool(cutmix) and (not mixup or bool(torch.rand(()) < 0.5))
     alpha = torch.tensor(float(cutmix if cut else mixup))

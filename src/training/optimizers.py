@@ -1,24 +1,19 @@
-"""Parameter groups, Muon beside AdamW, and schedules of the learning rate."""
+"""Parameter groups, and Muon beside AdamW."""
 
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from src.errors import is_number, require
+from src.errors import fraction, number
 
 
-def rate_and_decay(make_optimizer: Callable) -> tuple[float, float]:
-    """lr and weight_decay of a partial, as Hydra makes it.
-
-    Raises InputError for a negative one.
-    """
+def lr_and_weight_decay(make_optimizer: Callable) -> tuple[float, float]:
+    """lr and weight_decay of an optimizer's partial, as Hydra makes it. Raises InputError for a negative one."""
     options = getattr(make_optimizer, "keywords", {})
     lr, decay = options.get("lr", 1e-3), options.get("weight_decay", 0.0)
-    for key, value in (("lr", lr), ("weight_decay", decay)):
-        require(is_number(value) and value >= 0, f"optimizer.{key}={value}: a number, 0 or more")
-    return lr, decay
+    return number("optimizer.lr", lr, least=0), number("optimizer.weight_decay", decay, least=0)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -34,8 +29,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 class MuonAdamW(Optimizer):
     """torch's Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) on matrices, AdamW on everything else.
 
-    lr: of Muon, whose updates are scaled to AdamW's size, so that one rate serves both. momentum: of Muon. betas: of
-    AdamW. Two-dimensional parameters go to Muon; kernels of convolutions, biases and norms to AdamW.
+    lr: of both, as Muon's updates are scaled to AdamW's size. momentum: of Muon. betas: of AdamW. Two-dimensional
+    parameters go to Muon; kernels of convolutions, biases and norms to AdamW.
     """
 
     def __init__(
@@ -46,25 +41,26 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ):
-        require(is_number(momentum) and 0 <= momentum < 1, f"optimizer.momentum={momentum}: 0 to below 1")
-        matrices, others = [], []
+        fraction("optimizer.momentum", momentum, one=False)
+        matrices: list[dict] = []
+        others: list[dict] = []
         for group in params:
-            given = {"lr": group.get("lr", lr), "weight_decay": group.get("weight_decay", weight_decay)}
-            for wanted, into in ((True, matrices), (False, others)):
-                chosen = [p for p in group["params"] if (p.ndim == 2) == wanted]
-                if chosen:
-                    into.append({"params": chosen, **given})
+            options = {"lr": group.get("lr", lr), "weight_decay": group.get("weight_decay", weight_decay)}
+            for is_matrix, groups in ((True, matrices), (False, others)):
+                selected = [p for p in group["params"] if (p.ndim == 2) == is_matrix]
+                if selected:
+                    groups.append({"params": selected, **options})
         muon = (
             torch.optim.Muon(matrices, lr=lr, momentum=momentum, adjust_lr_fn="match_rms_adamw") if matrices else None
         )
         adamw = torch.optim.AdamW(others, lr=lr, betas=betas, fused=True) if others else None
         self.parts = [part for part in (muon, adamw) if part is not None]
         super().__init__([{"params": g["params"]} for part in self.parts for g in part.param_groups], {"lr": lr})
-        # The very groups of the two, so that a schedule that writes a rate writes it there.
+        # The groups themselves, not copies: a schedule that sets a rate sets it in both optimizers.
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # overloads
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -80,7 +76,3 @@ class MuonAdamW(Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
-
-
-# Schedules, called as make(optimizer, total_steps), give what Lightning's configure_optimizers takes. Their shape is no
-# part of their state: a run that is resumed for more epochs follows the longer schedule.

@@ -4,43 +4,45 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from src.data.batches import derive_seed
 from src.data.info import DataInfo
-from src.errors import InputError, is_number, require
+from src.errors import InputError, number, require
 from src.evaluation.metrics import ClassifierMetrics
 from src.finetune.method import Method
-from src.models.structure import head_of
-from src.training.epochs import epochs_of
+from src.models.structure import find_head
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
-from src.training.optimizers import parameter_groups, rate_and_decay
+from src.training.optimizers import lr_and_weight_decay, parameter_groups
 from src.training.schedules import constant
+from src.training.trainer_state import data_of, planned_epochs
 
 
 class DivergedError(InputError):
-    """The loss is no finite number any more."""
+    """The loss is not finite."""
 
 
 class Classifier(LightningModule):
-    """A network, what it is trained for, and how.
+    """A network and how it is trained.
 
-    model: normalised images (B, C, H, W) -> logits (B, K). info: of the data it is trained on.
-    optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps, gives what
-    `configure_optimizers` takes. loss: called with logits and targets, and with the images and the facts where its
-    `wants_images` is true.
-    method: what of the network trains, and when; None trains everything.
+    model: normalized images (B, C, H, W) -> logits (B, K). info: of the training data.
+    optimizer: called with parameter groups. scheduler: called with the optimizer and the number of steps; returns the
+    scheduler part of what `configure_optimizers` returns. loss: called with logits and targets, and with images and
+    info if its `wants_images` is true.
+    method: which parameters train, and when; None trains all of them.
     mixup, cutmix: alpha of the Beta distribution that images are mixed by (Zhang et al. 2018, arXiv:1710.09412; Yun
     et al. 2019, arXiv:1905.04899), 0 for none; with both, each batch takes one of them at random.
     seed: with the epoch and the batch, determines every random choice inside the network and the mixing.
-    log_every: steps between two looks at the loss; each look waits for the device.
+    log_every: steps between two readings of the loss; each reading waits for the device.
     config: plain values kept in the checkpoint, from which `load_model` rebuilds the network.
-    base: file and digest of the start, where checkpoints are to hold only what changes.
+    base: file and digest of the source model, where checkpoints hold only what changes.
     """
 
     def __init__(
@@ -59,25 +61,26 @@ class Classifier(LightningModule):
         base: dict | None = None,
     ):
         super().__init__()
-        for key, value in (("mixup", mixup), ("cutmix", cutmix)):
-            require(is_number(value) and value >= 0, f"task.{key}={value}: 0 for none, or above 0")
+        number("task.mixup", mixup, least=0)
+        number("task.cutmix", cutmix, least=0)
         self.model, self.info, self.loss = model, info, loss or CrossEntropy()
         self.method, self.base = method, base
         self.strict_loading = base is None
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
-        self.scores = ClassifierMetrics(info)
-        self.shown: dict[str, float] = {}  # what the progress bar prints
-        self._head = [head_of(model)[1]] if method else []  # in a list, not to be saved twice
-        self.unread: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits, labels of the steps since the last look
-        self._answers, self._labels = [], []  # of tensors
-        self.predicted: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
+        self.metrics = ClassifierMetrics(info)
+        self.latest: dict[str, float] = {}  # metric -> value, for the progress bar
+        self._head = [find_head(model)[1]] if method else []  # in a list, so as not to be saved twice
+        self.pending: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits, labels of steps not read yet
+        self._predictions: list[Tensor] = []
+        self._labels: list[Tensor] = []
+        self.evaluated: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
         self._loss_sum, self._image_count, self._epoch_seed, self._started = 0.0, 0, 0, 0.0
-        self._steps = math.inf  # of the whole training
+        self._total_steps = math.inf
 
-    def __setattr__(self, name: str, value: object) -> None:
-        # Lightning notes the running hook here 44 times a step, which nn.Module's search for parameters and modules
-        # makes 70 microseconds.
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets the running hook 44 times a step; nn.Module's search for parameters makes that expensive
+        # (tests/test_upstream.py has the figure).
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -98,11 +101,11 @@ class Classifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         self._epoch_seed = derive_seed(self.seed, self.current_epoch, self.global_rank)
         self._loss_sum, self._image_count = 0.0, 0
-        for parts in (self.unread, self._answers, self._labels):
-            parts.clear()
+        for steps in (self.pending, self._predictions, self._labels):
+            steps.clear()
         if self.method:
-            mixed, epochs = bool(self.mixup or self.cutmix), epochs_of(self.trainer)
-            self.method.begin_epoch(self.model, self.trainer.datamodule, self.current_epoch, epochs, mixed)
+            mixed, epochs = bool(self.mixup or self.cutmix), planned_epochs(self.trainer)
+            self.method.begin_epoch(self.model, data_of(self.trainer), self.current_epoch, epochs, mixed)
             self.train()
         self._started = time.perf_counter()
 
@@ -115,57 +118,57 @@ class Classifier(LightningModule):
         if self.mixup or self.cutmix:
             images, targets = mix(images, labels, self.info.num_classes, self.mixup, self.cutmix)
         if self.method:
-            self.method.begin_step(self.model, (self.global_step + 1) / self._steps)
+            self.method.begin_step(self.model, (self.global_step + 1) / self._total_steps)
         logits = self(images) if self.method else self.model(images)
-        seen = (images, self.info) if getattr(self.loss, "wants_images", False) else ()
-        loss = self.loss(logits, targets, *seen)
+        extra = (images, self.info) if getattr(self.loss, "wants_images", False) else ()
+        loss = self.loss(logits, targets, *extra)
         if self.method:
             loss = loss + self.method.penalty(self.model)
-        self.unread.append((loss.detach(), logits.detach(), labels))
+        self.pending.append((loss.detach(), logits.detach(), labels))
         if self.method and self.method.closed_form:
             return self.method.collect(self.model, images, labels)
         return loss
 
-    # Lightning inspects the signature at every step; a stored one is found at once.
-    training_step.__signature__ = inspect.signature(training_step)
+    # Lightning inspects the signature at every step; a stored one is found at once (tests/test_upstream.py).
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
-            self.close_epoch()
+            self.finish_epoch()
         elif (batch_idx + 1) % self.log_every == 0:
-            self._read_losses()
+            self._read_pending()
 
     def on_train_epoch_end(self) -> None:
-        self.close_epoch()  # where max_steps or max_time ended it early
+        self.finish_epoch()  # where max_steps or max_time ended it early
 
     def on_train_end(self) -> None:
         if self.method:
-            self.trainer.datamodule.features.hide()  # what follows looks at images
+            data_of(self.trainer).features.hide()  # what follows needs images
 
-    def close_epoch(self) -> None:
-        """Sum the epoch up in `shown` and in the log; does nothing a second time, or where no step was made."""
-        if self.unread:
-            self._read_losses()
-        if not self._answers:
+    def finish_epoch(self) -> None:
+        """Summarize the epoch in `latest` and in the log; does nothing a second time, or where no step was made."""
+        if self.pending:
+            self._read_pending()
+        if not self._predictions:
             return
         if self.method:
             self.method.finish(self.model)
-        right = self.scores.of_training(torch.cat(self._answers), torch.cat(self._labels))
-        self._answers.clear()
+        accuracy = self.metrics.of_training(torch.cat(self._predictions), torch.cat(self._labels))
+        self._predictions.clear()
         self._labels.clear()
         summary = {
             "train/loss": self._loss_sum / self._image_count,
-            **right,
-            "train/images_per_s": self.shown["train/images_per_s"],
+            **accuracy,
+            "train/images_per_s": self.latest["train/images_per_s"],
             "train/lr": self._lr,
         }
-        self.shown |= summary
+        self.latest |= summary
         self.log_dict(summary, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
-    def _read_losses(self) -> None:
-        """Add up what the last steps left on the device; stop if it is not finite."""
-        losses, logits, labels = zip(*self.unread, strict=True)
-        self.unread.clear()
+    def _read_pending(self) -> None:
+        """Fetch the losses of the last steps from the device; raise DivergedError if they are not finite."""
+        losses, logits, labels = zip(*self.pending, strict=True)
+        self.pending.clear()
         sizes = torch.tensor([len(some) for some in labels])
         total, count = float((torch.stack(losses).float().cpu() * sizes).sum()), int(sizes.sum())
         if not math.isfinite(total):
@@ -173,19 +176,19 @@ class Classifier(LightningModule):
                 f"the loss is {total} in epoch {self.current_epoch + 1}, step {self.global_step:,}: lower optimizer.lr "
                 f"({self._lr:.3g} now), or clip gradients with trainer.gradient_clip_val=1"
             )
-        self._answers.append(torch.cat(logits).argmax(1))
+        self._predictions.append(torch.cat(logits).argmax(1))
         self._labels.append(torch.cat(labels))
         self._loss_sum += total
         self._image_count += count
-        self.shown["loss"] = total / count
-        self.shown["train/images_per_s"] = self._image_count / (time.perf_counter() - self._started)
+        self.latest["loss"] = total / count
+        self.latest["train/images_per_s"] = self._image_count / (time.perf_counter() - self._started)
         if not self.trainer.is_last_batch:
             for logger in self.loggers:
                 logger.log_metrics({"train/loss_step": total / count, "train/lr": self._lr}, step=self.global_step)
 
     @property
     def _lr(self) -> float:
-        groups = self.trainer.optimizers[0].param_groups  # none where the head is solved for
+        groups = self.trainer.optimizers[0].param_groups  # none where the head is solved in closed form
         return groups[0]["lr"] if groups else 0.0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -196,7 +199,7 @@ class Classifier(LightningModule):
 
     def _predict(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        self.predicted.append((self(images).float(), labels))
+        self.evaluated.append((self(images).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
@@ -206,20 +209,20 @@ class Classifier(LightningModule):
 
     def _report(self, split: str) -> None:
         """Measure the whole split at once: five times cheaper than batch by batch."""
-        logits, labels = (torch.cat(parts) for parts in zip(*self.predicted, strict=True))
-        self.predicted.clear()
-        values = {f"{split}/{name}": value for name, value in self.scores.of_split(logits, labels).items()}
+        logits, labels = (torch.cat(parts) for parts in zip(*self.evaluated, strict=True))
+        self.evaluated.clear()
+        values = {f"{split}/{name}": value for name, value in self.metrics.of_split(logits, labels).items()}
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
-        self.shown |= {name: float(value) for name, value in values.items()}
-        self.shown[f"{split}/epoch"] = self.current_epoch
+        self.latest |= {name: float(value) for name, value in values.items()}
+        self.latest[f"{split}/epoch"] = self.current_epoch
 
     def on_validation_start(self) -> None:
-        self.predicted.clear()
+        self.evaluated.clear()
 
     on_test_start = on_validation_start
 
-    def configure_optimizers(self) -> dict | None:
-        lr, decay = rate_and_decay(self.make_optimizer)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        lr, decay = lr_and_weight_decay(self.make_optimizer)
         if self.method and self.method.closed_form:
             return None
         method, model = self.method, self.model
@@ -229,7 +232,7 @@ class Classifier(LightningModule):
             optimizer = self.make_optimizer(groups)
         except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
-        self._steps = steps = self.trainer.estimated_stepping_batches
+        self._total_steps = steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(steps))}
 
@@ -245,7 +248,7 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = self.config
         checkpoint["facts"] = self.info.plain()
-        if self.base is not None:
+        if self.base is not None and self.method is not None:
             checkpoint["base"] = self.base
             for name in self.method.never(self.model):
                 del checkpoint["state_dict"][f"model.{name}"]

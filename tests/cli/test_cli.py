@@ -1,68 +1,17 @@
-"""The shell around commands, and what a resumed run may change."""
+"""Flags, one-line errors, references on a command line, configs without a command."""
 
-from copy import deepcopy
+import sys
+from pathlib import Path
 
 import pytest
 
-from src.cli.config import load_config
+from src.cli.config import ROOT, load_config
 from src.cli.error_line import error_line
 from src.cli.overrides import flags_first
+from src.cli.process import command_line
+from src.cli.references import resolve_overrides
 from src.errors import InputError
-from src.training.resume import check_same_run
-
-CONFIG = {
-    "seed": 0,
-    "data": {"name": "digits", "root": "a", "batch_size": 32},
-    "augment": {"_target_": "x"},
-    "model": {"_target_": "src.models.lenet.LeNet", "dropout": 0.0},
-    "loss": {},
-    "optimizer": {"lr": 0.1},
-    "scheduler": {},
-    "task": {"mixup": 0.0},
-    "callbacks": {"checkpoints": {"monitor": "val/acc", "folder": "here"}, "progress": {"refresh_steps": 50}},
-    "trainer": {"max_epochs": 3},
-}
-
-
-def changed(*path, value) -> dict:
-    config = deepcopy(CONFIG)
-    inner = config
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return config
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        ("data", "root"),
-        ("trainer", "max_epochs"),
-        ("callbacks", "checkpoints", "folder"),
-        ("callbacks", "progress", "refresh_steps"),
-    ],
-)
-def test_a_resumed_run_may_change_where_and_how_long(path):
-    check_same_run(CONFIG, changed(*path, value="other"))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        ("seed",),
-        ("data", "batch_size"),
-        ("data", "name"),
-        ("model", "_target_"),
-        ("optimizer", "lr"),
-        ("optimizer", "momentum"),
-        ("task", "mixup"),
-        ("callbacks", "checkpoints", "monitor"),
-        ("callbacks", "ema"),
-    ],
-)
-def test_a_resumed_run_may_not_become_another(path):
-    with pytest.raises(InputError, match=r"\.".join(path)):
-        check_same_run(CONFIG, changed(*path, value={"decay": 0.9} if path[-1] == "ema" else "other"))
+from tests.configs import write_teacher
 
 
 def test_flags_may_stand_anywhere():
@@ -79,10 +28,71 @@ def test_flags_may_stand_anywhere():
         ("data.batch_size=[1", ["[1"]),
     ],
 )
-def test_what_hydra_refuses_is_one_line_with_the_valid_ones(override, expected):
+def test_what_hydra_refuses_is_one_line_that_names_what_is_valid(override, expected):
     with pytest.raises(Exception) as error:
         load_config([override])
     line = error_line(error.value)
     assert "\n" not in line
     assert "Config search path" not in line
     assert all(part in line for part in expected)
+
+
+@pytest.fixture
+def source(tmp_path, data_root) -> Path:
+    return write_teacher(tmp_path / "runs" / "source" / "checkpoints" / "best.ckpt", data_root)
+
+
+def test_words_without_references_stay_as_they_are():
+    words = ["--cfg", "job", "model=cnn", "init_from=null", "resume_from="]
+    assert resolve_overrides(words) == words
+    assert resolve_overrides([]) == []
+
+
+def test_init_from_becomes_a_file_and_brings_its_experiment(source):
+    run, file = source.parents[1], f"init_from='{source}'"
+    assert resolve_overrides([f"init_from={run}", "seed=1"]) == ["experiment=finetune", "seed=1", file]
+    assert resolve_overrides([f"init_from={run}", "experiment=probe"]) == ["experiment=probe", file]
+    several = ["experiment=finetune", "-m", f"init_from={run},newest"]
+    assert resolve_overrides(several) == ["-m", "experiment=finetune", several[-1]]
+    with pytest.raises(InputError, match=r"^init_from=nowhere: there is no file"):
+        resolve_overrides(["init_from=nowhere"])
+
+
+def test_a_teacher_becomes_a_file(source):
+    assert resolve_overrides([f"loss.teacher={source.parents[1]}"]) == [f"loss.teacher='{source}'"]
+
+
+def test_resume_from_becomes_the_recorded_command(tmp_path, data_root):
+    from src.model_files.checkpoint import read_checkpoint, write_checkpoint
+
+    last = write_teacher(tmp_path / "run" / "checkpoints" / "last.ckpt", data_root)
+    with pytest.raises(InputError, match="does not record its command"):
+        resolve_overrides([f"resume_from={tmp_path}/run"])
+    content = read_checkpoint(last)
+    content["config"]["overrides"] = ["seed=3", "resume_from='old'"]
+    write_checkpoint({key: value for key, value in content.items() if key != "digest"}, last)
+    expected = ["seed=3", "trainer.max_epochs=9", f"resume_from='{last}'", f"hydra.run.dir='{tmp_path}/run'"]
+    assert resolve_overrides([f"resume_from={tmp_path}/run", "trainer.max_epochs=9"]) == expected
+    for word in ("-m", "hydra.run.dir=x", "hydra.sweep.dir=x"):
+        with pytest.raises(InputError, match=f"leave {word} out"):
+            resolve_overrides([f"resume_from={tmp_path}/run", word])
+
+
+def test_resolving_leaves_the_command_line_alone(source):
+    before = list(sys.argv)
+    resolve_overrides([f"init_from={source}"])
+    assert sys.argv == before
+    with command_line(["a=1"]):
+        assert sys.argv[1:] == ["a=1"]
+    assert sys.argv == before
+
+
+def test_a_config_without_a_command_has_a_folder_of_its_own(tmp_path):
+    first, second = load_config(["data=digits"]), load_config(["data=digits"])
+    assert first.run_name == "lenet_digits"
+    assert Path(first.output_dir).parent == ROOT / "outputs"
+    assert first.output_dir != second.output_dir and not Path(first.output_dir).exists()
+    assert "hydra" not in first
+    assert load_config(["run_name=mine"], output_dir=tmp_path).output_dir == str(tmp_path)
+    with pytest.raises(Exception, match="nonsense"):
+        load_config(["nonsense=1"])

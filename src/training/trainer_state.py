@@ -1,0 +1,26 @@
+"""What Lightning's Trainer knows of a training, with types."""
+
+import math
+
+from lightning.pytorch import Trainer
+
+from src.data.datamodule import ImageData
+
+
+def planned_epochs(trainer: Trainer) -> int:
+    """How many epochs training will have, 1 where that cannot be known."""
+    epochs = trainer.max_epochs or -1
+    if epochs > 0:
+        return epochs
+    known = trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches)
+    return max(1, -(-trainer.max_steps // max(1, int(trainer.num_training_batches)))) if known else 1
+
+
+def data_of(trainer: Trainer) -> ImageData:
+    """The data module that is trained on."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # the Trainer sets it without declaring it
+
+
+def is_dry_run(trainer: Trainer) -> bool:
+    """Whether trainer.fast_dev_run is on: a few steps of everything, nothing saved."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # the Trainer sets it without declaring it

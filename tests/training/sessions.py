@@ -1,0 +1,65 @@
+"""Small training sessions, and interruptions of them."""
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from src.cli.config import load_config
+from src.model_files.checkpoint import read_checkpoint
+from src.training.build import Session, build
+from src.training.fit import fit
+
+SMALL = [
+    "data=kmnist", "data.download=false", "data.val=50", "data.batch_size=16", "augment=affine", "model.dropout=0.2",
+    "model.batch_norm=true", "task.mixup=0.2", "task.cutmix=0.5", "logger=csv", "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=4", "trainer.max_epochs=3",
+]  # fmt: skip
+AVERAGED = ["callbacks=[default,ema]", "callbacks.ema.decay=0.9"]
+
+
+def make_session(root: Path, folder: Path, *words: str, ema: bool = False, callbacks: tuple = ()) -> Session:
+    """A session on the small KMNIST of `root`, with everything random that training has."""
+    averaged = AVERAGED if ema else []
+    cfg = load_config([*SMALL, f"data.root={root}", *averaged, *words], output_dir=folder)
+    return build(cfg, callbacks=list(callbacks))
+
+
+def run(root: Path, folder: Path, *words: str, ema: bool = False, callbacks: tuple = ()) -> Session:
+    """The same session after it was fitted."""
+    session = make_session(root, folder, *words, ema=ema, callbacks=callbacks)
+    fit(session)
+    return session
+
+
+def weights(path: Path) -> dict:
+    """Every tensor of a checkpoint's network, averaged and raw."""
+    checkpoint = read_checkpoint(path)
+    return {**checkpoint["state_dict"], **{f"raw.{k}": v for k, v in checkpoint.get("current_model_state", {}).items()}}
+
+
+def assert_equal(ours: dict, theirs: dict) -> None:
+    assert ours.keys() == theirs.keys()
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+
+
+class Interrupt(Callback):
+    """Ctrl-C before a step, or within validation (batch None)."""
+
+    def __init__(self, epoch: int, batch: int | None):
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        if trainer.current_epoch == self.epoch and batch_idx == self.batch:
+            raise KeyboardInterrupt
+
+    def on_validation_batch_start(self, trainer, *args):
+        if trainer.current_epoch == self.epoch and self.batch is None:
+            raise KeyboardInterrupt
+
+
+class Poison(Callback):
+    """Images that are not numbers."""
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        batch[0].fill_(float("nan"))

@@ -1,0 +1,58 @@
+"""best.ckpt and last.ckpt."""
+
+import csv
+import zipfile
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from src.data.info import DataInfo
+from src.errors import InputError
+from src.evaluation.monitor import monitor_mode
+from src.model_files.checkpoint import read_checkpoint
+from src.models.lenet import LeNet
+from src.training.callbacks import Checkpoints, EarlyStopping
+from src.training.task import Classifier
+
+
+def test_last_is_the_last_epoch_and_best_the_best(whole):
+    last, best = (read_checkpoint(whole / f"checkpoints/{name}.ckpt") for name in ("last", "best"))
+    assert last["epoch"] == 2
+    with (whole / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(row["val/acc"]) for row in rows]
+    assert best["callbacks"]["checkpoints"]["best_score"] == pytest.approx(max(scores), abs=1e-6)
+    assert best["epoch"] == scores.index(max(scores))
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_checkpoint_holds_plain_values_and_its_digest(whole):
+    path = whole / "checkpoints/best.ckpt"
+    assert torch.load(path, weights_only=True)["facts"]["class_names"][0] == "o"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.comment.startswith(b"sha256:")
+
+
+def test_the_best_score_survives_a_resume(tmp_path, small_kmnist):
+    """A later, worse epoch must not become the best because the run was stopped in between."""
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.load_state_dict({"best_score": 0.9, "best_epoch": 3})
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.datamodule = small_kmnist
+    info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
+    checkpoints.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), info))
+    assert (checkpoints.monitor, checkpoints.best_score, checkpoints.best_epoch) == ("val/acc", 0.9, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("val/acc", "max"), ("val/f1", "max"), ("val/loss", "min"), ("val/ece", "min"), ("val/top2", "max")],
+)
+def test_metrics_know_their_direction(name, expected, tmp_path):
+    assert monitor_mode(name) == expected
+    assert Checkpoints(str(tmp_path), monitor=name).mode == expected
+    assert EarlyStopping(monitor=name).mode == expected
+    assert monitor_mode(name, "min") == "min"
+    with pytest.raises(InputError, match="mode=up"):
+        monitor_mode(name, "up")
