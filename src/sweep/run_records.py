@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import InputError, require
 from src.evaluation.monitor import monitor_mode
+from src.model_files.renamed import with_current_targets
 
 # What differs between repetitions of one configuration.
 REPEATS = ("seed", "data.seed", "data.fold")
@@ -95,7 +96,8 @@ class Run:
 
 def _load(path: Path):
     try:
-        return OmegaConf.load(path)
+        content = OmegaConf.to_container(OmegaConf.load(path))  # interpolations stay as they are
+        return OmegaConf.create(with_current_targets(content))
     except Exception:  # missing, half written or no YAML: there is nothing to tell from it
         return OmegaConf.create()
 

@@ -16,6 +16,7 @@ from src.errors import require
 from src.evaluation.monitor import default_monitor
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
+from src.model_files.renamed import with_current_targets
 from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler, PruningCallback
 from src.training.distillation import Distill
 from src.training.initialize import InitialModel, apply_method, check_options, load_source
@@ -62,7 +63,7 @@ def build(
     Raises InputError for options that cannot be used, alone or together, and for a source or a run that does not fit.
     """
     check_training_options(cfg)
-    config = to_plain(cfg)
+    config = with_current_targets(to_plain(cfg))
     check_options(config)
     torch.manual_seed(cfg.seed)
     data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
