@@ -1,1 +1,1 @@
-"""A trained network behind HTTP: requests within limits, pictures in batches, one shape of error."""
+"""A trained network behind HTTP: requests within limits, pictures in batches, errors of one shape."""

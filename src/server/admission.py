@@ -1,38 +1,38 @@
-"""How much work may be in the server at a time."""
+"""How many pictures the server works on at a time."""
 
 import time
 
-from src.server.errors import Refusal, busy
+from src.server.errors import HTTPError
 
 
 class Admission:
-    """Counts pictures that wait or are being read; used by the event loop's thread only.
+    """Count the pictures that wait or are being classified; only the event loop's thread uses it.
 
-    places: the most of them. A picture keeps its place until it has been dealt with, even where the one who sent it has
-    been told that it took too long: what is bounded is the work, not the patience.
+    capacity: the most pictures at a time. A picture counts until its work is done, even if its client has already got
+    a 504: the limit is on work, not on requests.
     """
 
-    def __init__(self, places: int):
-        self.places, self.taken = places, 0
+    def __init__(self, capacity: int):
+        self.capacity, self.in_use = capacity, 0
         self.closed = False
 
     def check(self, count: int = 1) -> None:
-        """Raise Refusal: 429 where `count` pictures have no place, 503 once the server is on its way out."""
+        """Raise HTTPError: 429 if `count` more pictures do not fit, 503 once the server shuts down."""
         if self.closed:
-            raise Refusal(503, "the server is shutting down", "draining", {"retry-after": "1"})
-        if self.taken + count > self.places:
-            raise busy()
+            raise HTTPError(503, "the server is shutting down", "draining", {"retry-after": "1"})
+        if self.in_use + count > self.capacity:
+            raise HTTPError(429, "the server is at capacity: try again in a second", headers={"retry-after": "1"})
 
-    def enter(self, count: int) -> None:
-        """Take places, or raise as `check` does."""
+    def acquire(self, count: int) -> None:
+        """Count `count` more pictures, or raise as `check` does."""
         self.check(count)
-        self.taken += count
+        self.in_use += count
 
-    def leave(self, count: int) -> None:
-        """Give places back."""
-        self.taken -= count
+    def release(self, count: int) -> None:
+        """Count `count` pictures less."""
+        self.in_use -= count
 
 
-def left(until: float) -> float:
-    """Seconds until a point of time.monotonic(), at least 0."""
-    return max(0.0, until - time.monotonic())
+def seconds_until(deadline: float) -> float:
+    """Seconds until `deadline`, a value of time.monotonic(); at least 0."""
+    return max(0.0, deadline - time.monotonic())

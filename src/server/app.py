@@ -1,135 +1,103 @@
-"""The routes of a server, put together."""
+"""The ASGI application: state, routes, and what they share."""
 
 import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import Response
 
 from src.data.sources.corrections import Feedback
 from src.server.admission import Admission
 from src.server.batcher import Batcher
-from src.server.errors import Refusal
-from src.server.handlers import Predict, correct
+from src.server.errors import HTTPError
+from src.server.handlers import add_correction, json_response, predict
 from src.server.metrics import Metrics
-from src.server.middleware import Gateway
+from src.server.middleware import Gateway, Routes
 from src.server.model import ServedModel
-from src.server.openapi import describe
-from src.server.schema import About, Correction, Failed, Kept, State
+from src.server.openapi import describe_api
+from src.server.schema import State
 from src.server.settings import Settings
-from src.server.static_files import docs_page, read_page
+from src.server.static_files import read_static_files, render_docs
 
 DEFAULT = Settings()
 
 
 @dataclass
 class ServerState:
-    """Where a server is between its start and its end. unfit: why the network failed on the built-in digit."""
+    """Whether the network failed the self-test, and why; whether the server is shutting down."""
 
-    unfit: str | None = None
+    self_test_error: str | None = None
     draining: bool = False
 
 
 class App:
-    """A server without its socket: an ASGI application, and what is behind it.
+    """A server without its socket.
 
-    store: takes corrections; None refuses them.
+    store: of corrections; None rejects them.
     """
 
-    def __init__(self, served: ServedModel, settings: Settings = DEFAULT, store: Feedback | None = None):
-        self.settings, self.store, self.life, self.metrics = settings, store, ServerState(), Metrics()
-        self.admission = Admission(settings.places)
-        self.engine = Batcher(served, self.admission, self.metrics, settings.batch)
-        self.metrics.watch(lambda: self.engine.waiting, lambda: self.engine.working, lambda: self.ready() is None)
-        self.metrics.named(served.net.digest, served.engine)
-        self.predict = Predict(self.engine, settings.body_bytes)
-        api = _routes(self)
-        paths = {route.path for route in api.routes}
-        direct = {("POST", "/predict"): self.predict}
-        self._door = Gateway(api, direct, paths, settings, self.metrics, self.admission, self.life)
+    def __init__(self, model: ServedModel, settings: Settings = DEFAULT, store: Feedback | None = None):
+        self.settings, self.store, self.state, self.metrics = settings, store, ServerState(), Metrics()
+        self.admission = Admission(settings.capacity)
+        self.batcher = Batcher(model, self.admission, self.metrics, settings.batch)
+        self.metrics.set_gauges(
+            lambda: self.batcher.waiting, lambda: self.batcher.in_flight, lambda: self.not_ready() is None
+        )
+        self.metrics.set_model(model.net.digest, model.engine)
+        self._gateway = Gateway(self._routes(), settings, self.metrics, self.state)
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        await self._door(scope, receive, send)
+        await self._gateway(scope, receive, send)
 
-    def ready(self) -> str | None:
-        """Why requests should go elsewhere; None where they need not."""
-        return "the server is shutting down" if self.life.draining else self.life.unfit
+    def not_ready(self) -> str | None:
+        """Why requests should go elsewhere; None if the server is ready."""
+        return "the server is shutting down" if self.state.draining else self.state.self_test_error
 
-    def replace(self, served: ServedModel) -> None:
-        """Let another network answer requests that come from now on."""
-        self.engine.served = served
-        self.life.unfit = None
-        self.metrics.named(served.net.digest, served.engine)
+    def replace_model(self, model: ServedModel) -> None:
+        """Serve another network to requests that come from now on."""
+        self.batcher.model = model
+        self.state.self_test_error = None
+        self.metrics.set_model(model.net.digest, model.engine)
 
     def close(self) -> None:
-        """End the engine's thread and close the store."""
-        self.engine.stop()
+        """Stop the threads and close the store."""
+        self.batcher.stop()
         if self.store is not None:
             self.store.close()
 
+    def _routes(self) -> Routes:
+        description = describe_api(self.batcher.model.max_top_k, self.settings)
+        files = read_static_files() | {
+            "/docs": (render_docs(description), "text/html; charset=utf-8"),
+            "/openapi.json": (json.dumps(description).encode(), "application/json"),
+        }
+        return {
+            "/predict": {"POST": partial(predict, self.batcher)},
+            "/corrections": {"POST": partial(add_correction, self.batcher, self.store)},
+            "/healthz": {"GET": self._healthz},
+            "/readyz": {"GET": self._readyz},
+            "/model": {"GET": self._model},
+            "/metrics": {"GET": self._metrics},
+            **{path: {"GET": partial(_send_file, *file)} for path, file in files.items()},
+        }
 
-def _routes(app: App) -> FastAPI:
-    api = FastAPI(
-        title="Recognise digits",
-        description="A picture of a digit, or of several, is answered with what a trained network takes it for.",
-        version="1", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
-    )  # fmt: skip
-    problem = partial(_problem, app)
-    api.add_exception_handler(HTTPException, problem)
-    api.add_exception_handler(RequestValidationError, problem)
-    failed = {"model": Failed}
+    async def _healthz(self, request: Request) -> Response:
+        return json_response(State(status="alive"))
 
-    @api.get("/healthz", summary="Whether the process is alive")
-    async def healthz() -> State:
-        return State(status="alive")
-
-    @api.get("/readyz", summary="Whether requests may come: the built-in digit was recognised", responses={503: failed})
-    async def readyz() -> State:
-        reason = app.ready()
+    async def _readyz(self, request: Request) -> Response:
+        reason = self.not_ready()
         if reason is not None:
-            raise Refusal(503, reason, "draining" if app.life.draining else "not_ready", {"retry-after": "1"})
-        return State(status="ready")
+            raise HTTPError(503, reason, "draining" if self.state.draining else "not_ready", {"retry-after": "1"})
+        return json_response(State(status="ready"))
 
-    @api.get("/model", summary="The network that answers")
-    async def model() -> About:
-        return About(**app.engine.served.describe())
+    async def _model(self, request: Request) -> Response:
+        return json_response(self.batcher.model.about())
 
-    answers = dict.fromkeys((400, 404, 408, 413, 415, 422, 429, 503, 504), failed)
-
-    @api.post("/corrections", status_code=201, summary="Say what a digit is", responses=answers)
-    async def corrections(given: Correction, request: Request) -> Kept:
-        if request.scope["query_string"]:
-            raise Refusal(422, "the query has a key: corrections come in the body alone")
-        return Kept(id=await correct(given, app.engine, app.store, request.scope["asked"][2]))
-
-    @api.get("/metrics", summary="For Prometheus", response_class=Response)
-    async def metrics() -> Response:
-        return Response(app.metrics.text(), media_type=app.metrics.content_type)
-
-    described = describe(api, app.engine.served.top_most, app.settings)
-    kept = {
-        **read_page(),
-        "/docs": (docs_page(described), "text/html; charset=utf-8"),
-        "/openapi.json": (json.dumps(described).encode(), "application/json"),
-    }
-    api.router.routes.append(Route("/predict", app.predict, methods=["POST"]))
-    for path, (content, kind) in kept.items():
-        api.router.routes.append(Route(path, partial(_file, content, kind), methods=["GET"]))
-    return api
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics.exposition(), media_type=self.metrics.content_type)
 
 
-async def _file(content: bytes, kind: str, request: Request) -> Response:
-    return Response(content, media_type=kind)
-
-
-async def _problem(app: App, request: Request, error: Exception) -> Response:
-    invalid = isinstance(error, RequestValidationError)
-    refusal = Refusal.of_fields(error.errors()) if invalid else Refusal.of(error)
-    app.metrics.refused(refusal.code)
-    headers = dict(refusal.headers or {})
-    body = refusal.body(request.scope["asked"][0])
-    return Response(body, refusal.status_code, headers, media_type="application/json")
+async def _send_file(content: bytes, media_type: str, request: Request) -> Response:
+    return Response(content, media_type=media_type)

@@ -1,9 +1,9 @@
-"""The thread that reads pictures: whatever waits is read and classified in one go.
+"""Compute concurrent requests in batches, in a thread beside the event loop.
 
-While one batch is worked on, the next gathers by itself, and the busier the server the larger the batch. Clients that
-were answered together ask again within a fraction of a millisecond; that long a busy server waits for them, for a batch
-costs as much as three pictures, and Python lets the loop that talks to clients and this thread work in turns only. A
-request that comes alone waits for nobody. Pictures are opened as they come, by other threads.
+While one batch is computed the next one gathers, so that a busier server has larger batches. Clients that were answered
+together send their next requests within a fraction of a millisecond; a busy server waits that long for them, because a
+batch costs as much as three pictures, and because the GIL lets the event loop and this thread run in turns only. A
+request that comes alone does not wait. Pictures are decoded as they arrive (`DecodePool`).
 """
 
 import asyncio
@@ -15,180 +15,201 @@ from queue import SimpleQueue
 from threading import Thread
 
 from src.pictures.decode import PictureError
-from src.pictures.reader import ReaderOutput
-from src.server.admission import Admission, left
+from src.pictures.reader import NetworkInput
+from src.server.admission import Admission, seconds_until
 from src.server.decode_pool import DecodePool, DecodeTask, finish_decoding
-from src.server.errors import Refusal
+from src.server.errors import HTTPError
 from src.server.metrics import Metrics
 from src.server.model import ServedModel
 
 log = logging.getLogger(__name__)
-QUIET, QUIET_S = 60, 0.005  # no new request in so many passes of the loop, or for so long: no more are on their way
+# A batch is complete after so many iterations of the event loop, or so many seconds, without a new request.
+QUIET_ITERATIONS, QUIET_S = 60, 0.005
 
 
 class Job:
-    """The pictures of one request, and what became of each: an answer, or the PictureError that it raised.
+    """The pictures of one request, and the prediction record of each, or the PictureError it raised.
 
-    until: time.monotonic() from when on nobody waits for it. keep: also keep what was read of the pictures. served: the
-    network that answers it, the one that there was as it came.
+    deadline: of time.monotonic(); the request fails then. look: explain the predictions too. keep_inputs: store what the
+    network reads of each picture in `inputs`. model: the network that was served when the request came.
     """
 
-    __slots__ = ("answers", "begun", "future", "keep", "look", "pictures", "readings", "served", "top_k", "until")
+    __slots__ = (
+        "deadline",
+        "future",
+        "inputs",
+        "keep_inputs",
+        "look",
+        "model",
+        "pictures",
+        "records",
+        "tasks",
+        "top_k",
+    )
 
-    def __init__(self, pictures: Sequence[bytes], until: float, top_k: int = 3, look: bool = False, keep: bool = False):
-        self.pictures, self.until, self.top_k, self.look, self.keep = pictures, until, top_k, look, keep
+    def __init__(
+        self, pictures: Sequence[bytes], deadline: float, top_k: int = 3, look: bool = False, keep_inputs: bool = False
+    ):
+        self.pictures, self.deadline = pictures, deadline
+        self.top_k, self.look, self.keep_inputs = top_k, look, keep_inputs
         self.future: asyncio.Future | None = None
-        self.begun: list[DecodeTask] = []
-        self.answers: list[dict | PictureError] = []
-        self.readings: list[ReaderOutput | None] = []
-        self.served: ServedModel | None = None
+        self.tasks: list[DecodeTask] = []
+        self.records: list[dict | PictureError] = []
+        self.inputs: list[NetworkInput | None] = []
+        self.model: ServedModel | None = None
 
 
 class Batcher:
-    """Gathers `Work` in the event loop, does it in its own thread, and wakes the loop once per batch.
+    """Gather jobs in the event loop, compute them in a thread, and wake the loop once per batch.
 
-    served: the network; may be replaced at any time, for requests that come from then on. batch: pictures in one go.
-    working: pictures of the batch that the thread has; it and all that gathers belong to the loop.
+    model: the network; may be replaced at any time, for requests that come later. max_batch: pictures per batch.
+    in_flight: pictures of the batch that the thread computes. Only the event loop's thread changes the attributes.
     """
 
-    def __init__(self, served: ServedModel, admission: Admission, metrics: Metrics, batch: int):
-        self.served, self.admission, self.metrics, self.batch = served, admission, metrics, batch
-        self.working = 0
+    def __init__(self, model: ServedModel, admission: Admission, metrics: Metrics, max_batch: int):
+        self.model, self.admission, self.metrics, self.max_batch = model, admission, metrics, max_batch
+        self.in_flight = 0
         self._gathered: deque[Job] = deque()
-        self._expected = 1
-        self._opener = DecodePool()
+        self._expected_jobs = 1
+        self._decoders = DecodePool()
         self._queue: SimpleQueue[list[Job] | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self._thread = Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Pictures that no batch has taken yet."""
-        return max(0, self.admission.taken - self.working)
+        """Pictures that are in no batch yet."""
+        return max(0, self.admission.in_use - self.in_flight)
 
-    def stop(self, seconds: float = 1.0) -> None:
-        """Let the thread end after what it was given."""
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End the threads after the batches that are queued."""
         self._queue.put(None)
-        self._thread.join(seconds)
-        self._opener.stop()
+        self._thread.join(timeout_s)
+        self._decoders.stop()
 
-    async def do(self, work: Job) -> Job:
-        """Have it done; to be awaited in the event loop.
+    async def run(self, job: Job) -> Job:
+        """Compute a job; to be awaited in the event loop.
 
-        Raises Refusal: 429 without a place, 504 past its deadline. Whatever else goes wrong is a fault of ours.
+        Raises HTTPError: 429 if the server is at capacity, 504 at the deadline. Other exceptions are bugs.
         """
-        count = len(work.pictures)
-        self.admission.enter(count)
+        self.admission.acquire(len(job.pictures))
         loop = asyncio.get_running_loop()
-        work.future, work.served = loop.create_future(), self.served
-        work.begun = self._opener.begin(self.served.open, work.pictures, work.until)
-        self._gathered.append(work)
-        if not self.working and len(self._gathered) == 1:
-            loop.call_soon(self._pass)
-        timer = loop.call_later(left(work.until), _late, work.future)
+        job.future, job.model = loop.create_future(), self.model
+        job.tasks = self._decoders.submit(self.model.decode, job.pictures, job.deadline)
+        self._gathered.append(job)
+        if not self.in_flight and len(self._gathered) == 1:
+            loop.call_soon(self._dispatch)
+        timer = loop.call_later(seconds_until(job.deadline), _time_out, job.future)
         try:
-            await work.future
+            await job.future
         finally:
             timer.cancel()
-        return work
+        return job
 
-    def _pass(self, seen: int = 0, quiet: int = 0, last: float = 0.0) -> None:
-        """Called in each pass of the loop while the thread is free and there is work, until no more is to be expected.
+    def _dispatch(self, seen: int = 0, quiet: int = 0, last: float = 0.0) -> None:
+        """Hand a batch to the idle thread once no more jobs are expected; until then run in every iteration of the loop.
 
-        seen: requests that had gathered by the last pass. quiet: passes without another one. last: when the last came,
+        seen: jobs gathered at the last iteration. quiet: iterations without a new one. last: when the last one came,
         time.monotonic().
         """
-        there, now = len(self._gathered), time.monotonic()
-        quiet, last = (quiet + 1, last) if there == seen else (0, now)
-        room = self.admission.taken < self.admission.places
-        if there < self._expected and room and quiet < QUIET and now - last < QUIET_S:
-            asyncio.get_running_loop().call_soon(self._pass, there, quiet, last)
+        gathered, now = len(self._gathered), time.monotonic()
+        quiet, last = (quiet + 1, last) if gathered == seen else (0, now)
+        has_room = self.admission.in_use < self.admission.capacity
+        if gathered < self._expected_jobs and has_room and quiet < QUIET_ITERATIONS and now - last < QUIET_S:
+            asyncio.get_running_loop().call_soon(self._dispatch, gathered, quiet, last)
             return
         batch = [self._gathered.popleft()]
         count = len(batch[0].pictures)
-        while self._gathered and self._gathered[0].served is batch[0].served:
+        while self._gathered and self._gathered[0].model is batch[0].model:
             more = len(self._gathered[0].pictures)
-            if count + more > self.batch:
+            if count + more > self.max_batch:
                 break
             batch.append(self._gathered.popleft())
             count += more
-        self.working = count
+        self.in_flight = count
         self._queue.put(batch)
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
-            self._hand_back(batch, self._attempt(batch))
+            self._deliver(batch, _compute_batch(batch))
 
-    def _attempt(self, batch: list[Job]) -> list[BaseException | None]:
-        """Do a batch. Where something unforeseen happens each request is tried alone: only its cause is hit."""
-        now = time.monotonic()
-        alive = [work for work in batch if work.until > now]
-        errors: dict[int, BaseException] = {}
-        try:
-            if alive:
-                self._do(alive)
-        except Exception as error:
-            if len(alive) == 1:
-                errors[id(alive[0])] = error
-            else:
-                for work in alive:
-                    try:
-                        self._do([work])
-                    except Exception as alone:
-                        errors[id(work)] = alone
-        return [errors.get(id(work)) for work in batch]
-
-    def _do(self, batch: list[Job]) -> None:
-        served = batch[0].served
-        opened = iter(finish_decoding([opening for work in batch for opening in work.begun]))
-        pages, whose = [], []
-        for work in batch:
-            count = len(work.pictures)
-            work.answers, work.readings = [{}] * count, [None] * count
-            for place, picture in zip(range(count), opened, strict=False):
-                if isinstance(picture, PictureError):
-                    work.answers[place] = picture
-                else:
-                    pages.append(served.page(picture))
-                    whose.append((work, place))
-        readings = served.reader.read(pages)
-        if not readings:
-            return
-        answers = served.answer(readings, served.classify(readings), max(work.top_k for work, _ in whose))
-        for (work, place), reading, said in zip(whose, readings, answers, strict=True):
-            for digit in said["digits"]:
-                del digit.get("top", [])[work.top_k :]  # another request of the batch may want more
-            if work.look:
-                served.look(reading, said)
-            work.answers[place] = said
-            work.readings[place] = reading if work.keep else None
-
-    def _hand_back(self, batch: list[Job], errors: list[BaseException | None]) -> None:
+    def _deliver(self, batch: list[Job], errors: list[BaseException | None]) -> None:
         loop = batch[0].future.get_loop()
 
-        def settle() -> None:
-            self.admission.leave(self.working)
-            self.metrics.batched(self.working)
-            self.working = 0
-            self._expected = min(self.batch, len(batch) + len(self._gathered))
+        def resolve() -> None:
+            self.admission.release(self.in_flight)
+            self.metrics.observe_batch(self.in_flight)
+            self.in_flight = 0
+            self._expected_jobs = min(self.max_batch, len(batch) + len(self._gathered))
             if self._gathered:
-                loop.call_soon(self._pass)
-            for work, error in zip(batch, errors, strict=True):
-                if work.future.done():
+                loop.call_soon(self._dispatch)
+            for job, error in zip(batch, errors, strict=True):
+                if job.future.done():
                     continue
                 if error is not None:
-                    work.future.set_exception(error)
-                elif not work.answers:
-                    _late(work.future)
+                    job.future.set_exception(error)
+                elif not job.records:
+                    _time_out(job.future)
                 else:
-                    work.future.set_result(None)
+                    job.future.set_result(None)
 
         try:
-            loop.call_soon_threadsafe(settle)
+            loop.call_soon_threadsafe(resolve)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            log.debug("answers after the end: %d", len(batch))
+            log.debug("%d jobs finished after the end of the event loop", len(batch))
 
 
-def _late(future: asyncio.Future) -> None:
+def _compute_batch(batch: list[Job]) -> list[BaseException | None]:
+    """Compute the jobs that are not past their deadline; the exception of each job, or None.
+
+    After an unexpected exception each job is computed alone, so that only its cause fails.
+    """
+    now = time.monotonic()
+    alive = [job for job in batch if job.deadline > now]
+    errors: dict[int, BaseException] = {}
+    try:
+        if alive:
+            _compute(alive)
+    except Exception as error:
+        if len(alive) == 1:
+            errors[id(alive[0])] = error
+        else:
+            for job in alive:
+                try:
+                    _compute([job])
+                except Exception as single_error:
+                    errors[id(job)] = single_error
+    return [errors.get(id(job)) for job in batch]
+
+
+def _compute(batch: list[Job]) -> None:
+    """Fill in the records, and the inputs, of jobs of one network."""
+    model = batch[0].model
+    decoded = iter(finish_decoding([task for job in batch for task in job.tasks]))
+    segmented, origins = [], []
+    for job in batch:
+        count = len(job.pictures)
+        job.records, job.inputs = [{}] * count, [None] * count
+        for index, picture in zip(range(count), decoded, strict=False):
+            if isinstance(picture, PictureError):
+                job.records[index] = picture
+            else:
+                segmented.append(model.segment(picture))
+                origins.append((job, index))
+    inputs = model.reader.to_network_input(segmented)
+    if not inputs:
+        return
+    records = model.records(inputs, model.predict_probs(inputs), max(job.top_k for job, _ in origins))
+    for (job, index), one, record in zip(origins, inputs, records, strict=True):
+        for digit in record["digits"]:
+            del digit.get("top", [])[job.top_k :]  # another job of the batch may want more
+        if job.look:
+            model.explain(one, record)
+        job.records[index] = record
+        job.inputs[index] = one if job.keep_inputs else None
+
+
+def _time_out(future: asyncio.Future) -> None:
     if not future.done():
-        future.set_exception(Refusal(504, "the answer was not ready before the deadline", headers={"retry-after": "1"}))
+        error = HTTPError(504, "the answer was not ready before the deadline", headers={"retry-after": "1"})
+        future.set_exception(error)

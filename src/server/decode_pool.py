@@ -1,4 +1,4 @@
-"""Opening pictures on several cores: most of the time a decoder is in C and leaves Python to others."""
+"""Decode pictures on several cores: decoders spend most of their time in C code, without the GIL."""
 
 import os
 import time
@@ -8,81 +8,81 @@ from threading import Lock, Thread
 
 from src.pictures.decode import PictureError
 
-MOST = 4  # threads; above it they wait for one another
+MAX_THREADS = 4  # more wait for each other
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class DecodeTask:
-    """One picture, opened by the first thread that gets to it.
+    """One picture, decoded by the first thread that gets to it.
 
-    until: time.monotonic() from when on nobody wants it. found: what `call` made of it, or what that raised.
+    deadline: of time.monotonic(); no worker starts later. result: of `decode`, or the exception it raised.
     """
 
-    __slots__ = ("_claim", "_ready", "call", "found", "picture", "until")
+    __slots__ = ("_claim", "_ready", "deadline", "decode", "picture", "result")
 
-    def __init__(self, call: Callable[[bytes], object], picture: bytes, until: float):
-        self.call, self.picture, self.until, self.found = call, picture, until, None
+    def __init__(self, decode: Callable[[bytes], object], picture: bytes, deadline: float):
+        self.decode, self.picture, self.deadline, self.result = decode, picture, deadline, None
         self._claim, self._ready = Lock(), Lock()
         self._ready.acquire()
 
     def run(self) -> None:
-        """Open it, unless another thread does or has."""
+        """Decode it, unless another thread has started to."""
         if self._claim.acquire(blocking=False):
             try:
-                self.found = self.call(self.picture)
+                self.result = self.decode(self.picture)
             except Exception as error:
-                self.found = error
+                self.result = error
             finally:
                 self._ready.release()
 
     def wait(self) -> object:
-        """What became of it, once it is there; a PictureError is returned, another error raised."""
+        """The result, once it is there; a PictureError is returned, other exceptions are raised."""
         with self._ready:
-            if isinstance(self.found, Exception) and not isinstance(self.found, PictureError):
-                raise self.found
-            return self.found
+            if isinstance(self.result, Exception) and not isinstance(self.result, PictureError):
+                raise self.result
+            return self.result
 
 
 class DecodePool:
-    """Threads that open pictures in the order in which they came; whoever needs one sooner opens it himself.
+    """Threads that decode pictures in order of arrival; `finish_decoding` decodes what they have not started.
 
-    threads: with that one.
+    threads: including the one that calls `finish_decoding`.
     """
 
     def __init__(self, threads: int | None = None):
-        self._pending: SimpleQueue[DecodeTask | None] = SimpleQueue()
-        self._helpers = [
-            Thread(target=self._help, name=f"opener-{number}", daemon=True)
-            for number in range(1, threads or min(MOST, cores()))
+        self._queue: SimpleQueue[DecodeTask | None] = SimpleQueue()
+        self._workers = [
+            Thread(target=self._work, name=f"decoder-{number}", daemon=True)
+            for number in range(1, threads or min(MAX_THREADS, available_cores()))
         ]
-        for helper in self._helpers:
-            helper.start()
+        for worker in self._workers:
+            worker.start()
 
-    def begin(self, call: Callable[[bytes], object], pictures: Sequence[bytes], until: float) -> list[DecodeTask]:
-        """Have them opened from now on."""
-        begun = [DecodeTask(call, picture, until) for picture in pictures]
-        if self._helpers:
-            for opening in begun:
-                self._pending.put(opening)
-        return begun
+    def submit(self, decode: Callable[[bytes], object], pictures: Sequence[bytes], deadline: float) -> list[DecodeTask]:
+        """Start to decode pictures; one task each."""
+        tasks = [DecodeTask(decode, picture, deadline) for picture in pictures]
+        if self._workers:
+            for task in tasks:
+                self._queue.put(task)
+        return tasks
 
     def stop(self) -> None:
-        """Let the helpers end."""
-        for _ in self._helpers:
-            self._pending.put(None)
+        """End the threads after the tasks that are queued."""
+        for _ in self._workers:
+            self._queue.put(None)
 
-    def _help(self) -> None:
-        while (opening := self._pending.get()) is not None:
-            if opening.until > time.monotonic():
-                opening.run()
+    def _work(self) -> None:
+        while (task := self._queue.get()) is not None:
+            if task.deadline > time.monotonic():
+                task.run()
 
 
-def finish_decoding(begun: Sequence[DecodeTask]) -> list:
-    """What became of each picture (`Opening.wait`); those that no thread has begun are opened by this one."""
-    for opening in begun:
-        opening.run()
-    return [opening.wait() for opening in begun]
+def finish_decoding(tasks: Sequence[DecodeTask]) -> list:
+    """The result of each task (`DecodeTask.wait`); this thread runs those that no other has started."""
+    for task in tasks:
+        task.run()
+    return [task.wait() for task in tasks]

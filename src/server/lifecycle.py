@@ -1,4 +1,4 @@
-"""The process around the routes: a socket, signals, and an end that leaves nobody without an answer."""
+"""The process around the application: its socket, its signals, and a shutdown that answers every request."""
 
 import asyncio
 import contextlib
@@ -13,29 +13,30 @@ import uvicorn
 
 from src.errors import InputError
 from src.server.app import App
-from src.server.http_protocol import Connection, sweep
+from src.server.http_protocol import Connection, close_stalled
 from src.server.model import ServedModel
 from src.server.sockets import bind_error
 
 log = logging.getLogger(__name__)
-NOTICE_S = 0.5  # answers ask clients to leave for so long before no more are taken
-DRAIN_S = 10.0  # what is in flight then has so long
-TICK_S = 0.05
+NOTICE_S = 0.5  # for so long responses ask clients to leave before pictures are rejected
+DRAIN_S = 10.0  # then requests in flight have so long
+POLL_S = 0.05
 KEEP_ALIVE_S = 30
 
 
 class Server(uvicorn.Server):
-    """uvicorn with our signals.
+    """uvicorn with other signal handlers.
 
-    SIGTERM and Ctrl-C: /readyz says 503 at once and every answer asks its client to leave; after NOTICE_S no more
-    pictures are taken; what is in flight is finished, within DRAIN_S; a second signal ends it at once. SIGHUP calls
-    `load` beside the running network and lets what it returns answer from then on; if it raises, all stays as it is.
-    caught: the signal that ended it.
+    SIGTERM and Ctrl-C: at once /readyz answers 503 and responses ask clients to close their connections; after NOTICE_S
+    pictures are rejected; requests in flight get DRAIN_S to finish; a second signal ends the server at once.
+    SIGHUP: `load` runs beside the current network, and what it returns serves later requests; if it raises, the current
+    network stays.
+    on_start: called once the server listens. received_signal: the number of the signal that ended it.
     """
 
-    def __init__(self, app: App, load: Callable[[], ServedModel], ready: Callable[[], None]):
+    def __init__(self, app: App, load: Callable[[], ServedModel], on_start: Callable[[], None]):
         settings = app.settings
-        protocol = type("Limited", (Connection,), {"most": settings.connections})
+        protocol = type("LimitedConnection", (Connection,), {"limit": settings.connections})
         super().__init__(
             uvicorn.Config(
                 app, http=protocol, ws="none", loop="uvloop", lifespan="off", log_config=None, access_log=False,
@@ -43,18 +44,19 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_S, backlog=1024,
             )
         )  # fmt: skip
-        self.app, self.load, self.tell = app, load, ready
-        self.caught: int | None = None
-        self._jobs: set[asyncio.Task] = set()
-        self._loading, self._wanted = asyncio.Lock(), False
+        self.app, self.load, self.on_start = app, load, on_start
+        self.received_signal: int | None = None
+        self._tasks: set[asyncio.Task] = set()
+        self._reload_lock, self._reload_pending = asyncio.Lock(), False
 
     @contextlib.contextmanager
     def capture_signals(self):
-        """Signals are taken by the loop; what handled them before does so again afterwards."""
+        """Handle signals in the event loop; the handlers from before are restored at the end."""
         loop, before = asyncio.get_running_loop(), {}
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        handlers = {signal.SIGTERM: self._shut_down, signal.SIGINT: self._shut_down, signal.SIGHUP: self._reload}
+        for number, handler in handlers.items():
             before[number] = signal.getsignal(number)
-            loop.add_signal_handler(number, self._reload if number == signal.SIGHUP else lambda n=number: self._end(n))
+            loop.add_signal_handler(number, handler, number)
         try:
             yield
         finally:
@@ -63,86 +65,88 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets=None) -> None:
-        """Listen; then say so."""
+        """Listen, then call `on_start`."""
         await super().startup(sockets)
-        self._job(self._watch())
+        self._create_task(self._watch_connections())
         gc.collect()
-        gc.freeze()  # what is there now stays: the collector need not walk through torch again and again
-        self.tell()
+        gc.freeze()  # objects from before the first request, torch's above all, are never collected again
+        self.on_start()
 
-    def _job(self, coroutine) -> None:
+    def _create_task(self, coroutine) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _end(self, number: int) -> None:
-        if self.caught is not None:
+    def _shut_down(self, number: int) -> None:
+        if self.received_signal is not None:
             self.should_exit = self.force_exit = True
             return
-        self.caught = number
-        self.app.life.draining = True
-        self._job(self._drain())
+        self.received_signal = number
+        self.app.state.draining = True
+        self._create_task(self._drain())
 
     async def _drain(self) -> None:
         admission, start = self.app.admission, time.monotonic()
         while self.server_state.connections and time.monotonic() - start < NOTICE_S:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(POLL_S)
         admission.closed = True
-        log.info("shutting down: %d pictures to finish", admission.taken)
-        there = set(self.server_state.tasks)  # whoever comes now is refused at once, again and again
-        while admission.taken or not all(task.done() for task in there):
+        log.info("shutting down: %d pictures to finish", admission.in_use)
+        in_flight = set(self.server_state.tasks)  # later requests are rejected at once, and may come for ever
+        while admission.in_use or not all(task.done() for task in in_flight):
             if time.monotonic() - start > NOTICE_S + DRAIN_S:
                 break
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(POLL_S)
         self.config.timeout_graceful_shutdown = max(1.0, NOTICE_S + DRAIN_S - (time.monotonic() - start))
         self.should_exit = True
 
-    async def _watch(self) -> None:
+    async def _watch_connections(self) -> None:
         while True:
             await asyncio.sleep(1)
-            sweep(self.server_state.connections, self.app.settings.deadline_s + 2)
+            close_stalled(self.server_state.connections, self.app.settings.deadline_s + 2)
 
-    def _reload(self) -> None:
-        if not self._wanted:  # else one waits that has yet to look at the file
-            self._wanted = True
-            self._job(self._take())
+    def _reload(self, number: int) -> None:
+        if not self._reload_pending:  # a pending reload has yet to read the file
+            self._reload_pending = True
+            self._create_task(self._reload_model())
 
-    async def _take(self) -> None:
-        async with self._loading:  # one after the other, so that the last signal has the last word
-            self._wanted = False
+    async def _reload_model(self) -> None:
+        async with self._reload_lock:  # one at a time, so that the last signal decides
+            self._reload_pending = False
             try:
-                served = await asyncio.to_thread(self._load)
+                model = await asyncio.to_thread(self._load_compatible)
             except InputError as error:
                 log.warning("SIGHUP: the old network stays: %s", error)
-                self.app.metrics.reloaded(False)
+                self.app.metrics.count_reload(False)
             except Exception:
                 log.exception("SIGHUP: the old network stays")
-                self.app.metrics.reloaded(False)
+                self.app.metrics.count_reload(False)
             else:
-                self.app.replace(served)
-                self.app.metrics.reloaded(True)
-                log.info("SIGHUP: %s answers now (%s)", served.path, served.net.digest[:12])
+                self.app.replace_model(model)
+                self.app.metrics.count_reload(True)
+                log.info("SIGHUP: now serving %s (%s)", model.path, model.net.digest[:12])
 
-    def _load(self) -> ServedModel:
-        served, old = self.load(), self.app.engine.served
-        if (served.info.class_names, served.info.shape) != (old.info.class_names, old.info.shape):
-            raise InputError(f"ckpt={served.path} has other classes or reads another shape: start a server of its own")
-        served.check()
-        return served
+    def _load_compatible(self) -> ServedModel:
+        new, old = self.load(), self.app.batcher.model
+        if (new.info.class_names, new.info.shape) != (old.info.class_names, old.info.shape):
+            raise InputError(f"ckpt={new.path} has other classes or another image shape: start another server for it")
+        new.self_test()
+        return new
 
 
-def serve(app: App, bound: socket.socket, load: Callable[[], ServedModel], ready: Callable[[], None]) -> int | None:
-    """Answer on a socket until a signal comes; returns its number.
+def run_server(
+    app: App, listener: socket.socket, load: Callable[[], ServedModel], on_start: Callable[[], None]
+) -> int | None:
+    """Serve until a signal; returns its number. Closes the socket and the application.
 
     Raises InputError if the socket can no longer be listened on.
     """
-    server = Server(app, load, ready)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the door logs what is worth it
+    server = Server(app, load, on_start)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the middleware logs what matters
     try:
-        server.run(sockets=[bound])
+        server.run(sockets=[listener])
     except OSError as error:
-        raise bind_error(*bound.getsockname()[:2], error) from None
+        raise bind_error(*listener.getsockname()[:2], error) from None
     finally:
-        bound.close()
+        listener.close()
         app.close()
-    return server.caught
+    return server.received_signal

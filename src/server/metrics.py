@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""The metrics that Prometheus scrapes at /metrics."""
 
 from collections.abc import Callable
 
@@ -10,71 +10,67 @@ PICTURES = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
-    """Counters of one server in a registry of their own. Labels are bounded: routes, statuses, codes of errors."""
+    """Metrics of one server in a registry of its own. Labels are bounded: routes, statuses, error codes."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self):
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter("serve_requests", "Answered requests.", ["route", "status"], registry=registry)
+        self._requests = Counter("serve_requests", "Requests answered.", ["route", "status"], registry=registry)
         self._seconds = Histogram(
-            "serve_request_seconds",
-            "From a request to its answer.",
-            ["route"],
-            buckets=SECONDS,
-            registry=registry,
+            "serve_request_seconds", "From request to response.", ["route"], buckets=SECONDS, registry=registry
         )
-        self._rejects = Counter("serve_rejects", "Refused requests, by their code.", ["reason"], registry=registry)
+        self._errors = Counter("serve_rejects", "Error responses by code.", ["reason"], registry=registry)
         self._batch = Histogram(
-            "serve_batch_pictures", "Pictures that were read in one go.", buckets=PICTURES, registry=registry
+            "serve_batch_pictures", "Pictures classified together.", buckets=PICTURES, registry=registry
         )
-        self._waiting = Gauge("serve_queue_depth", "Pictures that wait.", registry=registry)
-        self._working = Gauge("serve_in_flight", "Pictures that are being read.", registry=registry)
-        self._ready = Gauge("serve_ready", "Whether /readyz says 200.", registry=registry)
-        self._reloads = Counter("serve_reloads", "Networks taken on SIGHUP, or refused.", ["result"], registry=registry)
-        self._model = Gauge("serve_model_info", "The network that answers.", ["sha256", "engine"], registry=registry)
-        self._known: dict[tuple[str, int], tuple] = {}
+        self._waiting = Gauge("serve_queue_depth", "Pictures waiting.", registry=registry)
+        self._in_flight = Gauge("serve_in_flight", "Pictures being classified.", registry=registry)
+        self._ready = Gauge("serve_ready", "Whether /readyz answers 200.", registry=registry)
+        self._reloads = Counter("serve_reloads", "Reloads by SIGHUP.", ["result"], registry=registry)
+        self._model = Gauge("serve_model_info", "The network served.", ["sha256", "engine"], registry=registry)
+        self._children: dict[tuple[str, int], tuple] = {}  # looked up once: labels() takes a lock
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """One more request."""
-        known = self._known.get((route, status))
-        if known is None:
-            known = self._requests.labels(route, str(status)), self._seconds.labels(route)
-            self._known[route, status] = known
-        known[0].inc()
-        known[1].observe(seconds)
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        children = self._children.get((route, status))
+        if children is None:
+            children = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._children[route, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
-    def refused(self, reason: str) -> None:
-        """One more error, by its code."""
-        self._rejects.labels(reason).inc()
+    def count_error(self, code: str) -> None:
+        """Count an error response."""
+        self._errors.labels(code).inc()
 
-    def batched(self, pictures: int) -> None:
-        """One more batch."""
+    def observe_batch(self, pictures: int) -> None:
+        """Count a batch."""
         self._batch.observe(pictures)
 
-    def reloaded(self, taken: bool) -> None:
-        """One more SIGHUP."""
-        self._reloads.labels("taken" if taken else "refused").inc()
+    def count_reload(self, succeeded: bool) -> None:
+        """Count a SIGHUP."""
+        self._reloads.labels("taken" if succeeded else "refused").inc()
 
-    def named(self, sha256: str, engine: str) -> None:
-        """The network that answers from now on."""
+    def set_model(self, sha256: str, engine: str) -> None:
+        """Name the network that is served from now on."""
         self._model.clear()
         self._model.labels(sha256, engine).set(1)
 
-    def watch(self, waiting: Callable[[], int], working: Callable[[], int], ready: Callable[[], bool]) -> None:
-        """Where gauges are read from when they are asked for."""
+    def set_gauges(self, waiting: Callable[[], int], in_flight: Callable[[], int], ready: Callable[[], bool]) -> None:
+        """Set the functions that are called for the gauges' values at every scrape."""
         self._waiting.set_function(waiting)
-        self._working.set_function(working)
+        self._in_flight.set_function(in_flight)
         self._ready.set_function(ready)
 
-    def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def counts(self) -> dict[str, int]:
-        """Answered requests by route and status, such as {"/predict 200": 12}."""
-        counted = {}
-        for route, status in self._known:
+    def request_counts(self) -> dict[str, int]:
+        """Requests answered by route and status, such as {"/predict 200": 12}."""
+        counts = {}
+        for route, status in self._children:
             labels = {"route": route, "status": str(status)}
-            counted[f"{route} {status}"] = int(self.registry.get_sample_value("serve_requests_total", labels))
-        return counted
+            counts[f"{route} {status}"] = int(self.registry.get_sample_value("serve_requests_total", labels))
+        return counts

@@ -1,10 +1,9 @@
-"""One network as the server uses it: loaded, tried on the built-in digit, replaced as a whole."""
+"""The network that a server serves: loaded, tested on the built-in digit, replaced as a whole."""
 
 import base64
 import copy
 import io
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,123 +18,124 @@ from src.model_files.load import load_predictor, numpy_predictor
 from src.pictures.decode import REQUEST_LIMITS
 from src.pictures.inputs import resolve_ink
 from src.pictures.reader import DecodedPicture, NetworkInput, Reader, SegmentedPicture
-from src.server.self_test import expected, sample
+from src.server.schema import About
+from src.server.self_test import expected_label, sample_digit
 
-log = logging.getLogger(__name__)
-LARGE = 512  # longer side of a picture whose page is made by many threads, pixels
+LARGE = 512  # longer side, pixels, above which a picture is segmented where it is decoded: on several threads
 
 
 class ServedModel:
-    """A network and what surrounds it; never changed, so that a batch sees one network from its start to its end.
+    """A network and all that requests need of it. Immutable: a batch sees one network from start to end.
 
-    path: a run's checkpoint or an exported file. base: where the start of a file of changes is. ink: auto, mnist or
-    none, as in `src.pictures.inputs.resolve_ink`. several: whether a picture may hold more than one digit.
-    Raises InputError for a file that is no network, or a network that reads no pictures.
+    path: a run's checkpoint or an exported file. base: where the source model of a checkpoint=adapter file is now.
+    ink: auto, mnist or none, as in `src.pictures.inputs.resolve_ink`. several: whether a picture may hold more than one
+    digit.
+    Raises InputError for a file without a network, and a network that cannot read pictures.
     """
 
     def __init__(self, path: Path, base: Path | None = None, ink: str = "auto", several: bool = True):
         self.path = Path(path)
         self.net = net = load_predictor(path, base, threads=1)
         self.info = info = net.info
-        data = net.config.get("data", {})
-        self.ink = resolve_ink(ink, info.shape, data)
+        self.ink = resolve_ink(ink, info.shape, net.config.get("data", {}))
         self.reader = Reader(info.shape, self.ink, several)
-        self.probs = numpy_predictor(net, threads=1)
-        self.engine = self.probs.engine
-        self.looks = self._looks()
-        self._once = copy.copy(net)  # the same weights, by one look at each image
-        self._once.views = 1
-        self.about = {"sha256": net.digest, "classes": list(info.class_names)}
-        self.model_json = json.dumps(self.about)
+        self._probs = numpy_predictor(net, threads=1)
+        self.engine = self._probs.engine
+        self._no_grad_cam = self._why_no_grad_cam()
+        self._single_view = copy.copy(net)  # the same weights without test-time augmentation
+        self._single_view.views = 1
+        self._summary = {"sha256": net.digest, "classes": list(info.class_names)}
+        self.model_json = json.dumps(self._summary)  # in every answer
 
     @property
-    def top_most(self) -> int:
+    def max_top_k(self) -> int:
         """The most classes that an answer can list."""
         return max(1, len(self.info.class_names))
 
-    def describe(self) -> dict:
-        """What GET /model says."""
-        return {
-            **self.about, "engine": self.engine, "temperature": self.net.temperature, "shape": list(self.info.shape),
-            "target": self.info.target, "epoch": self.net.epoch, "views": self.net.views, "ink": self.ink,
-            "looks": self.looks is None, "accuracy": self._accuracy(),
-        }  # fmt: skip
+    def about(self) -> About:
+        """The content of GET /model."""
+        return About(
+            **self._summary, engine=self.engine, temperature=self.net.temperature, shape=list(self.info.shape),
+            target=self.info.target, epoch=self.net.epoch, views=self.net.views, ink=self.ink,
+            looks=self._no_grad_cam is None, accuracy=self._test_accuracy(),
+        )  # fmt: skip
 
-    def open(self, content: bytes) -> DecodedPicture | SegmentedPicture:
-        """A picture, as far as several threads do it faster than one; of a large one the whole page.
+    def decode(self, content: bytes) -> DecodedPicture | SegmentedPicture:
+        """The part of reading a picture that several threads do faster than one; all of it for a large picture.
 
-        Two threads decode and lift a canvas of 280x280 in 325 microseconds, and one thread parts it in 80; if they only
-        decode, it is 305 and 140, and if they do all of it, 480: short calls of NumPy cost two threads more than they
-        gain. Raises PictureError.
+        For canvases of 280x280, two threads decode and extract the ink in 325 microseconds each, and one thread then
+        segments in 80. If the threads only decode, that is 305 and 140; if they do everything, 480: short calls of
+        NumPy cost two threads more than they gain. Raises PictureError.
         """
-        opened = self.reader.decode(content, REQUEST_LIMITS)
-        return self.reader.segment(opened) if max(opened.size) > LARGE else opened
+        decoded = self.reader.decode(content, REQUEST_LIMITS)
+        return self.reader.segment(decoded) if max(decoded.size) > LARGE else decoded
 
-    def page(self, opened: DecodedPicture | SegmentedPicture) -> SegmentedPicture:
-        """The rest of it."""
-        return self.reader.segment(opened) if isinstance(opened, DecodedPicture) else opened
+    def segment(self, picture: DecodedPicture | SegmentedPicture) -> SegmentedPicture:
+        """The rest of reading it."""
+        return self.reader.segment(picture) if isinstance(picture, DecodedPicture) else picture
 
-    def classify(self, readings: Sequence[NetworkInput]) -> np.ndarray:
-        """Probabilities of all digits of all readings, float32 (n, K), in their order, by one call of the network; of
-        one of a number, numbers in its unit (n, 1)."""
-        images = np.concatenate([reading.images for reading in readings])
+    def predict_probs(self, inputs: Sequence[NetworkInput]) -> np.ndarray:
+        """Probabilities of the digits of all inputs, float32 (n, K) in order, by one call of the network.
+
+        For a regression target: its value in its unit, (n, 1).
+        """
+        images = np.concatenate([one.images for one in inputs])
         if not len(images):
             return np.empty((0, self.info.num_classes), np.float32)
-        return self.probs(images)
+        return self._probs(images)
 
-    def answer(self, readings: Sequence[NetworkInput], probs: np.ndarray, top_k: int) -> list[dict]:
-        """One answer per reading (`src.inference.records.prediction_records`)."""
-        return prediction_records(readings, probs, self.info, min(top_k, self.top_most))
+    def records(self, inputs: Sequence[NetworkInput], probs: np.ndarray, top_k: int) -> list[dict]:
+        """One prediction record per input (`src.inference.records.prediction_records`)."""
+        return prediction_records(inputs, probs, self.info, min(top_k, self.max_top_k))
 
-    def look(self, reading: NetworkInput, said: dict) -> None:
-        """Add to an answer what the network sees of each digit, and where it looks: maps of 0 to 1."""
-        if not len(reading.images):
+    def explain(self, one: NetworkInput, record: dict) -> None:
+        """Add to each digit of a record the image that the network reads, and its Grad-CAM map, 0 to 1."""
+        if not len(one.images):
             return
-        for digit, image in zip(said["digits"], reading.images, strict=True):
-            digit["seen"] = _png(image)
-        if self.looks is not None:
-            said["notes"] = [*said["notes"], self.looks]
+        for digit, image in zip(record["digits"], one.images, strict=True):
+            digit["seen"] = _png_base64(image)
+        if self._no_grad_cam is not None:
+            record["notes"] = [*record["notes"], f"no Grad-CAM: {self._no_grad_cam}"]
             return
-        maps = grad_cam(self._once, torch.from_numpy(reading.images))[:, 0].double()
+        maps = grad_cam(self._single_view, torch.from_numpy(one.images))[:, 0].double()
         maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
-        for digit, places in zip(said["digits"], maps, strict=True):
-            digit["looked"] = places.round(decimals=3).tolist()
+        for digit, cam in zip(record["digits"], maps, strict=True):
+            digit["looked"] = cam.round(decimals=3).tolist()
 
-    def check(self) -> None:
-        """Read the built-in digit through the whole path. Raises InputError if it is not recognised.
+    def self_test(self) -> None:
+        """Read the built-in digit as a request would. Raises InputError if that fails or gives another label.
 
-        Of a network of something else than the ten digits only that a picture goes through is asked.
+        Networks of other classes than the ten digits may give any label.
         """
         try:
-            (reading,) = self.reader.to_network_input([self.reader.segment(sample(), REQUEST_LIMITS)])
-            (said,) = self.answer([reading], self.classify([reading]), 1)
+            inputs = self.reader.to_network_input([self.reader.segment(sample_digit(), REQUEST_LIMITS)])
+            (record,) = self.records(inputs, self.predict_probs(inputs), 1)
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"ckpt={self.path}: the built-in digit does not go through ({error})") from error
-        wanted = expected(self.info, self.ink)
-        if wanted is not None and said["prediction"] != wanted:
-            raise InputError(f"ckpt={self.path} takes the built-in {wanted} for {said['prediction']}: train it longer")
+            raise InputError(f"ckpt={self.path} fails on the built-in digit ({error})") from error
+        expected, predicted = expected_label(self.info, self.ink), record["prediction"]
+        if expected is not None and predicted != expected:
+            raise InputError(f"ckpt={self.path} predicts {predicted} for the built-in {expected}: train it longer")
 
-    def _looks(self) -> str | None:
-        """Why there is no Grad-CAM; None where there is."""
+    def _why_no_grad_cam(self) -> str | None:
         if self.net.engine != "torch":
-            return "no map of where it looked: this file holds no torch network"
+            return "the file holds no PyTorch network"
         if self.info.target:
-            return "no map of where it looked: the network gives a number"
+            return "the network predicts a number"
         if last_conv(self.net) is None:
-            return "no map of where it looked: the network has no convolution"
+            return "the network has no convolution"
         return None
 
-    def _accuracy(self) -> float | None:
-        """On its test images, where the run that it is of has measured it."""
+    def _test_accuracy(self) -> float | None:
+        """Test accuracy, a fraction, if the run of this checkpoint has measured it."""
         try:
             return json.loads((self.path.parents[1] / "results.json").read_text())["test"]["acc"]
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return None
 
 
-def _png(image: np.ndarray) -> str:
+def _png_base64(image: np.ndarray) -> str:
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)

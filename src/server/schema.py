@@ -1,89 +1,92 @@
-"""What JSON a server takes and gives, as pydantic models; the OpenAPI description is made of them."""
+"""The JSON that the server accepts and returns, as pydantic models.
+
+The names and fields of the models are part of the OpenAPI description: clients are generated from it.
+"""
 
 import base64
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from src.server.settings import MOST_PICTURES, Settings
+from src.server.settings import MAX_PICTURES, Settings
 
-LONGEST = -(-Settings.body_bytes // 3) * 4  # characters of a picture of the largest body in base64
-LABEL = 200  # characters of a class' name
+MAX_BASE64 = -(-Settings.body_bytes // 3) * 4  # characters of a picture that fills the largest body
+MAX_NAME = 200  # characters of a class name
 
 
-def unpack(value: object) -> bytes:
-    """Strict base64 (RFC 4648, section 4). Raises ValueError for everything else."""
+def decode_base64(value: object) -> bytes:
+    """Strict base64 (RFC 4648, section 4). Raises ValueError for anything else."""
     if not isinstance(value, str):
-        raise ValueError("a picture is text in base64")
-    if not 0 < len(value) <= LONGEST:
-        raise ValueError(f"a picture is 1 to {LONGEST} characters in base64")
+        raise ValueError("a picture must be a base64 string")
+    if not 0 < len(value) <= MAX_BASE64:
+        raise ValueError(f"a picture must have 1 to {MAX_BASE64} characters in base64")
     try:
         return base64.b64decode(value, validate=True)
     except ValueError:
-        raise ValueError("this is not base64") from None
+        raise ValueError("not valid base64") from None
 
 
 Encoded = Annotated[
     bytes,
-    PlainValidator(unpack),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 1, "maxLength": LONGEST}),
+    PlainValidator(decode_base64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 1, "maxLength": MAX_BASE64}),
 ]
 Picture = Annotated[Encoded, Field(description="a picture in base64 (PNG, JPEG, WebP, BMP or GIF)")]
-Label = Annotated[str, Field(min_length=1, max_length=LABEL)]
+ClassName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Pixel = Annotated[int, Field(ge=0, le=65_535, strict=True)]
 
 
 class Strict(BaseModel):
-    """No keys beside the named ones, no infinities."""
+    """Rejects unknown keys and infinite numbers."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class OnePicture(Strict):
-    """A picture in base64."""
+    """One picture in base64."""
 
     image: Picture
 
 
 class Pictures(Strict):
-    """Several pictures in base64, answered in their order."""
+    """Several pictures in base64, answered in order."""
 
     images: Annotated[
         list[Encoded],
-        Field(min_length=1, max_length=MOST_PICTURES,
-              description=f"1 to {MOST_PICTURES} pictures in base64; of a single one: image"),
+        Field(min_length=1, max_length=MAX_PICTURES,
+              description=f"1 to {MAX_PICTURES} pictures in base64; for a single one give image instead"),
     ]  # fmt: skip
 
 
 class Correction(Strict):
-    """What a digit of a picture is. box: of the answer that it corrects; null where there is one digit only."""
+    """The true class of a digit. box: which digit of the answer; null if the picture has only one."""
 
     image: Picture
     box: Annotated[list[Pixel], Field(min_length=4, max_length=4)] | None = Field(
         None, description="[left, top, right, bottom] of a digit of the answer, whole numbers of pixels, or null"
     )
-    answer: Annotated[str, Field(max_length=LABEL)] | None = Field(
-        None, description=f"what the network said, text of at most {LABEL} characters, or null"
+    answer: Annotated[str, Field(max_length=MAX_NAME)] | None = Field(
+        None, description=f"the network's answer, at most {MAX_NAME} characters, or null"
     )
-    correction: Label = Field(description=f"the name of a class, text of 1 to {LABEL} characters")
+    correction: ClassName = Field(description=f"the name of a class, 1 to {MAX_NAME} characters")
 
 
 ACCEPTED = {
     name: field.description
     for model in (OnePicture, Pictures, Correction)
     for name, field in model.model_fields.items()
-}  # of each key, in words
+}  # key -> accepted values, for error messages
 
 
 class Probability(BaseModel):
-    """A class and how sure the network is of it."""
+    """A class and its probability."""
 
     label: str
     probability: float
 
 
 class Digit(BaseModel):
-    """One digit of a picture; of a network that gives a number, its value."""
+    """One digit of a picture; if the network predicts a number, its value."""
 
     label: str | None = None
     probability: float | None = None
@@ -91,7 +94,7 @@ class Digit(BaseModel):
     value: float | None = None
     box: list[int] = Field(description="left, top, right, bottom in pixels of the upright picture")
     seen: str | None = Field(None, description="what the network sees: a PNG in base64")
-    looked: list[list[float]] | None = Field(None, description="where it looked, 0 to 1: Grad-CAM")
+    looked: list[list[float]] | None = Field(None, description="where the network looked: a Grad-CAM map, 0 to 1")
 
 
 class Model(BaseModel):
@@ -102,10 +105,10 @@ class Model(BaseModel):
 
 
 class Answer(BaseModel):
-    """What the network says to a picture."""
+    """The network's answer to a picture."""
 
-    prediction: str | None = Field(description="the digits from left to right; null where there are none")
-    probability: float | None = Field(None, description="of its least sure digit")
+    prediction: str | None = Field(description="the digits from left to right; null if there are none")
+    probability: float | None = Field(None, description="of the least certain digit")
     reason: str | None = Field(None, description="why there is no prediction: empty")
     low_confidence: bool
     inverted: bool
@@ -130,13 +133,13 @@ class Problem(BaseModel):
 
 
 class Failed(BaseModel):
-    """Every error, of every route."""
+    """An error, of any route."""
 
     error: Problem
 
 
 class Several(BaseModel):
-    """Answers to several pictures; a picture that cannot be read has an error in its place."""
+    """The answers to several pictures; an error in place of a picture that cannot be decoded."""
 
     answers: list[Answer | Failed]
     model: Model
@@ -144,13 +147,13 @@ class Several(BaseModel):
 
 
 class Kept(BaseModel):
-    """The number under which a correction was kept."""
+    """The number of a stored correction."""
 
     id: int
 
 
 class About(Model):
-    """What is known of the network that answers."""
+    """The network that answers, and how it was trained."""
 
     engine: str
     temperature: float | None
@@ -164,6 +167,6 @@ class About(Model):
 
 
 class State(BaseModel):
-    """How the server is."""
+    """The state of the server."""
 
     status: str
