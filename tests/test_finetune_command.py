@@ -120,7 +120,7 @@ def test_a_number_is_learnt_and_evaluated(trained, tmp_path):
     [
         (["finetune=lora"], "init_from=<run"),
         (["init_from=nowhere"], "init_from=nowhere"),
-        (["init_from=https://example.org/x.ckpt"], "addresses"),
+        (["init_from=https://example.org/x.ckpt"], "URLs"),
         (["init_from={}", "model=cnn"], "leave model=cnn out"),
         (["init_from={}", "head=keep", "data.classes=[3,5]"], "head=keep"),
         (["init_from={}", "head=other"], "auto, keep, reset"),

@@ -1,7 +1,7 @@
-"""The only reader and writer of model files.
+"""Checkpoints: written and read whole, their digest checked, their network built.
 
 A checkpoint is what torch.save writes (a zip archive) of tensors and plain values. The archive's comment holds the
-SHA-256 of everything before it, so that a file carries its own digest and stays readable by torch.load.
+SHA-256 of all bytes before it, so that a file carries its own digest and stays readable by torch.load.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import importlib
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -20,16 +21,17 @@ from src.files import write_bytes
 from src.finetune.method import Method
 from src.inference.model import InferenceModel
 from src.model_files.renamed import with_current_targets
-from src.model_files.sniff import check_suffix
+from src.model_files.sniff import read_model_file
 from src.models.structure import reset_head
 
-MARK = b"sha256:"
-COMMENT = len(MARK) + 64
-MODELS, METHODS = "src.models.", "src.finetune."
+T = TypeVar("T", bound=nn.Module | Method)
+DIGEST_PREFIX = b"sha256:"
+COMMENT_BYTES = len(DIGEST_PREFIX) + 64
+PACKAGES = {nn.Module: "src.models.", Method: "src.finetune."}  # classes that a file may name
 
 
 def checkpoint_bytes(checkpoint: dict) -> bytes:
-    """A file of tensors and plain values with their digest."""
+    """The content of a file: tensors and plain values, and their digest."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return embed_archive_digest(buffer.getbuffer())
@@ -40,43 +42,36 @@ def write_checkpoint(checkpoint: dict, path: Path) -> str:
     content = checkpoint_bytes(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, content)
-    return content[len(MARK) - COMMENT :].decode()
+    return content[len(DIGEST_PREFIX) - COMMENT_BYTES :].decode()
 
 
 def embed_archive_digest(archive: bytes | memoryview) -> bytes:
-    """A zip archive without a comment, and with the one that holds its digest."""
+    """A zip archive without a comment, with its digest as the comment."""
     body = archive[:-2]  # without the comment's length, which is 0
-    comment = MARK + hashlib.sha256(body).hexdigest().encode()
+    comment = DIGEST_PREFIX + hashlib.sha256(body).hexdigest().encode()
     return b"".join((body, len(comment).to_bytes(2, "little"), comment))
 
 
 def check_archive_digest(content: bytes, path: Path | str) -> str:
-    """The digest of what `embed_archive_digest` gave. Raises InputError if it is something else, or damaged."""
-    comment = content[-COMMENT:]
-    if not content.startswith(b"PK") or not comment.startswith(MARK):
+    """The digest in an archive's comment. Raises InputError if there is none, or the bytes have another one."""
+    comment = content[-COMMENT_BYTES:]
+    if not content.startswith(b"PK") or not comment.startswith(DIGEST_PREFIX):
         raise InputError(
             f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: "
             "it does not end in a digest"
         )
-    digest = hashlib.sha256(memoryview(content)[: -COMMENT - 2]).hexdigest()
-    if comment != MARK + digest.encode():
+    digest = hashlib.sha256(memoryview(content)[: -COMMENT_BYTES - 2]).hexdigest()
+    if comment != DIGEST_PREFIX + digest.encode():
         raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
     return digest
 
 
 def read_checkpoint(path: Path | str) -> dict:
-    """Read a file of `write_checkpoint`, its digest checked, loading tensors and plain values only.
+    """The tensors and plain values of a checkpoint, and its digest, under their keys.
 
-    Raises InputError for a URL, a missing, foreign, truncated or damaged file.
+    Raises InputError for a URL, a missing, foreign, truncated or damaged file, and for one that holds anything else.
     """
-    if "://" in str(path):
-        raise InputError(f"ckpt={path}: addresses are not loaded; download the file and give its path")
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
-    check_suffix(content, path)
+    content = read_model_file(path, max_bytes=None)
     digest = check_archive_digest(content, path)
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -90,31 +85,54 @@ def read_checkpoint(path: Path | str) -> dict:
     return checkpoint
 
 
-class CheckpointFiles(TorchCheckpointIO):
-    """Lets the Trainer write and read through this module."""
+def write_temperature(path: Path, temperature: float) -> str:
+    """Add the temperature to a checkpoint; returns the file's new digest."""
+    checkpoint = read_checkpoint(path)
+    del checkpoint["digest"]
+    return write_checkpoint({**checkpoint, "temperature": temperature}, path)
 
-    def save_checkpoint(self, checkpoint: dict, path, storage_options=None) -> None:
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Makes Lightning's Trainer write and read checkpoints with their digest."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options=None) -> None:
         write_checkpoint(checkpoint, Path(path))
 
-    def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict:
+    def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict[str, Any]:
         return read_checkpoint(path)
 
 
 def load_model(path: Path | str, base: Path | str | None = None) -> InferenceModel:
-    """The trained network of a checkpoint, in eval mode, ready for raw grey levels; needs no data set.
+    """The trained network of a checkpoint, in eval mode, for raw grey levels; reads no data set.
 
-    What fine-tuning added to weights is folded into them. base: where the start of a file of changes is now, if it is
-    not where it was.
-    Raises InputError for what `read_checkpoint` refuses, a network from outside `src.models`, weights that do not fit
-    it, or changes whose start is missing or another one.
+    Adapters that can be merged into the weights are merged. base: the source model of an adapter checkpoint, if it
+    moved.
+    Raises InputError for what `read_checkpoint` refuses, classes from outside `src.models` and `src.finetune`, weights
+    that do not fit the network, and a missing or wrong base.
     """
     checkpoint = read_checkpoint(path)
     config, info = checkpoint["config"], DataInfo.of(checkpoint["facts"])
-    model, inherited = _start(checkpoint, info, path, base)
     structure = config.get("structure", [])
-    methods = [_build(options, METHODS, path) for options in structure[inherited:]]
+    if "base" in checkpoint:
+        model, inherited = _load_base(checkpoint, info, path, base)
+    else:
+        model, inherited = _build_network(config, info, path), 0
+    methods = [_build(Method, options, path) for options in structure[inherited:]]
     for method in methods:
         model = method.adapt(model, info.shape)
+    _load_weights(model, checkpoint, path)
+    for method in methods:
+        method.merge(model)
+    unmerged = [options for options, method in zip(structure[inherited:], methods, strict=True) if not method.mergeable]
+    config = {**config, "structure": [*structure[:inherited], *unmerged]}
+    net = InferenceModel(model, info, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
+    net.file, net.complete = str(Path(path).resolve()), "base" not in checkpoint
+    net.temperature = checkpoint.get("temperature")
+    return net
+
+
+def _load_weights(model: nn.Module, checkpoint: dict, path: Path | str) -> None:
+    """Load the `model.*` entries; an adapter checkpoint may lack some, but holds no unknown one."""
     weights = {
         key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")
     }
@@ -125,94 +143,84 @@ def load_model(path: Path | str, base: Path | str | None = None) -> InferenceMod
         problem = str(error).splitlines()[-1].strip()
     if problem:
         raise InputError(f"ckpt={path}: the weights do not fit the network ({problem})")
-    for method in methods:
-        method.merge(model)
-    left = [options for options, method in zip(structure[inherited:], methods, strict=True) if not method.merges]
-    config = {**config, "structure": [*structure[:inherited], *left]}
-    net = InferenceModel(model, info, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
-    net.file, net.complete = str(Path(path).resolve()), "base" not in checkpoint
-    net.temperature = checkpoint.get("temperature")
-    return net
 
 
 def rebuild_model(
-    config: dict, info: DataInfo, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path
+    config: dict, info: DataInfo, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path: Path | str
 ) -> InferenceModel:
-    """The network of a config, every weight of it from `read`, in eval mode.
+    """The network of a config in eval mode, with all its weights from `read`.
 
-    read: given the entries that the network has, without values, returns them with values. Nothing is computed, and no
-    memory taken, before it has. Raises InputError for a network from outside `src.models`, or weights that do not fit.
+    read: takes the network's state dict on the meta device and returns one with values; before it returns, nothing is
+    computed and no memory is taken. Raises InputError for a network from outside `src.models`, or weights that do not
+    fit.
     """
 
-    def make() -> nn.Module:
-        model, _ = _start({"config": config}, info, path, None)
+    def build() -> nn.Module:
+        model = _build_network(config, info, path)
         for options in config.get("structure", []):
-            model = _build(options, METHODS, path).adapt(model, info.shape)
+            model = _build(Method, options, path).adapt(model, info.shape)
         return model
 
     try:
         with torch.device("meta"):
-            wanted = make().state_dict()
-        weights = read(wanted)
-        model = make()
+            expected = build().state_dict()
+        weights = read(expected)
+        model = build()
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
-        if str(error).startswith("ckpt="):  # says already which file it is about
+        if str(error).startswith("ckpt="):  # it names the file already
             raise
         raise InputError(f"ckpt={path}: its network cannot be built ({error})") from None
-    strange = sorted(wanted.keys() ^ weights.keys())
-    strange += [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
-    strange += [key for key in wanted if key in weights and weights[key].dtype != wanted[key].dtype]
-    if strange:
-        raise InputError(f"ckpt={path}: the weights do not fit the network (first: {strange[0]})")
+    common = [key for key in expected if key in weights]
+    misfits = sorted(expected.keys() ^ weights.keys())
+    misfits += [key for key in common if weights[key].shape != expected[key].shape]
+    misfits += [key for key in common if weights[key].dtype != expected[key].dtype]
+    if misfits:
+        raise InputError(f"ckpt={path}: the weights do not fit the network (first: {misfits[0]})")
     model.load_state_dict(weights)
     return InferenceModel(model, info, config).eval()
 
 
-def _start(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
-    """The network that the weights of a checkpoint go into, untrained, or the base of a file of changes; how many of
-    its methods it has in it already."""
-    config = checkpoint["config"]
-    if "base" not in checkpoint:
-        options = {**config.get("model", {}), "shape": info.shape, "num_classes": info.num_classes}
-        return _build(options, MODELS, path), 0
-    wanted = checkpoint["base"]
-    file = Path(base or wanted["file"])
+def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
+    """The source model of an adapter checkpoint, and how many of the checkpoint's methods it already contains."""
+    recorded = checkpoint["base"]
+    file = Path(base or recorded["file"])
     if not file.is_file():
         raise InputError(
             f"ckpt={path} holds changes of {file}, which is gone: put it back, or give src.evaluate base=..."
         )
-    start = load_model(file)
-    if start.digest != wanted["sha256"]:
-        raise InputError(f"ckpt={path} holds changes of another network than {file}: its SHA-256 is {wanted['sha256']}")
-    if config.get("fresh_head"):
-        reset_head(start.model, info.num_classes)
-    return start.model, len(start.config["structure"])
+    source = load_model(file)
+    if source.digest != recorded["sha256"]:
+        raise InputError(
+            f"ckpt={path} holds changes of another network than {file}: its SHA-256 is {recorded['sha256']}"
+        )
+    if checkpoint["config"].get("fresh_head"):
+        reset_head(source.model, info.num_classes)
+    return source.model, len(source.config["structure"])
 
 
-def _build(options: dict, room: str, path: Path | str) -> object:
-    """What `options` (a _target_ and its arguments, as in conf) describe; the file never chooses what runs.
+def _build_network(config: dict, info: DataInfo, path: Path | str) -> nn.Module:
+    """The untrained network of a config."""
+    options = {**config.get("model", {}), "shape": info.shape, "num_classes": info.num_classes}
+    return _build(nn.Module, options, path)
 
-    Raises InputError if its class is not one of `room`, or refuses the options.
+
+def _build(kind: type[T], options: dict, path: Path | str) -> T:
+    """The object that a node of a stored config describes: `_target_` and its arguments.
+
+    kind: nn.Module or Method. Raises InputError if the class is not in its package or refuses the arguments, so that
+    a file never chooses which code runs.
     """
-    options = dict(options)
-    target = str(options.pop("_target_", None))
-    options.pop("_convert_", None)
-    if not target.startswith(room):
+    arguments = {key: value for key, value in options.items() if key not in ("_target_", "_convert_")}
+    target = str(options.get("_target_"))
+    if not target.startswith(PACKAGES[kind]):
         raise InputError(f"ckpt={path} asks for {target}: only networks and methods from here are built from a file")
-    if "weights" in options:
-        options["weights"] = None  # the checkpoint has them
+    if "weights" in arguments:
+        arguments["weights"] = None  # the checkpoint has them
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-        if not issubclass(cls, nn.Module | Method):
-            raise TypeError(f"{name} is neither a network nor a method")
-        return cls(**options)
+        if not issubclass(cls, kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+        return cls(**arguments)
     except (ImportError, AttributeError, TypeError) as error:
         raise InputError(f"ckpt={path}: {target} cannot be built ({error})") from None
-
-
-def write_temperature(path: Path, temperature: float) -> str:
-    """Write it into a checkpoint; returns the file's new digest."""
-    checkpoint = read_checkpoint(path)
-    del checkpoint["digest"]
-    return write_checkpoint({**checkpoint, "temperature": temperature}, path)

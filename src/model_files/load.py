@@ -1,98 +1,103 @@
-"""A trained network from any file that this project writes, and as a function that answers as fast as it can."""
+"""A trained network from any file of this project: as a module, or as a fast function of NumPy arrays."""
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
+from src.data.info import DataInfo
 from src.errors import InputError, require, require_packages
+from src.inference.model import InferenceModel
+from src.inference.predictor import Predictor
 from src.model_files.checkpoint import load_model
 from src.model_files.locate import EXPORTED
+from src.model_files.onnxruntime import OnnxNet, Runner
+from src.model_files.tracing import output_names
 
 log = logging.getLogger(__name__)
-LOGITS_OFF = 1e-3  # that ONNX Runtime may differ from torch, as a share of the largest logit or 1
+TOLERANCE = 1e-3  # by which predictions of ONNX Runtime may differ from torch's, as a share of the largest one or of 1
 
 
-def load_predictor(path: Path | str, base: Path | str | None = None, threads: int | None = None) -> nn.Module:
-    """The trained network of a checkpoint or an exported file, in eval mode: an `InferenceModel`, or for ONNX
-    `src.model_files.onnxruntime.OnnxNet`, which has no weights to look at.
+def load_predictor(
+    path: Path | str, base: Path | str | None = None, threads: int | None = None
+) -> InferenceModel | OnnxNet:
+    """The trained network of a checkpoint or an exported file, in eval mode; an `OnnxNet`, of ONNX, has no weights.
 
-    base: where the start of a checkpoint of changes is now. threads: of ONNX Runtime; None takes as many as torch.
-    Raises InputError for what is damaged, foreign or asks for more than a network.
+    base: the source model of an adapter checkpoint, if it moved. threads: of ONNX Runtime; None takes as many as torch.
+    Raises InputError for a file that is damaged, foreign or asks for more than a network.
     """
-    kind = Path(path).suffix.lower()
-    whole = f"base={base}: an exported file is whole: leave base out"
-    require(base is None or kind not in EXPORTED, whole)
-    if kind == ".onnx":
+    suffix = Path(path).suffix.lower()
+    require(base is None or suffix not in EXPORTED, f"base={base}: an exported file holds all weights: leave base out")
+    if suffix == ".onnx":
         from src.model_files.onnx import read_onnx
 
         return read_onnx(path, threads)
-    if kind == ".pt2":
+    if suffix == ".pt2":
         from src.model_files.torch_export import read_torch_export
 
         return read_torch_export(path)
-    if kind == ".safetensors":
+    if suffix == ".safetensors":
         from src.model_files.safetensors import read_safetensors
 
         return read_safetensors(path)
     return load_model(path, base)
 
 
-def require_weights(net: nn.Module, what: str) -> None:
-    """Raise InputError if only ONNX Runtime can compute `net`; what: that needs torch's network, for the error."""
-    if net.engine != "torch":
+def require_weights(net: Predictor, user: str) -> InferenceModel:
+    """`net` with its weights. Raises InputError if only ONNX Runtime can compute it; user: what needs the weights."""
+    if not isinstance(net, InferenceModel):
         raise InputError(
-            f"{what} needs the network itself, and {Path(net.file).name} is for ONNX Runtime only: "
+            f"{user} needs the network itself, and {Path(net.file).name} is for ONNX Runtime only: "
             "give the checkpoint it came from, or a safetensors file"
         )
+    return net
 
 
-def numpy_predictor(net: nn.Module, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
-    """`net` as a function of raw grey levels, uint8 (B, C, H, W), to calibrated probabilities, float32 (B, K), or for
-    networks of a number to it in its unit (B, 1).
+@dataclass(frozen=True)
+class NumpyPredictor:
+    """Raw grey levels uint8 (B, C, H, W) to calibrated probabilities float32 (B, K), or a regression target's value in
+    its unit (B, 1); thread-safe. engine: what computes it, torch or onnxruntime."""
 
-    ONNX Runtime where it is installed and gives what torch gives on a few images; else torch, and the log says why.
-    Safe to call from several threads; its attribute `engine` says which of the two it is.
+    engine: str
+    run: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self.run(images)
+
+
+def numpy_predictor(net: InferenceModel | OnnxNet, threads: int = 1) -> NumpyPredictor:
+    """`net` as a function of NumPy arrays, as fast as this machine computes it.
+
+    By ONNX Runtime if it is installed and agrees with torch on a few images; else by torch, and the log says why.
     """
-    if net.engine == "onnxruntime":
-        return _onnx(net.content, net.info, threads)
+    if isinstance(net, OnnxNet):
+        return _by_onnxruntime(net.content, net.info, threads)
+    by_torch = NumpyPredictor("torch", partial(_run_torch, net))
     try:
         require_packages("export", "onnxruntime")
         from src.model_files.onnx import onnx_bytes
 
-        call = _onnx(onnx_bytes(net), net.info, threads)
+        by_onnxruntime = _by_onnxruntime(onnx_bytes(net), net.info, threads)
         images = np.random.default_rng(0).integers(0, 256, (8, *net.info.shape), dtype=np.uint8)
         images[:4] = images[:4] // 128 * 255  # black and white
-        wanted, given = _torch(net)(images), call(images)
-        off = np.abs(wanted - given).max()
-        require(off <= LOGITS_OFF * max(1.0, np.abs(wanted).max()), f"ONNX Runtime's answers are {off:.2g} off")
-        return call
+        expected = by_torch(images)
+        difference = np.abs(expected - by_onnxruntime(images)).max()
+        close = difference <= TOLERANCE * max(1.0, np.abs(expected).max())
+        require(close, f"ONNX Runtime's predictions are {difference:.2g} off")
+        return by_onnxruntime
     except InputError as error:
-        log.info("answers come from torch: %s", error)
-        return _torch(net)
+        log.info("torch computes the predictions: %s", error)
+        return by_torch
 
 
-def _onnx(content: bytes, info, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    from src.model_files.onnxruntime import Runner
-    from src.model_files.tracing import output_names
-
-    call = partial(Runner(content, threads), output_names(info)[0])
-    call.engine = "onnxruntime"
-    return call
+def _by_onnxruntime(content: bytes, info: DataInfo, threads: int) -> NumpyPredictor:
+    return NumpyPredictor("onnxruntime", partial(Runner(content, threads), output_names(info)[0]))
 
 
-def _torch(net: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
-    from src.model_files.tracing import TracedModel
-
-    plain = TracedModel(net).eval()
-
-    def call(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return plain(torch.from_numpy(images))[0].numpy()
-
-    call.engine = "torch"
-    return call
+def _run_torch(net: InferenceModel, images: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return net.probs(torch.from_numpy(images)).numpy()

@@ -1,68 +1,74 @@
-"""ONNX Runtime: a network of a file as a module like any other, and as a plain function."""
+"""ONNX Runtime: the network of a file as a module like any other, and as a plain function."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from src.data.info import DataInfo
 from src.errors import InputError, require
 from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.tracing import INPUT, output_names
 
-# It pools whole numbers, outside the layout of convolutions: 26 ms for 256 images where float32 takes 0.1 ms.
-HARMFUL = ["QDQPropagationTransformer"]
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+# Pools in integers, outside the layout of convolutions: 26 ms for 256 images where float32 takes 0.1 ms.
+DISABLED_OPTIMIZERS = ["QDQPropagationTransformer"]
 
 # Between two layers; without waiting two threads lose a seventh, and endless waiting takes the core from others.
 SPIN_US = "100"
-# Images that one thread takes through a convolutional network together: their values stay in the core's cache. LeNet-5
-# reads 77,000 a second so, 67,000 where 256 go together; fully connected networks are the faster the more there are.
-AT_ONCE = 16
-CONV = b'"\x04Conv'  # a node's operator as it stands in a file
+# Images per call of a convolutional network and thread: their activations stay in the core's cache. LeNet-5 reads
+# 77,000 images a second in chunks of 16, 67,000 in chunks of 256; fully connected networks are faster in larger ones.
+CONV_CHUNK, LINEAR_CHUNK = 16, 1 << 20
+CONV_OPERATOR = b'"\x04Conv'  # as it stands in a file
 
 
-def make_session(content: bytes, threads: int = 1):
-    """An onnxruntime.InferenceSession on the CPU with so many threads, which wait in a loop for SPIN_US only."""
+def make_session(content: bytes, threads: int = 1) -> "InferenceSession":
+    """A session on the CPU with this many threads, which wait in a loop for SPIN_US only."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # what is worse than an error; errors are raised
+    options.log_severity_level = 4  # above errors, which are raised
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], disabled_optimizers=HARMFUL)
+    providers = ["CPUExecutionProvider"]
+    return ort.InferenceSession(content, options, providers=providers, disabled_optimizers=DISABLED_OPTIMIZERS)
 
 
 class Runner:
-    """An output of a file by its name, of grey levels uint8 (B, C, H, W); safe to call from several threads.
+    """Computes an output of a file, by its name, from grey levels uint8 (B, C, H, W); thread-safe.
 
-    threads: that work together on a few images; of many images, each takes a share through a convolutional network by
-    itself, so that none waits for another between two layers.
+    threads: work together on a few images; of many, each takes its own share through a convolutional network, so that
+    none waits for another between two layers.
     """
 
     def __init__(self, content: bytes, threads: int = 1):
         self.content, self.threads = content, threads
         self.session = make_session(content, threads)
-        self.part = AT_ONCE if CONV in content else 1 << 20
+        self.chunk = CONV_CHUNK if CONV_OPERATOR in content else LINEAR_CHUNK
 
     def __call__(self, name: str, images: np.ndarray) -> np.ndarray:
-        if len(images) <= self.part:
+        if len(images) <= self.chunk:
             return self.session.run([name], {INPUT: images})[0]
         share = -(-len(images) // self.threads)
         shares = [images[start : start + share] for start in range(0, len(images), share)]
-        others = [self._pool.submit(self._alone, name, images) for images in shares[1:]]
-        parts = self._alone(name, shares[0])
-        return np.concatenate([*parts, *(part for other in others for part in other.result())])
+        futures = [self._pool.submit(self._run_chunks, name, images) for images in shares[1:]]
+        outputs = self._run_chunks(name, shares[0])
+        return np.concatenate([*outputs, *(output for future in futures for output in future.result())])
 
-    def _alone(self, name: str, images: np.ndarray) -> list[np.ndarray]:
-        starts = range(0, len(images), self.part)
-        return [self._single.run([name], {INPUT: images[start : start + self.part]})[0] for start in starts]
+    def _run_chunks(self, name: str, images: np.ndarray) -> list[np.ndarray]:
+        starts = range(0, len(images), self.chunk)
+        return [self._single.run([name], {INPUT: images[start : start + self.chunk]})[0] for start in starts]
 
     @cached_property
-    def _single(self):
+    def _single(self) -> "InferenceSession":
         return self.session if self.threads == 1 else make_session(self.content)
 
     @cached_property
@@ -71,43 +77,53 @@ class Runner:
 
 
 class OnnxNet(nn.Module):
-    """Raw grey levels uint8 (B, C, H, W) in, logits (B, K) out, as an `InferenceModel`, from a checked file.
+    """A `src.inference.predictor.Predictor` of a checked ONNX file, computed by ONNX Runtime; it has no weights.
 
-    content: the file; threads: of ONNX Runtime, None takes as many as torch. Has all that a Recogniser has but weights.
-    Raises InputError if ONNX Runtime refuses the file, or it does not compute what its card says.
+    threads: of ONNX Runtime; None takes as many as torch.
+    Raises InputError if ONNX Runtime refuses the file, or its outputs are not what the metadata promise.
     """
 
     engine = "onnxruntime"
+    complete = True
+    info: DataInfo
+    config: dict[str, Any]
+    checkpoint: str
+    epoch: int
+    temperature: float | None
+    views: int
+    notes: dict[str, Any]
+    digest: str
+    file: str
 
-    def __init__(self, content: bytes, card: Metadata, path: Path | str, threads: int | None = None):
+    def __init__(self, content: bytes, metadata: Metadata, path: Path | str, threads: int | None = None):
         super().__init__()
-        attach_metadata(self, card, content, path)
+        attach_metadata(self, metadata, content, path)
         self.content = content
-        self.first, self.second = output_names(card.info)
+        self._predictions, self._logits = output_names(metadata.info)
         try:
             self.run = Runner(content, threads or torch.get_num_threads())
-            for count in (1, 3):
-                blank = np.zeros((count, *card.info.shape), np.uint8)
-                answers = [self.run(name, blank) for name in (self.first, self.second)]
-                wanted = (count, card.info.num_classes)
-                good = all(a.shape == wanted and a.dtype == np.float32 and np.isfinite(a).all() for a in answers)
-                require(good, f"ckpt={path}: its answers are not {wanted} finite numbers")
+            self._try_run(path)
         except InputError:
             raise
         except Exception as error:  # ONNX Runtime has a class per kind of failure, none of them public
-            raise InputError(f"ckpt={path} is no network that ONNX Runtime takes ({_line(error)})") from None
+            message = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(f"ckpt={path} is no network that ONNX Runtime takes ({message})") from None
+
+    def _try_run(self, path: Path | str) -> None:
+        """Compute both outputs of blank images. Raises InputError for a wrong shape or dtype, or for nan."""
+        for count in (1, 3):
+            blank = np.zeros((count, *self.info.shape), np.uint8)
+            outputs = [self.run(name, blank) for name in (self._predictions, self._logits)]
+            shape = (count, self.info.num_classes)
+            good = all(x.shape == shape and x.dtype == np.float32 and np.isfinite(x).all() for x in outputs)
+            require(good, f"ckpt={path}: its outputs are not {shape} finite numbers")
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._answer(self.second, images)
+        return self._output(self._logits, images)
 
     def probs(self, images: Tensor) -> Tensor:
-        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W)."""
-        return self._answer(self.first, images)
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); a regression target's value (B, 1)."""
+        return self._output(self._predictions, images)
 
-    def _answer(self, name: str, images: Tensor) -> Tensor:
+    def _output(self, name: str, images: Tensor) -> Tensor:
         return torch.from_numpy(self.run(name, np.ascontiguousarray(images.cpu().numpy())))
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__

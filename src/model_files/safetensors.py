@@ -1,4 +1,4 @@
-"""safetensors files: weights by name and texts, nothing that could run; the network is built by this project."""
+"""safetensors files: weights and strings by name, nothing that could run; this project builds the network."""
 
 import json
 from pathlib import Path
@@ -9,29 +9,30 @@ from src.errors import InputError, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import rebuild_model
 from src.model_files.metadata import (
-    OPEN,
-    SEAL,
+    DIGEST_KEY,
+    DIGEST_PLACEHOLDER,
     attach_metadata,
     check_digest,
     embed_digest,
     make_metadata,
     read_metadata,
-    read_model_file,
 )
+from src.model_files.sniff import read_model_file
 
-HEADER = 4 << 20  # bytes; ours are some thousand
+MAX_HEADER_BYTES = 4 << 20  # ours have some thousand
 
 
 def safetensors_bytes(net: InferenceModel, **notes) -> bytes:
-    """The network as a safetensors file: the weights of `net.model`, which reads normalised images, and its card.
+    """The content of a safetensors file: the weights of `net.model`, which takes normalised images, and its metadata.
 
-    notes: for the card. Raises InputError if the extra's package is missing.
+    notes: for the metadata. Raises InputError if the extra's package is missing.
     """
     require_packages("export", "safetensors")
     from safetensors.torch import save
 
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in net.model.state_dict().items()}
-    return embed_digest(save(weights, {**make_metadata(net, **notes).texts(), SEAL: OPEN}))
+    strings = {**make_metadata(net, **notes).to_strings(), DIGEST_KEY: DIGEST_PLACEHOLDER}
+    return embed_digest(save(weights, strings))
 
 
 def read_safetensors(path: Path | str) -> InferenceModel:
@@ -45,21 +46,21 @@ def read_safetensors(path: Path | str) -> InferenceModel:
     from safetensors.torch import load
 
     content = read_model_file(path)
-    size = int.from_bytes(content[:8], "little")
-    good = len(content) > 8 and 2 <= size <= min(HEADER, len(content) - 8)
-    require(good, f"ckpt={path} ({len(content):,} bytes) is damaged or no safetensors file")
+    header_bytes = int.from_bytes(content[:8], "little")
+    valid = len(content) > 8 and 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(content) - 8)
+    require(valid, f"ckpt={path} ({len(content):,} bytes) is damaged or no safetensors file")
     try:
-        header = json.loads(content[8 : 8 + size])
-        texts = header.get("__metadata__", {})
+        header = json.loads(content[8 : 8 + header_bytes])
+        strings = header.get("__metadata__", {})
         weights = load(content)
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError, SafetensorError) as error:
         raise InputError(f"ckpt={path} is damaged or no safetensors file ({type(error).__name__})") from None
-    card = read_metadata(texts, path)
-    check_digest(content, texts.get(SEAL), path)
+    metadata = read_metadata(strings, path)
+    check_digest(content, strings.get(DIGEST_KEY), path)
 
-    def read(wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def read(expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return weights
 
-    net = rebuild_model(card.config, card.info, read, path)
-    attach_metadata(net, card, content, path)
+    net = rebuild_model(metadata.config, metadata.info, read, path)
+    attach_metadata(net, metadata, content, path)
     return net

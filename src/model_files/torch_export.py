@@ -2,53 +2,57 @@
 
 The graph runs where torch.export.load, AOTInductor or a C++ runner reads it. Commands of this project never run it:
 torch.export.load (2.14) unpickles sample inputs and custom objects without limits and hands expressions to
-sympy.sympify, which evaluates them, so that a file from elsewhere could run anything. They take card and raw weights
-from the archive and build the network themselves, as they do for safetensors.
+sympy.sympify, which evaluates them, so that a foreign file could run any code. They read metadata and raw weights from
+the archive and build the network themselves, as they do for safetensors.
 """
 
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from src.errors import InputError
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import check_archive_digest, embed_archive_digest, rebuild_model
-from src.model_files.metadata import attach_metadata, make_metadata, read_metadata, read_model_file
+from src.model_files.metadata import attach_metadata, make_metadata, read_metadata
+from src.model_files.sniff import read_model_file
 from src.model_files.tracing import trace_model
 
-EXTRA, WEIGHTS, OWN = "extra/", "data/weights/", "net.model."
-INDEX = "model_weights_config.json"
-NOTES = ("stack_trace", "torch_fn", "source_fn_stack", "from_node")  # where on this machine a node came from
+EXTRA_PREFIX, WEIGHTS_PREFIX = "extra/", "data/weights/"  # in the archive
+MODEL_PREFIX = "net.model."  # in the names of weights
+WEIGHTS_INDEX = "model_weights_config.json"
+NODE_NOTES = ("stack_trace", "torch_fn", "source_fn_stack", "from_node")  # where on this machine a node came from
 
 
 def torch_export_bytes(net: InferenceModel, **notes) -> bytes:
-    """The network as an archive of torch.export: uint8 (B, C, H, W) to (probabilities, logits), for any B; the card in
-    its extra files, one per name.
+    """The content of a .pt2 archive: a graph from uint8 (B, C, H, W) to (predictions, logits), for any B, and metadata
+    as extra files, one per name.
 
-    Nothing in it is pickled. notes: for the card. Raises InputError if it cannot be exported.
+    Nothing in it is pickled. notes: for the metadata. Raises InputError if the network cannot be exported.
     """
     program = trace_model(net)
     program._example_inputs = None  # they would be pickled
-    for part in program.graph_module.modules():
-        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
-            for name in NOTES:
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            for name in NODE_NOTES:
                 node.meta.pop(name, None)
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files=make_metadata(net, **notes).texts())
+    torch.export.save(program, buffer, extra_files=make_metadata(net, **notes).to_strings())
     return embed_archive_digest(buffer.getbuffer())
 
 
-def exported_graph(content: bytes):
-    """The graph of bytes that `torch_export_bytes` has just given, as a function of images; of no other bytes: see above."""
+def exported_graph(content: bytes) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """The graph in what `torch_export_bytes` has just returned, as a function; never of a file's bytes: see above."""
     module = torch.export.load(io.BytesIO(content)).module()
     return lambda images: module(images)
 
 
 def read_torch_export(path: Path | str) -> InferenceModel:
-    """The network of a .pt2 file of this project, from its card and weights; its graph is not run.
+    """The network of a .pt2 file of this project, built from its metadata and weights; its graph does not run.
 
     Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
     that do not fit it.
@@ -58,36 +62,36 @@ def read_torch_export(path: Path | str) -> InferenceModel:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             root = archive.namelist()[0].partition("/")[0] + "/"
-            stored = {entry.filename.removeprefix(root): entry for entry in archive.infolist()}
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in stored.values()):
-                raise ValueError("its parts are compressed")
-            names = [name for name in stored if name.startswith(EXTRA)]
-            texts = {name.removeprefix(EXTRA): archive.read(stored[name]).decode() for name in names}
-            card = read_metadata(texts, path)
-            index = json.loads(archive.read(stored[WEIGHTS + INDEX]))["config"]
+            entries = {entry.filename.removeprefix(root): entry for entry in archive.infolist()}
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+                raise ValueError("its entries are compressed")
+            names = [name for name in entries if name.startswith(EXTRA_PREFIX)]
+            strings = {name.removeprefix(EXTRA_PREFIX): archive.read(entries[name]).decode() for name in names}
+            metadata = read_metadata(strings, path)
+            index = json.loads(archive.read(entries[WEIGHTS_PREFIX + WEIGHTS_INDEX]))["config"]
 
-            def read(wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            def read(expected: dict[str, Tensor]) -> dict[str, Tensor]:
                 weights = {}
-                for name in [key.removeprefix(OWN) for key in index if key.startswith(OWN)]:
-                    part = index[OWN + name]
-                    raw = archive.read(stored[WEIGHTS + part["path_name"]])
-                    weights[name] = _tensor(raw, part["tensor_meta"], wanted.get(name))
+                for name in [key.removeprefix(MODEL_PREFIX) for key in index if key.startswith(MODEL_PREFIX)]:
+                    entry = index[MODEL_PREFIX + name]
+                    raw = archive.read(entries[WEIGHTS_PREFIX + entry["path_name"]])
+                    weights[name] = _tensor(raw, entry["tensor_meta"], expected.get(name))
                 return weights
 
-            net = rebuild_model(card.config, card.info, read, path)
+            net = rebuild_model(metadata.config, metadata.info, read, path)
     except InputError:
         raise
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(f"ckpt={path} is no archive that this project wrote ({type(error).__name__})") from None
-    attach_metadata(net, card, content, path)
+    attach_metadata(net, metadata, content, path)
     return net
 
 
-def _tensor(raw: bytes, meta: dict, wanted: torch.Tensor | None) -> torch.Tensor:
-    """A weight as it lies in the archive, if it is of the shape that the network has; else an empty one."""
-    if wanted is None or len(raw) != wanted.nbytes:
+def _tensor(raw: bytes, meta: dict, expected: Tensor | None) -> Tensor:
+    """A weight from its bytes in the archive; an empty one unless it has as many as the network's weight."""
+    if expected is None or len(raw) != expected.nbytes:
         return torch.empty(0)
     sizes = [axis["as_int"] for axis in meta["sizes"]]
     strides = [axis["as_int"] for axis in meta["strides"]]
-    value = torch.frombuffer(bytearray(raw), dtype=wanted.dtype)
+    value = torch.frombuffer(bytearray(raw), dtype=expected.dtype)
     return value.as_strided(sizes, strides, meta["storage_offset"]["as_int"]).clone()

@@ -1,53 +1,47 @@
-"""A trained network as one traced program: raw grey levels in, probabilities and logits out."""
+"""A trained network as one traced program: raw grey levels in, predictions and logits out."""
 
 import torch
 from torch import Tensor, nn
 
+from src.data.info import DataInfo
 from src.errors import InputError
-from src.inference.model import InferenceModel
+from src.inference.model import InferenceModel, to_predictions
 
 INPUT = "images"
 
 
 class TracedModel(nn.Module):
-    """uint8 (B, C, H, W) to probabilities (B, K), the temperature in them, and raw logits (B, K).
-
-    A network that estimates a number gives it in its unit, (B, 1), and the same over `info.scale`.
-    """
+    """uint8 (B, C, H, W) to predictions, with the temperature in them, and logits, as `to_predictions` has them."""
 
     def __init__(self, net: InferenceModel):
         super().__init__()
-        self.net, self.temperature = net, net.temperature or 1.0
-        self.scale = net.info.scale if net.info.target else None
+        self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.net(images)
-        if self.scale is not None:
-            return logits * self.scale, logits
-        return (logits / self.temperature).softmax(1), logits
+        return to_predictions(logits, self.net.info, self.net.temperature), logits
 
 
-def output_names(info) -> list[str]:
-    """What the two outputs are called."""
+def output_names(info: DataInfo) -> list[str]:
+    """The names of the two outputs of an exported graph."""
     return ["value" if info.target else "probabilities", "logits"]
 
 
 def trace_model(net: InferenceModel) -> torch.export.ExportedProgram:
-    """The network as torch.export's program, for any number of images.
+    """The network as a program of torch.export, for any number of images.
 
     Raises InputError if torch cannot trace it, or only for one number of images.
     """
-    # Two images: torch takes a size of 1 for a constant.
-    images = torch.zeros(2, *net.info.shape, dtype=torch.uint8)
-    batch = {"images": {0: torch.export.Dim("batch")}}
+    images = torch.zeros(2, *net.info.shape, dtype=torch.uint8)  # torch takes a size of 1 for a constant
+    batch = {INPUT: {0: torch.export.Dim("batch")}}
     try:
         with torch.no_grad():
             return torch.export.export(TracedModel(net).eval(), (images,), dynamic_shapes=batch)
-    except Exception as error:  # whatever the tracer of this version raises for what it cannot follow
+    except Exception as error:  # tracers of different versions raise different kinds
         raise export_error(error) from error
 
 
 def export_error(error: Exception) -> InputError:
-    """What to say of a network that cannot be exported."""
+    """The error of a network that cannot be exported, in one line."""
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return InputError(f"this network cannot be exported ({reason}): format=safetensors takes every network")

@@ -1,58 +1,60 @@
-"""Whether an exported file answers as the network it came from."""
+"""Whether an exported file computes what its network computes."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-# Sums in another order: with five looks at MNIST's test images, set upright, 3e-6 of probabilities and 8e-6 of logits.
-TOLERANCE = 1e-4  # of probabilities, of a number over info.scale, of logits as a share of the largest one or of 1
-RANDOM = 256
-Answers = Callable[[Tensor], tuple[Tensor, Tensor]]
+from src.inference.predictor import Predictor
 
-
-def outputs_of(net: nn.Module) -> Answers:
-    """A loaded network as a function of images to (probabilities or numbers in their unit, logits)."""
-
-    def answers(images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = net(images)
-        return (logits * net.info.scale if net.info.target else net.probs(images)), logits
-
-    return answers
+# Sums in another order: with five views of MNIST's test images, deslanted, 3e-6 of probabilities and 8e-6 of logits.
+TOLERANCE = 1e-4  # of probabilities, of a value over info.scale, of logits as a share of the largest one or of 1
+RANDOM_IMAGES = 256
+Outputs = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def compare_outputs(net: nn.Module, others: dict[str, Answers], batches: Iterable[Tensor]) -> dict:
+def outputs_of(net: Predictor) -> Outputs:
+    """A network as a function of images to (predictions, logits), as an exported graph is one."""
+    return lambda images: (net.probs(images), net(images))
+
+
+def compare_outputs(net: Predictor, others: dict[str, Outputs], batches: Iterable[Tensor]) -> dict[str, Any]:
     """The largest differences between `net` and others, by name, over uint8 images in batches (B, C, H, W).
 
-    images: how many there were; changed: of how many the decision is another one (None for numbers); probabilities (or
-    value, over info.scale) and logits: the largest difference; largest_logit: of `net`, by size; same: whether nothing
-    is changed and both are within TOLERANCE. Of several others, the worst of each.
+    images: their number. changed: of how many the predicted class differs; None for a regression target. probabilities
+    (or value, over info.scale) and logits: the largest difference. largest_logit: of `net`, its absolute value. same:
+    whether no class differs and both differences are within TOLERANCE. Of several others, the worst of each.
     """
-    first, scale = ("value", net.info.scale) if net.info.target else ("probabilities", 1.0)
-    found = {"images": 0, "changed": None if net.info.target else 0, first: 0.0, "logits": 0.0, "largest_logit": 0.0}
-    own = outputs_of(net)
+    reference, numeric = outputs_of(net), net.info.target is not None
+    count, changed, largest_logit, worst = 0, 0, 0.0, [0.0, 0.0]
+    scales = [net.info.scale if numeric else 1.0, 1.0]
     with torch.inference_mode():
         for images in batches:
-            wanted = own(images)
-            found["images"] += len(images)
-            found["largest_logit"] = max(found["largest_logit"], float(wanted[1].abs().max()))
-            for answer in others.values():
-                given = answer(images)
-                for name, a, b in zip((first, "logits"), wanted, given, strict=True):
-                    off = float((a - b).abs().max()) / (scale if name == "value" else 1.0)
-                    found[name] = max(found[name], off if off == off else float("inf"))
-                if not net.info.target:
-                    both = [(a.argmax(1) != b.argmax(1)).sum() for a, b in zip(wanted, given, strict=True)]
-                    found["changed"] = max(found["changed"], *map(int, both))
-    near = found[first] <= TOLERANCE and found["logits"] <= TOLERANCE * max(1.0, found["largest_logit"])
-    found["same"] = near and not found["changed"]
-    return found
+            expected = reference(images)
+            count += len(images)
+            largest_logit = max(largest_logit, float(expected[1].abs().max()))
+            for outputs in others.values():
+                pairs = list(zip(expected, outputs(images), strict=True))
+                differences = [float((a - b).abs().max()) / scale for (a, b), scale in zip(pairs, scales, strict=True)]
+                # nan != nan: an output that is no number is infinitely far off
+                worst = [max(w, d if d == d else float("inf")) for w, d in zip(worst, differences, strict=True)]
+                changed = max(changed, *(int((a.argmax(1) != b.argmax(1)).sum()) for a, b in pairs))
+    first = "value" if numeric else "probabilities"
+    return {
+        "images": count,
+        "changed": None if numeric else changed,
+        first: worst[0],
+        "logits": worst[1],
+        "largest_logit": largest_logit,
+        "same": worst[0] <= TOLERANCE and worst[1] <= TOLERANCE * max(1.0, largest_logit) and not changed,
+    }
 
 
 def random_images(shape: tuple[int, int, int]) -> list[Tensor]:
-    """Noise, and blocks of one grey level, as two batches of uint8 (RANDOM / 2, C, H, W); always the same."""
-    draw = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, (RANDOM // 2, *shape), dtype=torch.uint8, generator=draw)
-    coarse = torch.randint(0, 256, (RANDOM // 2, shape[0], 7, 7), generator=draw).float()
-    blocks = torch.nn.functional.interpolate(coarse, shape[1:], mode="nearest").byte()
-    return [noise, blocks]
+    """Noise, and blocks of one grey level, as two batches of uint8 (RANDOM_IMAGES / 2, C, H, W); always the same."""
+    generator = torch.Generator().manual_seed(0)
+    half = RANDOM_IMAGES // 2
+    noise = torch.randint(0, 256, (half, *shape), dtype=torch.uint8, generator=generator)
+    coarse = torch.randint(0, 256, (half, shape[0], 7, 7), generator=generator).float()
+    return [noise, torch.nn.functional.interpolate(coarse, shape[1:], mode="nearest").byte()]

@@ -58,8 +58,8 @@ def load_source(config: dict, info: DataInfo, outputs: Path, overrides: Sequence
     from src.model_files.load import load_predictor, require_weights
     from src.models.structure import reset_head
 
-    source = load_predictor(find_checkpoint(config["init_from"], outputs, key="init_from"))
-    require_weights(source, f"init_from={config['init_from']}")
+    path = find_checkpoint(config["init_from"], outputs, key="init_from")
+    source = require_weights(load_predictor(path), f"init_from={config['init_from']}")
     info, fresh = match_data_info(source, info, config["head"])
     _refuse_model_overrides(source.config["model"], config["model"], overrides)
     source.views = config["views"]  # it is measured with as many views as the tuned network
@@ -98,10 +98,10 @@ def apply_method(initial: InitialModel, method: Method | None, options: dict) ->
         )
         find_head(initial.model)
         model = method.adapt(initial.model, initial.info.shape, initial.fresh_head)
-        trainable = method.ever(model)
+        trainable = method.all_trainable_parameters(model)
         require(bool(trainable), "this method leaves nothing to train")
-        config = {**config, "model": method.model_options(config["model"])}
-        if method.adds:
+        config = {**config, "model": method.adapt_config(config["model"])}
+        if method.adds_modules:
             config = {**config, "structure": [*config.get("structure", []), options]}
         total, count = (sum(p.numel() for p in parameters) for parameters in (model.parameters(), trainable))
         log.info("finetune: %s, %s of %s parameters train", type(method).__name__, f"{count:,}", f"{total:,}")
@@ -150,7 +150,7 @@ def _check_adapter_checkpoint(initial: InitialModel) -> None:
         raise InputError(
             "checkpoint=adapter saves the changes of a source model: give init_from and a method, such as finetune=lora"
         )
-    require(not method.reshapes, "checkpoint=adapter: this method makes another network: leave checkpoint out")
+    require(not method.resizes_layers, "checkpoint=adapter: this method makes another network: leave checkpoint out")
     require(source.complete, "checkpoint=adapter: init_from is itself an adapter; fine-tune it with checkpoint=full")
     exported = Path(source.file).suffix in EXPORTED
     require(not exported, "checkpoint=adapter: init_from is an exported file; give the run it came from")

@@ -48,7 +48,7 @@ def test_truncated_missing_and_remote_files_are_refused(checkpoint, tmp_path):
         read_checkpoint(tmp_path / "x.ckpt")
     with pytest.raises(InputError, match="cannot be read"):
         read_checkpoint(tmp_path / "nowhere.ckpt")
-    with pytest.raises(InputError, match="addresses"):
+    with pytest.raises(InputError, match="URLs"):
         read_checkpoint("https://example.org/x.ckpt")
 
 

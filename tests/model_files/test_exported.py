@@ -31,16 +31,16 @@ from src.inference.model import InferenceModel
 from src.model_files.checkpoint import embed_archive_digest, load_model, write_checkpoint
 from src.model_files.load import load_predictor, numpy_predictor, require_weights
 from src.model_files.locate import EXPORTED, find_checkpoint
-from src.model_files.metadata import OPEN, SEAL, embed_digest, make_metadata, read_metadata, read_model_file
+from src.model_files.metadata import DIGEST_KEY, DIGEST_PLACEHOLDER, embed_digest, make_metadata, read_metadata
 from src.model_files.onnx import OPSETS, onnx_bytes, parse_onnx, serialize_onnx
 from src.model_files.onnxruntime import OnnxNet
 from src.model_files.quantize import LAYERS, METHODS, quantize
 from src.model_files.safetensors import safetensors_bytes
-from src.model_files.sniff import sniff_suffix
+from src.model_files.sniff import read_model_file, sniff_suffix
 from src.model_files.torch_export import exported_graph, torch_export_bytes
 from src.model_files.verify import compare_outputs, outputs_of, random_images
-from src.models.convolution import FORMS
-from src.models.deslant import Deslant, _grid
+from src.models.convolution import ALGORITHMS
+from src.models.deslant import Deslant, _export_affine_grid
 from src.models.layers import ACTIVATIONS, POOLINGS
 
 DIGITS = DataInfo((1, 28, 28), tuple("0123456789"), (0.13,), (0.31,))
@@ -139,7 +139,7 @@ def test_the_graph_of_torch_export_needs_nothing_from_here(files, net):
 def test_upright_digits_are_sampled_at_the_same_places():
     maps, shape = Deslant().shears(torch.rand(6, 20, 28)), torch.Size((6, 1, 20, 28))
     wanted = torch.nn.functional.affine_grid(maps, shape, align_corners=False)
-    torch.testing.assert_close(_grid(maps, shape), wanted, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(_export_affine_grid(maps, shape), wanted, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -210,7 +210,7 @@ def test_a_file_under_another_name_is_named(files, tmp_path, suffix):
 
 
 def changed_card(net, **values) -> dict[str, str]:
-    return {**make_metadata(net).texts(), **{name: json.dumps(value) for name, value in values.items()}}
+    return {**make_metadata(net).to_strings(), **{name: json.dumps(value) for name, value in values.items()}}
 
 
 EVIL = [
@@ -243,7 +243,7 @@ def write(path: Path, like: Path, texts: dict[str, str]) -> None:
     if path.suffix == ".safetensors":
         from safetensors.torch import load
 
-        path.write_bytes(embed_digest(save(load(like.read_bytes()), {**texts, SEAL: OPEN})))
+        path.write_bytes(embed_digest(save(load(like.read_bytes()), {**texts, DIGEST_KEY: DIGEST_PLACEHOLDER})))
     else:
         path.write_bytes(rezipped(like.read_bytes(), {f"archive/extra/{name}": text for name, text in texts.items()}))
 
@@ -287,7 +287,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, files, tmp_path, suffix, val
     else:
         model = onnx.load(files[suffix])
         del model.metadata_props[:]
-        for name, text in {**texts, SEAL: OPEN}.items():
+        for name, text in {**texts, DIGEST_KEY: DIGEST_PLACEHOLDER}.items():
             model.metadata_props.add(key=name, value=text)
         path.write_bytes(embed_digest(model.SerializeToString()))
         if values == {"config": {"model": {}, "data": {}}}:  # ONNX Runtime needs no network of ours
@@ -298,7 +298,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, files, tmp_path, suffix, val
 
 def test_weights_that_do_not_fit_are_refused(net, files, tmp_path):
     weights = {key: value.clone() for key, value in net.model.state_dict().items()}
-    texts = {**make_metadata(net).texts(), SEAL: OPEN}
+    texts = {**make_metadata(net).to_strings(), DIGEST_KEY: DIGEST_PLACEHOLDER}
     first = next(iter(weights))
     for wrong in (
         {key: value for key, value in weights.items() if key != first},
@@ -453,7 +453,7 @@ def test_foreign_files_are_refused(tmp_path):
 
 def test_large_files_are_not_read(files):
     with pytest.raises(InputError, match="bytes: files of up to"):
-        read_model_file(files[".onnx"], most=1000)
+        read_model_file(files[".onnx"], max_bytes=1000)
 
 
 def test_fast_answers_are_probabilities(files, net, caplog, monkeypatch):
@@ -468,7 +468,7 @@ def test_fast_answers_are_probabilities(files, net, caplog, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with caplog.at_level(logging.INFO):
         answer = numpy_predictor(net)
-    assert "answers come from torch: onnxruntime is not installed" in caplog.text
+    assert "torch computes the predictions: onnxruntime is not installed" in caplog.text
     np.testing.assert_allclose(answer(given.numpy()), wanted, atol=1e-6)
 
 
@@ -522,11 +522,11 @@ def test_a_folder_with_one_exported_file_is_a_checkpoint(files, tmp_path):
     (tmp_path / "one/results.json").write_bytes(b"")
     assert find_checkpoint(str(tmp_path / "one"), tmp_path) == tmp_path / "one/a.onnx"
     (tmp_path / "one/b.pt2").write_bytes(b"")
-    with pytest.raises(InputError, match="there are several"):
+    with pytest.raises(InputError, match="several exported files"):
         find_checkpoint(str(tmp_path / "one"), tmp_path)
     (tmp_path / "one/best.ckpt").write_bytes(b"")
     assert find_checkpoint(str(tmp_path / "one"), tmp_path) == tmp_path / "one/best.ckpt"
-    with pytest.raises(InputError, match=r"no last\.ckpt to go on from"):
+    with pytest.raises(InputError, match=r"no last\.ckpt to resume"):
         find_checkpoint(str(tmp_path / "one/a.onnx"), tmp_path, "last.ckpt", "resume_from")
     with pytest.raises(InputError, match="no run in"):
         find_checkpoint("newest", tmp_path / "one")
@@ -541,7 +541,7 @@ KNOBS = {
     "batch_norm": [True, False, False],
     "dropout": [0.0, 0.4],
     "deslant": [False, False, True],
-    "convolution": [form for form in FORMS if form != "loops"],  # slow, and a file says nothing of it
+    "convolution": [name for name in ALGORITHMS if name != "loops"],  # slow, and a file says nothing of it
     "widths": [[6, 16], [3, 7]],
     "hidden": [[120, 84], [], [9]],
 }
@@ -677,5 +677,5 @@ def test_mnist_in_float_and_in_eight_bits(mnist_root, tmp_path):
 
 def test_a_card_reads_what_it_wrote(net):
     card = replace(make_metadata(net, int8={"images": 3}), epoch=9)
-    assert read_metadata(card.texts(), "") == card
-    assert json.loads(card.texts()["class_names"]) == list(DIGITS.class_names)
+    assert read_metadata(card.to_strings(), "") == card
+    assert json.loads(card.to_strings()["class_names"]) == list(DIGITS.class_names)

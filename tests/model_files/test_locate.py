@@ -17,7 +17,7 @@ def test_checkpoints_are_found(run_folder, tmp_path):
         (str(tmp_path), "no file"),
         ("nosuch", r"no file nosuch; give ckpt=<run folder>, ckpt=<file.ckpt> or ckpt=newest"),
         (None, "missing"),
-        ("s3://x", "addresses"),
+        ("s3://x", "URLs"),
     ):
         with pytest.raises(InputError, match=message):
             find_checkpoint(given, tmp_path)
