@@ -1,15 +1,18 @@
 """What a network must know of the data it was trained on."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
+
+from src.data.output import ClassOutput, NumberOutput, Output
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a network must know of its data; plain values, kept in every checkpoint.
+    """Shape, classes and statistics of the training data; plain values, stored in every checkpoint.
 
     shape: (C, H, W) of an image; mean, std: per channel, of training grey levels scaled to 0..1.
-    target: what the number is that is to be estimated, in its unit (`angle_deg`), where there are no classes; scale: a
-    network's output of 1 stands for so much of it.
+    target: the number that a regression network estimates, with its unit (`angle_deg`); None for a classifier.
+    scale: the value, in that unit, that a network's output of 1 stands for.
     """
 
     shape: tuple[int, int, int]
@@ -20,14 +23,20 @@ class DataInfo:
     scale: float = 1.0
 
     @property
+    def output(self) -> Output:
+        """What the outputs of a network of these data mean."""
+        return NumberOutput(self.target, self.scale) if self.target else ClassOutput(self.class_names)
+
+    @property
     def num_classes(self) -> int:
         """Outputs of a network: one per class, or one number."""
         return 1 if self.target else len(self.class_names)
 
-    def plain(self) -> dict:
-        """Lists, strings and numbers only; `Facts.of` reads it back."""
+    def to_dict(self) -> dict[str, Any]:
+        """Lists, strings and numbers only; `from_dict` reads it back."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def of(cls, plain: dict) -> "DataInfo":
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+    def from_dict(cls, values: dict[str, Any]) -> "DataInfo":
+        """The inverse of `to_dict`."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
