@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from src.errors import InputError
-from src.models.structure import head_of
+from src.models.structure import find_head
 
 # A unit of a rectifier is dead if it never rises above 0; of a sigmoid, if it answers everything alike.
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
@@ -100,7 +100,7 @@ def observe(model: nn.Module, batches: Sequence[Tensor], pictures: int = 0, chan
             entry[3] = entry[3] or False
 
     try:
-        head = head_of(model)[1]
+        head = find_head(model)[1]
     except InputError:
         head = None
     handles = [layer.register_forward_hook(ran(name)) for name, layer in weighted_layers(model).items()]

@@ -1,37 +1,39 @@
-"""Small modules beside a frozen network: residual bottlenecks, and a learnt change of the input."""
+"""Small trained modules in a frozen network: residual bottlenecks, or a learned change of its input."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from src.errors import is_integer, require
+from src.errors import positive_int, require
 from src.finetune.method import Method
 from src.models.convolution import Conv2d
-from src.models.structure import head_of
+from src.models.structure import find_head
 
-LAYERS = (nn.Linear, nn.Conv2d, Conv2d)  # these and no other subclass, which may do more than its weights say
+LAYERS = (nn.Linear, nn.Conv2d, Conv2d)  # exact types: another subclass may compute more than its weights tell
 
 
 class Bottleneck(nn.Module):
-    """x + up(relu(down(x))), over features or channels; the identity at the start, where `up` is 0."""
+    """x + up(relu(down(x))), over features or channels; initially the identity, because `up` is 0."""
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, width: int):
         super().__init__()
+        self.down: nn.Linear | nn.Conv2d
+        self.up: nn.Linear | nn.Conv2d
         if isinstance(layer, nn.Linear):
             self.down, self.up = nn.Linear(layer.out_features, width), nn.Linear(width, layer.out_features)
         else:
             self.down, self.up = nn.Conv2d(layer.out_channels, width, 1), nn.Conv2d(width, layer.out_channels, 1)
         self.to(layer.weight)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        for parameter in self.up.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs + self.up(self.down(inputs).relu())
 
 
-class Adapted(nn.Sequential):
-    """A layer and the bottleneck after it."""
+class AdaptedLayer(nn.Sequential):
+    """A layer, then its bottleneck."""
 
 
 class Adapter(Method):
@@ -41,31 +43,31 @@ class Adapter(Method):
     width: of the bottlenecks.
     """
 
-    adds = True
+    adds_modules = True
 
-    def __init__(self, width: int = 8, **rates: float):
-        super().__init__(**rates)
-        require(is_integer(width) and width >= 1, f"finetune.width={width}: a whole number of at least 1")
-        self.width = width
+    def __init__(self, width: int = 8, **options):
+        super().__init__(**options)
+        self.width = positive_int("finetune.width", width)
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         super().adapt(model, shape, fresh_head)
-        head = head_of(model)[1]
-        layers = [(n, m) for n, m in model.named_modules() if type(m) in LAYERS and m is not head]
-        layers = [(name, m) for name, m in layers if ".self_attention." not in name]  # read by name, not called
+        head = find_head(model)[1]
+        layers = [(name, m) for name, m in model.named_modules() if type(m) in LAYERS and m is not head]
+        # Self-attention reads the weights of its layers without calling them.
+        layers = [(name, m) for name, m in layers if ".self_attention." not in name]
         require(bool(layers), "finetune=adapter: this network has no layer below its head")
         for name, layer in layers:
             parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, Adapted(layer, Bottleneck(layer, self.width)))
+            setattr(model.get_submodule(parent), leaf, AdaptedLayer(layer, Bottleneck(layer, self.width)))
         return model
 
-    def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
+    def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         added = [p for module in model.modules() if isinstance(module, Bottleneck) for p in module.parameters()]
-        return [*added, *head_of(model)[1].parameters()]
+        return [*added, *find_head(model)[1].parameters()]
 
 
-class Prompted(nn.Module):
-    """A network that reads its input plus a learnt one: an offset everywhere, and more of it on the border."""
+class PromptedModel(nn.Module):
+    """A network whose input gets a learned offset per channel and a learned value per pixel of its border."""
 
     def __init__(self, net: nn.Module, shape: tuple[int, int, int], border_px: int):
         super().__init__()
@@ -75,6 +77,7 @@ class Prompted(nn.Module):
         self.net = net
         self.border = nn.Parameter(torch.zeros(1, channels, height, width))
         self.offset = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.mask: Tensor
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -82,25 +85,24 @@ class Prompted(nn.Module):
 
 
 class Prompt(Method):
-    """The network is frozen; a border and an offset of its input train (Bahng et al. 2022, arXiv:2203.17274).
+    """A border and an offset of the input train; the network is frozen (Bahng et al. 2022, arXiv:2203.17274).
 
-    border_px: width of the border, pixels.
+    border_px: width of the border, at most half the image's side.
     """
 
-    adds = True
+    adds_modules = True
 
-    def __init__(self, border_px: int = 4, **rates: float):
-        super().__init__(**rates)
-        require(is_integer(border_px) and border_px >= 1, f"finetune.border_px={border_px}: at least 1 pixel")
-        self.border_px = border_px
+    def __init__(self, border_px: int = 4, **options):
+        super().__init__(**options)
+        self.border_px = positive_int("finetune.border_px", border_px, unit="pixels")
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         super().adapt(model, shape, fresh_head)
-        side = min(shape[1:])
-        require(2 * self.border_px <= side, f"finetune.border_px={self.border_px}: at most {side // 2} for this input")
-        return Prompted(model, shape, self.border_px).to(next(model.parameters()).device)
+        most = min(shape[1:]) // 2
+        require(self.border_px <= most, f"finetune.border_px={self.border_px}: at most {most} for this input")
+        return PromptedModel(model, shape, self.border_px).to(next(model.parameters()).device)
 
-    def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
-        prompts = [m for m in model.modules() if isinstance(m, Prompted)]
-        outer = prompts[0]
-        return [outer.border, outer.offset, *(head_of(model)[1].parameters() if self.fresh_head else ())]
+    def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
+        # Of nested prompts, from repeated fine-tuning, the outermost trains.
+        prompted = next(m for m in model.modules() if isinstance(m, PromptedModel))
+        return [prompted.border, prompted.offset, *(find_head(model)[1].parameters() if self.fresh_head else ())]

@@ -1,16 +1,16 @@
-"""Heads that are solved for, from the features of the training images, without gradients."""
+"""Heads that are solved for from the features of the training images, without gradients."""
 
 import torch
 from torch import Tensor, nn
 
 from src.data.datamodule import ImageData
-from src.errors import InputError, is_number, require
+from src.errors import InputError, number, require
 from src.finetune.method import Head
-from src.models.structure import head_of, read_features
+from src.models.structure import extract_features, find_head
 
 
 class ClosedForm(Head):
-    """What the solved heads share: features are collected over an epoch, and the head is set at its end."""
+    """A head that is set at the end of each epoch, from the features that `collect` gathered in it."""
 
     closed_form = True
 
@@ -18,97 +18,104 @@ class ClosedForm(Head):
         super().__init__(cached_passes=cached_passes)
         self._features: list[Tensor] = []
         self._labels: list[Tensor] = []
-        self._start: tuple[Tensor, Tensor] | None = None
-        self.images = 0
+        self._initial_head: tuple[Tensor, Tensor] | None = None  # weight, bias
+        self.num_images = 0
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
-        head = head_of(super().adapt(model, shape, fresh_head))[1]
-        self._start = head.weight.detach().clone(), head.bias.detach().clone()
+        head = find_head(super().adapt(model, shape, fresh_head))[1]
+        self._initial_head = head.weight.detach().clone(), head.bias.detach().clone()
         return model
 
-    def begin_epoch(self, model: nn.Module, data: ImageData, epoch: int, epochs: int, mixed: bool) -> None:
-        """Every epoch is solved for on its own, so that a resumed run ends as one that was never stopped."""
-        super().begin_epoch(model, data, epoch, epochs, mixed)
+    def check_model(self, model: nn.Module) -> None:
+        require(find_head(model)[1].bias is not None, "this network's head has no bias: a closed-form head needs one")
+
+    def on_epoch_start(self, model: nn.Module, data: ImageData, epoch: int, epochs: int, mixed: bool) -> None:
+        """Each epoch is solved on its own, so that a resumed run ends like an uninterrupted one."""
+        super().on_epoch_start(model, data, epoch, epochs, mixed)
         self._features.clear()
         self._labels.clear()
-        self.images = len(data.train_set)
+        self.num_images = len(data.train_set)
 
     def collect(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
-        """Keep what the head reads of a batch, of images or of features (B, D)."""
-        features = images if images.ndim == 2 else read_features(model, [(images, labels)])[0]
+        """Gather the features of a batch; images: (B, C, H, W), or features (B, D)."""
+        features = images if images.ndim == 2 else extract_features(model, [(images, labels)])[0]
         self._features.append(features.detach().float())
         self._labels.append(labels)
 
     @torch.no_grad()
-    def finish(self, model: nn.Module) -> None:
-        """Set the head from what the epoch collected."""
-        head, features, labels = head_of(model)[1], torch.cat(self._features).double(), torch.cat(self._labels)
+    def on_epoch_end(self, model: nn.Module) -> None:
+        """Set the head from the features of the epoch."""
+        head, features, labels = find_head(model)[1], torch.cat(self._features).double(), torch.cat(self._labels)
         weight, bias = self.solve(features, nn.functional.one_hot(labels, head.out_features).double())
         head.weight.copy_(weight)
         head.bias.copy_(bias)
 
-    def check(self, model: nn.Module) -> None:
-        if head_of(model)[1].bias is None:
-            raise InputError("this network's head has no bias: a head that is solved for needs one")
+    def solve(self, features: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (K, D) and bias (K,) of the head, from features (N, D) and labels (N, K), all float64."""
+        raise NotImplementedError
 
 
 class Prototype(ClosedForm):
     """The nearest class mean in feature space (Snell et al. 2017, arXiv:1703.05175), which is a linear head.
 
-    temperature: of the probabilities, in units of the mean squared distance of an image to its class' mean.
+    temperature: of the probabilities, in units of the mean squared distance of an image to the mean of its class.
     """
 
-    def __init__(self, temperature: float = 1.0, **shared):
-        super().__init__(**shared)
-        require(is_number(temperature) and temperature > 0, f"finetune.temperature={temperature}: above 0")
-        self.temperature = temperature
+    def __init__(self, temperature: float = 1.0, **options):
+        super().__init__(**options)
+        self.temperature = number("finetune.temperature", temperature, above=0)
 
     def solve(self, features: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
-        """-|x - mean|^2 up to what all classes share: weight 2 mean, bias -|mean|^2, over a scale."""
+        """-|x - mean|^2, up to a term that all classes share: weight 2 mean, bias -|mean|^2, both over a scale."""
         counts = onehot.sum(0).unsqueeze(1)
         if bool((counts == 0).any()):
             raise InputError("finetune=prototype: a class has no training images")
         means = onehot.T @ features / counts
-        inside = (features - onehot @ means).square().sum(1).mean()
+        within = (features - onehot @ means).square().sum(1).mean()
         between = (means - means.mean(0)).square().sum(1).mean()
-        scale = self.temperature * torch.where(inside > 1e-6 * between, inside, between).clamp_min(1e-12)
+        scale = self.temperature * torch.where(within > 1e-6 * between, within, between).clamp_min(1e-12)
         return 2 * means / scale, -means.square().sum(1) / scale
 
 
 class Ridge(ClosedForm):
-    """Least squares from features to classes, drawn to the head there is (Hoerl & Kennard 1970; as a last layer,
+    """Least squares from features to classes, regularized towards the old head (Hoerl & Kennard 1970; as a last layer,
     Bertinetto et al. 2019, arXiv:1805.08136).
 
-    strength: of the pull to the old head, in images: it weighs as much as so many; how often an image is used again
-    does not matter.
+    strength: of the regularization: the old head weighs as much as this many images, however often each is used.
     """
 
-    def __init__(self, strength: float = 100.0, **shared):
-        super().__init__(**shared)
-        require(is_number(strength) and strength > 0, f"finetune.strength={strength}: above 0")
-        self.strength = strength
+    def __init__(self, strength: float = 100.0, **options):
+        super().__init__(**options)
+        self.strength = number("finetune.strength", strength, above=0)
 
     def solve(self, features: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
-        """The old head answers in logits, the targets are 0 and 1 (around 1/K): both are brought to one scale."""
+        """Targets are 0 and 1 around 1/K, the old head computes logits: it is rescaled to the targets first."""
+        assert self._initial_head is not None  # set by adapt
         count, classes = onehot.shape
         inputs = torch.cat([features, features.new_ones(count, 1)], 1)
-        old = torch.cat([self._start[0], self._start[1].unsqueeze(1)], 1).to(inputs)
+        old = torch.cat([self._initial_head[0], self._initial_head[1].unsqueeze(1)], 1).to(inputs)
         targets = (onehot - 1 / classes) * classes
-        start = torch.zeros_like(old) if self.fresh_head else old - old.mean(0)
-        answers = inputs @ start.T
-        size = (answers * targets).sum() / answers.square().sum().clamp_min(1e-12)  # the scale that fits best
-        start = start * size.clamp_min(0)
-        pull = self.strength * features.square().mean() * count / (self.images or count)
+        prior = torch.zeros_like(old) if self.fresh_head else old - old.mean(0)
+        logits = inputs @ prior.T
+        scale = (logits * targets).sum() / logits.square().sum().clamp_min(1e-12)  # of the best fit to the targets
+        prior = prior * scale.clamp_min(0)
+        penalty = self.strength * features.square().mean() * count / (self.num_images or count)
         gram = inputs.T @ inputs
-        gram += pull * torch.eye(len(gram)).to(gram)
-        right = (targets - inputs @ start.T).T @ inputs
-        solved = start + torch.linalg.solve(gram, right.T).T
-        # Answers to images that a head was solved from are too sure: the scale is fitted to those left out one by one.
-        own = (inputs * torch.linalg.solve(gram, inputs.T).T).sum(1, keepdim=True)
-        fitted = inputs @ solved.T
-        left_out = (fitted - own * targets) / (1 - own).clamp_min(1e-3)
-        labels = onehot.argmax(1)
+        gram += penalty * torch.eye(len(gram)).to(gram)
+        residual = (targets - inputs @ prior.T).T @ inputs
+        head = prior + torch.linalg.solve(gram, residual.T).T
+        head = head * self._fit_scale(inputs, gram, head, targets)
+        return head[:, :-1], head[:, -1]
+
+    @staticmethod
+    def _fit_scale(inputs: Tensor, gram: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        """The scale of the logits with the lowest leave-one-out cross-entropy.
+
+        A head is too confident on the images that it was solved from.
+        """
+        leverage = (inputs * torch.linalg.solve(gram, inputs.T).T).sum(1, keepdim=True)
+        left_out = (inputs @ head.T - leverage * targets) / (1 - leverage).clamp_min(1e-3)
+        labels = targets.argmax(1)
         scales = torch.logspace(-2, 2, 41).to(inputs)
         losses = torch.stack([nn.functional.cross_entropy(left_out * scale, labels) for scale in scales])
-        solved = solved * scales[losses.argmin()]
-        return solved[:, :-1], solved[:, -1]
+        return scales[losses.argmin()]

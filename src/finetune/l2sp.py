@@ -1,37 +1,37 @@
-"""Fine-tuning on a leash: every weight is drawn to where it started."""
+"""L2-SP: weight decay towards the source model instead of towards 0."""
 
 from torch import Tensor, nn
 
-from src.errors import is_number, require
+from src.errors import number
 from src.finetune.method import Method
-from src.models.structure import head_of
+from src.models.structure import find_head
 
 
 class L2SP(Method):
-    """Every weight trains, drawn to where it started; a fresh head to 0 (Li et al. 2018, arXiv:1802.01483).
+    """Every weight trains, decaying towards its initial value; a fresh head towards 0 (Li et al. 2018,
+    arXiv:1802.01483).
 
-    alpha: strength towards the start; beta: towards 0, of a head that starts afresh.
+    alpha: strength of the decay towards the initial values. beta: of the decay of a fresh head towards 0.
     """
 
-    def __init__(self, alpha: float = 0.01, beta: float = 0.01, **rates: float):
-        super().__init__(**rates)
-        for key, value in (("alpha", alpha), ("beta", beta)):
-            require(is_number(value) and value >= 0, f"finetune.{key}={value}: 0 or more")
-        self.alpha, self.beta = alpha, beta
-        self._start: list[Tensor] = []
+    def __init__(self, alpha: float = 0.01, beta: float = 0.01, **options):
+        super().__init__(**options)
+        self.alpha = number("finetune.alpha", alpha, 0)
+        self.beta = number("finetune.beta", beta, 0)
+        self._initial: list[Tensor] = []
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
-        self._start = [p.detach().clone() for p in model.parameters()]
+        self._initial = [p.detach().clone() for p in model.parameters()]
         return super().adapt(model, shape, fresh_head)
 
-    def penalty(self, model: nn.Module) -> Tensor:
-        head = {id(p) for p in head_of(model)[1].parameters()} if self.fresh_head else set()
-        total = 0.0
-        for place, (parameter, start) in enumerate(zip(model.parameters(), self._start, strict=True)):
-            if start.device != parameter.device:
-                self._start[place] = start = start.to(parameter.device)
+    def penalty(self, model: nn.Module) -> Tensor | float:
+        head = {id(p) for p in find_head(model)[1].parameters()} if self.fresh_head else set()
+        total: Tensor | float = 0.0
+        for index, (parameter, initial) in enumerate(zip(model.parameters(), self._initial, strict=True)):
+            if initial.device != parameter.device:
+                self._initial[index] = initial = initial.to(parameter.device)
             if id(parameter) in head:
                 total = total + self.beta / 2 * parameter.square().sum()
             else:
-                total = total + self.alpha / 2 * (parameter - start).square().sum()
+                total = total + self.alpha / 2 * (parameter - initial).square().sum()
         return total

@@ -1,7 +1,7 @@
 """Low-rank changes of weights: LoRA (Hu et al. 2021, arXiv:2106.09685) and DoRA (Liu et al. 2024, arXiv:2402.09353).
 
 The change is added to the weight, not beside the layer: a convolution keeps its stride, padding mode, dilation and
-groups, and merging is exact. A layer costs one small matrix product more per step.
+groups, and merging is exact. Each layer costs one more small matrix product per step.
 """
 
 import math
@@ -12,32 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from src.errors import InputError, is_integer, is_number, require
+from src.errors import InputError, boolean, number, positive_int, require
 from src.finetune.method import Method
-from src.models.structure import head_of
+from src.models.structure import find_head
 
 
 class LowRank(nn.Module):
-    """weight + scale * b @ a, the weight seen as (outputs, inputs per output); zero at the start, where b is 0.
+    """weight + scale * b @ a, with the weight as (outputs, inputs per output); initially the identity: b is 0.
 
-    With magnitude (DoRA), the sum is brought to a learnt norm per output, at the start the weight's own.
+    with_magnitude (DoRA): the sum is rescaled to a learned norm per output, initially the norm of the weight.
     """
 
-    def __init__(self, weight: Tensor, rank: int, scale: float, magnitude: bool):
+    def __init__(self, weight: Tensor, rank: int, scale: float, with_magnitude: bool):
         super().__init__()
         flat = weight.detach().flatten(1)
         self.scale = scale
         self.a = nn.Parameter(torch.empty(rank, flat.shape[1], device=weight.device, dtype=weight.dtype))
         self.b = nn.Parameter(torch.zeros(flat.shape[0], rank, device=weight.device, dtype=weight.dtype))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
-        self.magnitude = nn.Parameter(flat.norm(dim=1, keepdim=True)) if magnitude else None
+        self.magnitude = nn.Parameter(flat.norm(dim=1, keepdim=True)) if with_magnitude else None
 
     def forward(self, weight: Tensor) -> Tensor:
         flat = weight.flatten(1)
         changed = torch.addmm(flat, self.b, self.a, alpha=self.scale)
         if self.magnitude is not None:
-            # The norm is a constant for the gradient, as in the paper (section 4.3); 1 at the start to the last bit
-            # only up to rounding.
+            # The norm is a constant for the gradient, as in the paper (section 4.3); the initial factor is 1 only up
+            # to rounding.
             changed = changed * (self.magnitude / changed.norm(dim=1, keepdim=True).detach().clamp_min(1e-12))
         return changed.view_as(weight)
 
@@ -45,14 +45,14 @@ class LowRank(nn.Module):
 class LoRA(Method):
     """A low-rank change of every linear and convolutional weight below the head trains, and the head.
 
-    rank: of the change, at most the smaller side of every layer's matrix. alpha: strength; the change is multiplied by
-    alpha / rank. targets: names of layers, with * and ?; None takes all below the head.
-    train_head: whether the head trains in full beside it.
-    Raises InputError for a rank that is no use in a layer, or names that match none.
+    rank: of the change; a layer with a smaller matrix takes its full rank. alpha: strength; the change is multiplied by
+    alpha / rank. targets: names of layers, with the wildcards * and ?; None is every layer below the head.
+    train_head: whether the head trains in full too.
+    Raises InputError for a rank above that of the largest layer or of a named one, or names that match no layer.
     """
 
-    adds, merges = True, True
-    magnitude, wrapped = False, "lora"
+    adds_modules, mergeable = True, True
+    option, with_magnitude = "lora", False
 
     def __init__(
         self,
@@ -60,59 +60,57 @@ class LoRA(Method):
         alpha: float = 4.0,
         targets: Sequence[str] | None = None,
         train_head: bool = True,
-        **rates: float,
+        **options,
     ):
-        super().__init__(**rates)
-        require(is_integer(rank) and rank >= 1, f"finetune.rank={rank}: a whole number of at least 1")
-        require(is_number(alpha) and alpha > 0, f"finetune.alpha={alpha}: above 0")
-        self.rank, self.alpha, self.train_head = rank, alpha, train_head
+        super().__init__(**options)
+        self.rank = positive_int("finetune.rank", rank)
+        self.alpha = number("finetune.alpha", alpha, above=0)
+        self.train_head = boolean("finetune.train_head", train_head)
         self.targets = [targets] if isinstance(targets, str) else targets
-        named = isinstance(self.targets, list | tuple) and all(isinstance(name, str) for name in self.targets)
+        is_list = isinstance(self.targets, list | tuple) and all(isinstance(name, str) for name in self.targets)
         require(
-            targets is None or (named and len(self.targets) > 0),
+            targets is None or (is_list and bool(targets)),
             f"finetune.targets={targets}: a list of names of layers, or null for all below the head",
         )
-        require(isinstance(train_head, bool), f"finetune.train_head={train_head}: true or false")
-
-    def layers(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        """The layers that get a change."""
-        head = head_of(model)[1]
-        known = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        if self.targets is None:
-            return [(name, m) for name, m in known if m is not head]
-        unknown = [t for t in self.targets if not any(fnmatch(name, t) for name, _ in known)]
-        if unknown:
-            raise InputError(
-                f"finetune.targets: {', '.join(unknown)} names no layer; there are: {', '.join(n for n, _ in known)}"
-            )
-        return [(name, m) for name, m in known if any(fnmatch(name, t) for t in self.targets)]
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         super().adapt(model, shape, fresh_head)
-        chosen = self.layers(model)
-        require(bool(chosen), f"finetune={self.wrapped}: this network has no layer below its head")
-        # A layer of few outputs takes as much rank as it has; one asked for by name must be able to hold it.
-        most = {name: min(layer.weight.flatten(1).shape) for name, layer in chosen}
-        name = (max if self.targets is None else min)(most, key=most.get)
-        if self.rank > most[name]:
-            raise InputError(f"finetune.rank={self.rank} is above the rank of layer {name}: give at most {most[name]}")
-        for name, layer in chosen:
-            rank = min(self.rank, most[name])
-            change = LowRank(layer.weight, rank, self.alpha / self.rank, self.magnitude)
+        layers = self._target_layers(model)
+        require(bool(layers), f"finetune={self.option}: this network has no layer below its head")
+        # By default a layer with few outputs takes its full rank; a layer that is named must be able to hold `rank`.
+        max_ranks = {name: min(layer.weight.flatten(1).shape) for name, layer in layers.items()}
+        limiting = (max if self.targets is None else min)(max_ranks, key=max_ranks.__getitem__)
+        require(
+            self.rank <= max_ranks[limiting],
+            f"finetune.rank={self.rank} is above the rank of layer {limiting}: give at most {max_ranks[limiting]}",
+        )
+        for name, layer in layers.items():
+            rank = min(self.rank, max_ranks[name])
+            change = LowRank(layer.weight, rank, self.alpha / self.rank, self.with_magnitude)
             parametrize.register_parametrization(layer, "weight", change, unsafe=True)
         return model
 
-    def wanted(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
+    def _target_layers(self, model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+        head = find_head(model)[1]
+        layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+        if self.targets is None:
+            return {name: m for name, m in layers.items() if m is not head}
+        unknown = [target for target in self.targets if not any(fnmatch(name, target) for name in layers)]
+        if unknown:
+            raise InputError(f"finetune.targets: no layer is called {', '.join(unknown)}: one of {', '.join(layers)}")
+        return {name: m for name, m in layers.items() if any(fnmatch(name, target) for target in self.targets)}
+
+    def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         added = [p for module in model.modules() if isinstance(module, LowRank) for p in module.parameters()]
-        return [*added, *(head_of(model)[1].parameters() if self.train_head or self.fresh_head else ())]
+        return [*added, *(find_head(model)[1].parameters() if self.train_head or self.fresh_head else ())]
 
     def merge(self, model: nn.Module) -> None:
-        for module in model.modules():
+        for module in list(model.modules()):
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
 class DoRA(LoRA):
-    """LoRA on the direction of each output's weights, and their length learnt beside it."""
+    """LoRA of the direction of each output's weights, and a learned norm of them."""
 
-    magnitude, wrapped = True, "dora"
+    option, with_magnitude = "dora", True

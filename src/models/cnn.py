@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from src.models.layers import SmallNet, check_widths, flat_features, make_activation, make_head, make_pooling
+from src.models.layers import SmallNet, check_widths, count_features, make_activation, make_head, make_pooling
 
 
 class CNN(SmallNet):
-    """3x3 convolutions with same padding, each pooled, then fully connected layers.
+    """Two 3x3 convolutions with same padding, each pooled, then fully connected layers.
 
-    widths: channels of the two convolutions; hidden: of the layers before the last.
+    widths: channels of the two convolutions. hidden: widths of the hidden layers.
     Raises InputError for an unknown activation or pooling, widths below 1, a dropout outside 0..1, or images that are
     too small.
     """
@@ -36,4 +36,4 @@ class CNN(SmallNet):
             ]
             inputs = outputs
         features = nn.Sequential(*layers)
-        super().__init__(features, make_head(flat_features(features, shape), hidden, num_classes, activation, dropout))
+        super().__init__(features, make_head(count_features(features, shape), hidden, num_classes, activation, dropout))

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from src.models.layers import SmallNet, check_widths, flat_features, make_activation, make_head, make_pooling
+from src.models.layers import SmallNet, check_widths, count_features, make_activation, make_head, make_pooling
 
 
 class ConvNet(SmallNet):
     """One 3x3 convolution with same padding, pooled (28x28 to 14x14), then fully connected layers.
 
-    widths: channels of the convolution; hidden: of the layers before the last.
+    widths: channels of the convolution. hidden: widths of the hidden layers.
     Raises InputError for an unknown activation or pooling, widths below 1, or a dropout outside 0..1.
     """
 
@@ -27,4 +27,4 @@ class ConvNet(SmallNet):
         features = nn.Sequential(
             nn.Conv2d(shape[0], widths[0], 3, padding=1), make_activation(activation), make_pooling(pooling)
         )
-        super().__init__(features, make_head(flat_features(features, shape), hidden, num_classes, activation, dropout))
+        super().__init__(features, make_head(count_features(features, shape), hidden, num_classes, activation, dropout))

@@ -8,7 +8,7 @@ from src.models.layers import SmallNet, check_widths, make_head
 
 
 class MLP(SmallNet):
-    """Pixels, hidden layers of the given widths, logits.
+    """Fully connected layers on the pixels; hidden: widths of the hidden layers.
 
     Raises InputError for an unknown activation, a width below 1, or a dropout outside 0..1.
     """

@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from src.errors import is_integer, require
-from src.models.layers import check_widths, is_widths, make_dropout
+from src.errors import positive_int, require
+from src.models.layers import check_widths, make_dropout
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, `inner` channels between them; the first one may halve the resolution."""
+    """Two 3x3 convolutions with `inner` channels between them, and a shortcut; the first may halve the resolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, inner: int):
         super().__init__()
@@ -16,7 +16,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(inner, outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU()
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
@@ -26,11 +26,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of residual blocks each at half the resolution of the one before, mean over space, logits.
+    """A 3x3 stem, stages of residual blocks, each at half the resolution of the one before, mean over space, logits.
 
-    widths: channels per stage; blocks: residual blocks per stage; inner: channels between the two convolutions of each
-    block, None for as many as its stage has.
-    Raises InputError for a width or a number of blocks below 1, or a dropout outside 0..1.
+    widths: channels per stage. blocks: residual blocks per stage. inner: channels between the two convolutions of each
+    block; None gives each block the width of its stage.
+    Raises InputError for a width or a number of blocks below 1, no stage, or a dropout outside 0..1.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class ResNet(nn.Module):
         dropout: float = 0.0,
         inner: tuple[int, ...] | None = None,
     ):
-        require(is_widths(widths) and widths, f"model.widths={widths}: a list of one width of 1 or more per stage")
-        require(is_integer(blocks) and blocks >= 1, f"model.blocks={blocks}: 1 or more")
-        inner = [width for width in widths for _ in range(blocks)] if inner is None else inner
-        check_widths("inner", inner, len(widths) * blocks)
+        check_widths("widths", widths)
+        require(len(widths) > 0, f"model.widths={widths}: a width for each stage, at least one")
+        positive_int("model.blocks", blocks)
+        inner_widths = [width for width in widths for _ in range(blocks)] if inner is None else inner
+        check_widths("inner", inner_widths, len(widths) * blocks)
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
@@ -54,7 +55,7 @@ class ResNet(nn.Module):
         for stage, width in enumerate(widths):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                layers.append(ResidualBlock(inputs, width, stride, inner[stage * blocks + block]))
+                layers.append(ResidualBlock(inputs, width, stride, inner_widths[stage * blocks + block]))
                 inputs = width
         self.stages = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)

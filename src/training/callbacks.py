@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.errors import choice, fraction, integer, positive_int, require
-from src.evaluation.monitor import default_monitor, monitor_mode
+from src.evaluation.monitor import monitor_mode
 from src.training.task import Classifier
 from src.training.trainer_state import data_of, is_dry_run
 
@@ -27,7 +27,7 @@ class NoProfiler(PassThroughProfiler):
 
     _context = nullcontext()
 
-    def profile(self, action_name: str) -> nullcontext:  # type: ignore[override]  # a generator's context
+    def profile(self, action_name: str) -> nullcontext:
         return self._context
 
 
@@ -115,7 +115,7 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, task: Classifier) -> None:
         if self.monitor == "auto":
-            self.monitor = default_monitor(task.info.target)
+            self.monitor = task.info.output.monitor
             self.mode = monitor_mode(self.monitor, self.configured_mode)
         if self.choose == "auto":
             self.choose = "last" if data_of(trainer).few_labels else "best"
@@ -131,7 +131,7 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, task: Classifier) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or is_dry_run(trainer):
             return
-        if task.method is not None and not task.method.complete(task.model):
+        if task.method is not None and not task.method.is_complete(task.model):
             return
         metrics = trainer.callback_metrics
         require(

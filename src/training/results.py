@@ -16,8 +16,9 @@ from src.files import write_json
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import load_model, write_temperature
 from src.training.build import Session
-from src.training.callbacks import Checkpoints
+from src.training.callbacks import Checkpoints, PruningCallback
 from src.training.distillation import Distill
+from src.training.trainer_state import callbacks_of
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,10 @@ def write_results(session: Session) -> dict:
     trainer, checkpoints = session.trainer, session.checkpoints
     if checkpoints is None:
         raise ValueError("a session without checkpoints has no results: trainer.enable_checkpointing=true")
-    pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)
+    pruned = any(isinstance(callback, PruningCallback) and callback.pruned for callback in callbacks_of(trainer))
     path = checkpoints.best if checkpoints.best.is_file() else checkpoints.last
     net = load_model(path)
-    if not (pruned or net.info.target):
+    if not (pruned or net.info.output.is_number):
         _calibrate(session, net, path)
     results = _training_results(session, checkpoints, net, path)
     if pruned:
@@ -59,8 +60,8 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
         columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
         arrays = {name: value.numpy() for name, value in columns.items()}
         np.savez_compressed(session.folder / "predictions.npz", **arrays)
-    net.temperature = fit_temperature(logits, labels)
-    net.digest = write_temperature(path, net.temperature)
+    temperature = fit_temperature(logits, labels)
+    net.temperature, net.digest = temperature, write_temperature(path, temperature)
 
 
 def _training_results(session: Session, checkpoints: Checkpoints, net: InferenceModel, path: Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
 
 def _transfer(session: Session, net: InferenceModel, results: dict, path: Path) -> dict:
     count, method = results["parameters"], session.initial.method
-    trainable = sum(p.numel() for p in method.ever(session.task.model)) if method else count
+    trainable = sum(p.numel() for p in method.all_trainable_parameters(session.task.model)) if method else count
     return {
         **measure_forgetting(session.initial.source, net, session.data, results["test"], _device(session)),
         "trainable": trainable,

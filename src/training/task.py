@@ -16,6 +16,7 @@ from src.data.batches import derive_seed
 from src.data.info import DataInfo
 from src.errors import InputError, number, require
 from src.evaluation.metrics import ClassifierMetrics
+from src.finetune.closed_form import ClosedForm
 from src.finetune.method import Method
 from src.models.structure import find_head
 from src.training.losses import CrossEntropy
@@ -92,7 +93,7 @@ class Classifier(LightningModule):
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)
         if mode and self.method:
-            self.method.set_modes(self.model)
+            self.method.set_module_modes(self.model)
         return self
 
     def on_train_start(self) -> None:
@@ -105,11 +106,11 @@ class Classifier(LightningModule):
             steps.clear()
         if self.method:
             mixed, epochs = bool(self.mixup or self.cutmix), planned_epochs(self.trainer)
-            self.method.begin_epoch(self.model, data_of(self.trainer), self.current_epoch, epochs, mixed)
+            self.method.on_epoch_start(self.model, data_of(self.trainer), self.current_epoch, epochs, mixed)
             self.train()
         self._started = time.perf_counter()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         images, labels = batch
         # Dropout and mixing are functions of (seed, epoch, batch): a resumed run draws what it would have drawn.
         generator = torch.default_generator if images.device.type == "cpu" else torch
@@ -118,15 +119,16 @@ class Classifier(LightningModule):
         if self.mixup or self.cutmix:
             images, targets = mix(images, labels, self.info.num_classes, self.mixup, self.cutmix)
         if self.method:
-            self.method.begin_step(self.model, (self.global_step + 1) / self._total_steps)
+            self.method.on_step_start(self.model, (self.global_step + 1) / self._total_steps)
         logits = self(images) if self.method else self.model(images)
         extra = (images, self.info) if getattr(self.loss, "wants_images", False) else ()
         loss = self.loss(logits, targets, *extra)
         if self.method:
             loss = loss + self.method.penalty(self.model)
         self.pending.append((loss.detach(), logits.detach(), labels))
-        if self.method and self.method.closed_form:
-            return self.method.collect(self.model, images, labels)
+        if isinstance(self.method, ClosedForm):
+            self.method.collect(self.model, images, labels)
+            return None  # no gradient
         return loss
 
     # Lightning inspects the signature at every step; a stored one is found at once (tests/test_upstream.py).
@@ -152,8 +154,8 @@ class Classifier(LightningModule):
         if not self._predictions:
             return
         if self.method:
-            self.method.finish(self.model)
-        accuracy = self.metrics.of_training(torch.cat(self._predictions), torch.cat(self._labels))
+            self.method.on_epoch_end(self.model)
+        accuracy = self.metrics.compute_train(torch.cat(self._predictions), torch.cat(self._labels))
         self._predictions.clear()
         self._labels.clear()
         summary = {
@@ -211,7 +213,7 @@ class Classifier(LightningModule):
         """Measure the whole split at once: five times cheaper than batch by batch."""
         logits, labels = (torch.cat(parts) for parts in zip(*self.evaluated, strict=True))
         self.evaluated.clear()
-        values = {f"{split}/{name}": value for name, value in self.metrics.of_split(logits, labels).items()}
+        values = {f"{split}/{name}": value for name, value in self.metrics.compute_split(logits, labels).items()}
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self.latest |= {name: float(value) for name, value in values.items()}
         self.latest[f"{split}/epoch"] = self.current_epoch
@@ -226,7 +228,7 @@ class Classifier(LightningModule):
         if self.method and self.method.closed_form:
             return None
         method, model = self.method, self.model
-        groups = method.groups(model, lr, decay) if method else parameter_groups(model, decay)
+        groups = method.parameter_groups(model, lr, decay) if method else parameter_groups(model, decay)
         require(bool(groups), "the model has no trainable parameter")
         try:
             optimizer = self.make_optimizer(groups)
@@ -234,7 +236,8 @@ class Classifier(LightningModule):
             raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
         self._total_steps = steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(steps))}
+        scheduler: Any = self.make_scheduler(optimizer, total_steps=int(steps))
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         if gradient_clip_val:
@@ -250,5 +253,5 @@ class Classifier(LightningModule):
         checkpoint["facts"] = self.info.plain()
         if self.base is not None and self.method is not None:
             checkpoint["base"] = self.base
-            for name in self.method.never(self.model):
+            for name in self.method.frozen_names(self.model):
                 del checkpoint["state_dict"][f"model.{name}"]

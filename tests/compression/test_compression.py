@@ -132,9 +132,9 @@ def test_scopes_are_their_definitions():
         other = copy.deepcopy(model)
         method = Prune(sparsity=0.6, scope=scope)
         method.adapt(other, (1, 4, 5))
-        method.draw(other, 0.6)
+        method.update_masks(other, 0.6)
         before = [mask.clone() for mask in masks(other)]
-        method.draw(other, 0.6)
+        method.update_masks(other, 0.6)
         assert all(a.equal(b) for a, b in zip(before, masks(other), strict=True)), "drawn twice, the same"
         found[scope] = before
     one, two = (layer.weight.detach().abs() for layer in (model[0], model[2]))
@@ -150,17 +150,17 @@ def test_scopes_are_their_definitions():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Prune(sparsity=1.0), "sparsity=1.0: above 0, below 1"),
+        (lambda: Prune(sparsity=1.0), "sparsity=1.0: a number, above 0, below 1"),
         (lambda: Prune(scope="all"), "scope=all: one of global, layer, lamp"),
         (lambda: Prune(until=0), "until=0"),
-        (lambda: Channels(keep=0), "keep=0: above 0, below 1"),
+        (lambda: Channels(keep=0), "keep=0: a number, above 0, below 1"),
         (lambda: Channels(by="luck"), "by=luck: one of"),
         (lambda: Channels(spread="even"), "spread=even: one of"),
         (lambda: Channels(multiple=0), "multiple=0"),
         (lambda: Channels(by="scale").adapt(LeNet(SHAPE, 10), SHAPE), "no batch norm"),
-        (lambda: Channels(keep=1e-6).adapt(LeNet(SHAPE, 10), SHAPE), "keeps .* at least"),
-        (lambda: Channels().adapt(MLP(SHAPE, 10, hidden=()), SHAPE), "no channels that can be taken out"),
-        (lambda: Channels().adapt(Adapter().adapt(LeNet(SHAPE, 10), SHAPE), SHAPE), "without modules added"),
+        (lambda: Channels(keep=1e-6).adapt(LeNet(SHAPE, 10), SHAPE), "needs at least"),
+        (lambda: Channels().adapt(MLP(SHAPE, 10, hidden=()), SHAPE), "no channels that can be removed"),
+        (lambda: Channels().adapt(Adapter().adapt(LeNet(SHAPE, 10), SHAPE), SHAPE), "without added modules"),
         (lambda: CNN(SHAPE, 10, widths=(16,)), r"model.widths=\(16,\): 2 widths"),
         (lambda: ConvNet(SHAPE, 10, hidden=(0,)), "model.hidden"),
         (lambda: ResNet(SHAPE, 10, inner=(4,)), "model.inner=.*3 widths"),
@@ -199,12 +199,12 @@ def network(name: str) -> tuple[nn.Module, type, dict]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_channels_that_say_nothing_go_and_nothing_changes(name):
-    from src.finetune.channels import units_of
+    from src.finetune.prunable import find_prunable_layers
 
     model, kind, options = network(name)
-    for unit in units_of(model):
+    for unit in find_prunable_layers(model):
         silent = torch.randperm(unit.width)[: math.ceil(unit.width / 2)]
-        for module in (unit.maker, unit.norm) if unit.norm is not None else (unit.maker,):
+        for module in (unit.layer, unit.norm) if unit.norm is not None else (unit.layer,):
             for key in ("weight", "bias", "running_mean"):
                 if getattr(module, key, None) is not None:
                     getattr(module, key).data[silent] = 0
@@ -214,7 +214,7 @@ def test_channels_that_say_nothing_go_and_nothing_changes(name):
         method = Channels(keep=0.6, multiple=1)
         after = method.adapt(model, SHAPE)
         torch.testing.assert_close(after(images), before, atol=2e-5, rtol=1e-4)
-        fresh = kind(SHAPE, 10, **method.model_options(options)).eval()
+        fresh = kind(SHAPE, 10, **method.adapt_config(options)).eval()
         fresh.load_state_dict(after.state_dict())
         assert fresh(images).equal(after(images)), "a plain network of the same class"
 

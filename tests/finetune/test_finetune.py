@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from src.cli.config import CONF
+from src.cli.config import CONF, load_config
 from src.data.augment import Shift
 from src.data.datamodule import ImageData
 from src.data.feature_cache import FeatureCache
@@ -21,13 +21,12 @@ from src.finetune.method import Full, Gradual, Head, Last, ProbeThenFull
 from src.model_files.checkpoint import load_model, read_checkpoint, write_checkpoint
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
-from src.models.structure import blocks, head_of, read_features, reset_head
+from src.models.structure import extract_features, find_head, parameter_blocks, reset_head
 from src.training.callbacks import Checkpoints
 from src.training.initialize import match_data_info
 from src.training.optimizers import MuonAdamW
 from src.training.schedules import cosine, onecycle, plateau
 from src.training.schedules import step as step_schedule
-from tests.configs import composed
 from tests.tuning import tune
 
 METHODS = sorted(path.stem for path in (CONF / "finetune").glob("*.yaml") if path.stem != "none")
@@ -37,13 +36,13 @@ SHAPE = (1, 28, 28)
 
 def make_model(name: str) -> nn.Module:
     extra = ["model.size=32"] if name == "pretrained" else []
-    cfg = composed(f"model={name}", *extra)
+    cfg = load_config([f"model={name}", *extra])
     torch.manual_seed(0)
     return instantiate(cfg.model, shape=SHAPE, num_classes=10, _convert_="all")
 
 
 def make_method(name: str):
-    cfg = composed(f"finetune={name}")
+    cfg = load_config([f"finetune={name}"])
     return instantiate(cfg.finetune, _convert_="all")
 
 
@@ -61,7 +60,7 @@ def test_every_model_and_method_train_or_are_refused(option, name, data, tmp_pat
         return
     model = method.adapt(model, SHAPE)
     epochs = 3 if option in ("gradual", "probe_then_full") else 1
-    trained = {id(p) for p in method.ever(model)}
+    trained = {id(p) for p in method.all_trainable_parameters(model)}
     before = {key: (id(value), value.clone()) for key, value in model.named_parameters()}
     buffers = {key: value.clone() for key, value in model.named_buffers()}
     trainer = tune(model, method, data, tmp_path, epochs)
@@ -81,10 +80,10 @@ def test_no_method_is_left_out():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_is_in_one_block_and_the_head_in_the_last(name):
     model = make_model(name)
-    parts = blocks(model)
+    parts = parameter_blocks(model)
     counted = [id(p) for _, parameters in parts for p in parameters]
     assert sorted(counted) == sorted(id(p) for p in model.parameters())
-    assert {id(p) for p in head_of(model)[1].parameters()} == {id(p) for p in parts[-1][1]}
+    assert {id(p) for p in find_head(model)[1].parameters()} == {id(p) for p in parts[-1][1]}
 
 
 CONVOLUTIONS = {
@@ -107,7 +106,7 @@ def test_low_rank_changes_start_as_the_identity_and_merge_exactly(kind, options)
     method = kind(rank=2)
     model = method.adapt(model, (4, 11, 11))
     assert torch.allclose(model(images), before, atol=1e-6)
-    for parameter in method.wanted(model, 0, 1):
+    for parameter in method.trainable_parameters(model, 0, 1):
         parameter.data += 0.1 * torch.randn_like(parameter)
     changed = model(images)
     assert not torch.allclose(changed, before, atol=1e-2)
@@ -150,7 +149,7 @@ def test_ranks_and_targets_that_make_no_sense(kind):
         kind(rank=200).adapt(make_model("lenet"), SHAPE)
     with pytest.raises(InputError, match=r"finetune\.rank=7.*features\.0: give at most 6"):
         kind(rank=7, targets="features.0").adapt(make_model("lenet"), SHAPE)
-    with pytest.raises(InputError, match=r"nothing names no layer; there are: features\.0, .*head\.4"):
+    with pytest.raises(InputError, match=r"no layer is called nothing: one of features\.0, .*head\.4"):
         kind(targets=["nothing"]).adapt(make_model("lenet"), SHAPE)
     with pytest.raises(InputError, match=r"finetune\.rank=0"):
         kind(rank=0)
@@ -182,13 +181,13 @@ def test_a_fresh_head_trains_whatever_the_method():
         model = LeNet(SHAPE, 10)
         reset_head(model, 3)
         model = method.adapt(model, SHAPE, fresh_head=True)
-        head = {id(p) for p in head_of(model)[1].parameters()}
-        assert head <= {id(p) for p in method.ever(model)}
+        head = {id(p) for p in find_head(model)[1].parameters()}
+        assert head <= {id(p) for p in method.all_trainable_parameters(model)}
 
 
 def test_rates_fall_from_the_head_to_the_input():
     model, method = LeNet(SHAPE, 10), Full(layer_decay=0.5, head_rate=10)
-    groups = method.groups(model, lr=0.1, weight_decay=0.01)
+    groups = method.parameter_groups(model, lr=0.1, weight_decay=0.01)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert rates[id(model.head[4].weight)] == pytest.approx(1.0)
     assert rates[id(model.head[2].weight)] == pytest.approx(0.05)
@@ -211,7 +210,7 @@ def test_staged_methods_go_with_every_scheduler(scheduler, optimizer, data, tmp_
 
     class Watch(Checkpoints):
         def on_train_epoch_end(self, trainer, task):
-            joined[trainer.current_epoch] = [p.requires_grad for _, (p, *_) in blocks(task.model)]
+            joined[trainer.current_epoch] = [p.requires_grad for _, (p, *_) in parameter_blocks(task.model)]
             assert first.equal(task.model.features[0].weight) == (trainer.current_epoch < 4)
 
     trainer = tune(
@@ -226,9 +225,9 @@ def test_staged_methods_go_with_every_scheduler(scheduler, optimizer, data, tmp_
 def test_probe_then_full_is_in_two_stages():
     model, method = LeNet(SHAPE, 10), ProbeThenFull(probe=0.5)
     for epoch, everything in enumerate([False, False, True, True]):
-        method.stage(model, epoch, 4)
+        method.set_trainable(model, epoch, 4)
         assert all(p.requires_grad for p in model.parameters()) == everything
-        assert method.trunk_frozen(model) != everything
+        assert method.is_backbone_frozen(model) != everything
 
 
 @pytest.mark.filterwarnings("ignore:.*eval mode at the start")
@@ -240,7 +239,7 @@ def test_a_head_on_kept_features_is_the_head_on_images(data, tmp_path):
         trainer = tune(method.adapt(model, SHAPE), method, data, tmp_path, epochs=3, batches=1.0)
         assert bool(data.features._train) == (passes is None)
         assert data.train_set.features is data.val_set.features is None, "what follows the training looks at images"
-        heads.append((head_of(model)[1].weight.detach().clone(), float(trainer.callback_metrics["val/loss"])))
+        heads.append((find_head(model)[1].weight.detach().clone(), float(trainer.callback_metrics["val/loss"])))
         data.features = FeatureCache(data)
     assert torch.allclose(heads[0][0], heads[1][0], atol=1e-4)
     assert heads[0][1] == pytest.approx(heads[1][1], abs=1e-4)
@@ -277,7 +276,7 @@ def test_kept_passes_take_turns(data):
     model = LeNet(SHAPE, 10).eval()
     seen = []
     for epoch in range(4):
-        data.features.show(lambda batches: read_features(model, batches), 2, epoch, torch.device("cpu"))
+        data.features.show(lambda batches: extract_features(model, batches), 2, epoch, torch.device("cpu"))
         seen.append(data.train_set.features)
     assert seen[0] is seen[2]
     assert seen[1] is seen[3]
@@ -292,7 +291,7 @@ def test_l2sp_draws_to_the_start():
     assert method.penalty(model).item() == pytest.approx(784 * 128, rel=1e-4)
     fresh = L2SP(alpha=2.0, beta=4.0)
     fresh.adapt(model, SHAPE, fresh_head=True)
-    squares = sum(p.square().sum().item() for p in head_of(model)[1].parameters())
+    squares = sum(p.square().sum().item() for p in find_head(model)[1].parameters())
     assert fresh.penalty(model).item() == pytest.approx(2 * squares, rel=1e-4)
 
 
@@ -307,31 +306,31 @@ def test_prototype_is_the_nearest_mean():
     method = Prototype()
     method.collect(model, features[:30], labels[:30])
     method.collect(model, features[30:], labels[30:])
-    method.finish(model)
+    method.on_epoch_end(model)
     means = torch.stack([features[labels == k].mean(0) for k in range(3)])
     assert (model(features).argmax(1) == torch.cdist(features, means).argmin(1)).all()
     with pytest.raises(InputError, match="a class has no training images"):
         missing = Prototype()
         missing.collect(model, features[labels < 2], labels[labels < 2])
-        missing.finish(model)
+        missing.on_epoch_end(model)
 
 
 def test_ridge_is_least_squares_without_a_pull_and_the_old_head_with_much():
     model, (features, labels) = nn.Sequential(nn.Identity(), nn.Linear(8, 3)), features_of_two_classes()
     near = Prototype()
     near.collect(model, features[:6], labels[:6])
-    near.finish(model)
+    near.on_epoch_end(model)
     old = model(features).argmax(1)
     strong = Ridge(strength=1e9)
     strong.adapt(model, SHAPE)
     strong.collect(model, features, labels)
     kept = copy.deepcopy(model)
-    strong.finish(kept)
+    strong.on_epoch_end(kept)
     assert (kept(features).argmax(1) == old).all()
     weak = Ridge(strength=1e-9)
     weak.adapt(model, SHAPE)
     weak.collect(model, features, labels)
-    weak.finish(model)
+    weak.on_epoch_end(model)
     inputs = torch.cat([features, torch.ones(60, 1)], 1)
     solution = torch.linalg.lstsq(inputs, nn.functional.one_hot(labels, 3).float()).solution
     assert (model(features).argmax(1) == (inputs @ solution).argmax(1)).all()
@@ -359,7 +358,7 @@ def test_a_file_of_changes_is_small_and_goes_with_its_base_alone(option, source_
     start, method = load_model(source_file), make_method(option)
     images = data.val_set[torch.arange(20)][0].float()
     model = method.adapt(copy.deepcopy(start.model), SHAPE)
-    structure = [dict(composed(f"finetune={option}").finetune)] if method.adds else []
+    structure = [dict(load_config([f"finetune={option}"]).finetune)] if method.adds_modules else []
     trainer = tune(model, method, data, tmp_path, base={"file": start.file, "sha256": start.digest})
     trainer.lightning_module.config = {**start.config, "structure": structure}
     path = tmp_path / "changes.ckpt"
@@ -369,8 +368,8 @@ def test_a_file_of_changes_is_small_and_goes_with_its_base_alone(option, source_
     with torch.no_grad():
         expected = model.eval()(data.normalize(images))
         assert torch.allclose(net(images), expected, atol=1e-5)
-        assert not net.own
-        if method.merges or not method.adds:
+        assert not net.complete
+        if method.mergeable or not method.adds_modules:
             assert set(net.model.state_dict()) == set(LeNet(SHAPE, 10).state_dict())
     other = read_checkpoint(source_file)
     other["state_dict"]["model.head.4.bias"] += 1
@@ -393,7 +392,7 @@ def test_a_method_in_a_file_is_one_of_ours(source_file, tmp_path):
         load_model(tmp_path / "bad.ckpt")
 
 
-def test_the_start_gives_normalisation_and_the_data_classes(source_file, data):
+def test_the_source_gives_normalization_and_the_data_gives_classes(source_file, data):
     from dataclasses import replace
 
     net = load_model(source_file)
@@ -404,7 +403,7 @@ def test_the_start_gives_normalisation_and_the_data_classes(source_file, data):
     assert (other.class_names, fresh) == (names, True)
     assert match_data_info(net, replace(data.info, class_names=names), "keep")[1] is False
     assert match_data_info(net, data.info, "reset")[1] is True
-    with pytest.raises(InputError, match="head=keep: the start knows 10 classes, the data have 3"):
+    with pytest.raises(InputError, match="head=keep: the source knows 10 classes, the data have 3"):
         match_data_info(net, replace(data.info, class_names=("a", "b", "c")), "keep")
     with pytest.raises(InputError, match=r"reads images of 1x28x28.*the data have 3x32x32"):
         match_data_info(net, replace(data.info, shape=(3, 32, 32)), "auto")

@@ -50,5 +50,5 @@ def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(InputError, match="do not fit"):
         Pretrained(SHAPE, 10, weights=str(tmp_path / "weights.pt"), size=64)
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(InputError, match="no file of weights"):
+    with pytest.raises(InputError, match="is not a file of weights"):
         Pretrained(SHAPE, 10, weights=str(tmp_path / "text.pt"), size=64)
