@@ -3,6 +3,8 @@
 Checkpoints, exported files and configs store classes as `_target_` paths. This is the only map of those that moved.
 """
 
+from typing import Any
+
 MOVED_MODULES = {
     "src.callbacks": "src.training.callbacks",
     "src.data.module": "src.data.datamodule",
@@ -27,7 +29,7 @@ def current_target(target: str) -> str:
     return MOVED_CLASSES.get(target) or f"{MOVED_MODULES.get(module, module)}{dot}{name}"
 
 
-def with_current_targets(config: object) -> object:
+def with_current_targets(config: Any) -> Any:
     """A config of plain values with every `_target_` in it, at any depth, brought up to date."""
     if isinstance(config, dict):
         return {

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from src.cli.config import ROOT, instantiate, to_plain
 from src.cli.process import check_training_options
 from src.data.datamodule import ImageData
-from src.errors import require
-from src.evaluation.monitor import default_monitor
+from src.data.output import Output
+from src.errors import choice, require
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.model_files.renamed import with_current_targets
@@ -80,8 +80,8 @@ def build(
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     task = _task(cfg, config, initial, loss, overrides)
-    check_target_options(initial.info, task, cfg.views)
-    monitor = (list(objectives) or [default_monitor(initial.info.target)])[0]
+    check_combination(initial.info.output, task, cfg.views)
+    monitor = (list(objectives) or [initial.info.output.monitor])[0]
     pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
     folder = Path(cfg.output_dir)
@@ -150,16 +150,16 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
     return trainer, checkpoints
 
 
-def check_target_options(info, task: Classifier, views: int) -> None:
+def check_combination(output: Output, task: Classifier, views: int) -> None:
     """Reject options that a regression target, or a head solved in closed form, cannot use."""
-    require(views in VIEW_COUNTS, f"views={views}: 1, or 5 for the mean over rotated and scaled copies")
+    choice("views", views, VIEW_COUNTS)
     closed_form, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
-    require(
-        not (closed_form and mixed), "this method is solved from whole labels: leave task.mixup and task.cutmix out"
-    )
-    if not info.target:
-        return
-    require(isinstance(task.loss, MeanSquaredError), f"{info.target} is a number, not a class: give loss=mse")
-    require(not mixed, f"{info.target} is a number: leave task.mixup and task.cutmix out")
-    require(not closed_form, f"{info.target} is a number: this method is for classes")
-    require(views == 1, f"{info.target} is a number: leave views out")
+    require(not (closed_form and mixed), "this method needs whole labels: leave task.mixup and task.cutmix out")
+    if not isinstance(task.loss, MeanSquaredError):
+        output.require_classes(f"loss={type(task.loss).__name__}", "give loss=mse")
+    if mixed:
+        output.require_classes("task.mixup, task.cutmix", "leave both out")
+    if closed_form:
+        output.require_classes(f"finetune={type(task.method).__name__}", "give another method")
+    if views != 1:
+        output.require_classes(f"views={views}", "leave views out")

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.info import DataInfo
-from src.errors import InputError, fraction, number, require
+from src.errors import InputError, fraction, number
+from src.inference.predictor import Predictor
 from src.model_files.load import load_predictor
 from src.model_files.locate import find_checkpoint
 from src.training.losses import CrossEntropy
@@ -34,14 +35,14 @@ class Distill(CrossEntropy):
         fraction("loss.weight", weight)
         self.temperature, self.share = temperature, weight
         net = load_predictor(find_checkpoint(teacher, Path("outputs"), key="loss.teacher")).requires_grad_(False)
-        require(not net.info.target, f"loss.teacher={teacher} estimates {net.info.target}: a teacher predicts classes")
+        net.info.output.require_classes(f"loss.teacher={teacher}", "give a teacher that predicts classes")
         self._net = [net]  # in a list, so as not to be saved
-        self._to_grey_levels: tuple[Tensor, Tensor] | None = None
+        self._to_grey_levels: list[Tensor] = []  # scale and offset, on the device of the images
         self.seconds = 0.0  # spent by the teacher
 
     @property
-    def net(self) -> torch.nn.Module:
-        """The teacher: raw grey levels (B, C, H, W) to logits (B, K)."""
+    def net(self) -> Predictor:
+        """The teacher."""
         return self._net[0]
 
     def check(self, info: DataInfo) -> None:
@@ -54,7 +55,9 @@ class Distill(CrossEntropy):
             ours, other = (", ".join(names[:12]) for names in (info.class_names, theirs.class_names))
             raise InputError(f"loss.teacher knows the classes {other}; these are {ours}: give a teacher of the same")
 
-    def forward(self, logits: Tensor, targets: Tensor, images: Tensor, info: DataInfo) -> Tensor:
+    def forward(  # type: ignore[override]  # `wants_images` says so
+        self, logits: Tensor, targets: Tensor, images: Tensor, info: DataInfo
+    ) -> Tensor:
         """images: the student's input, (B, C, H, W), normalized by `info`."""
         if images.ndim == 2:
             raise InputError(
@@ -69,10 +72,10 @@ class Distill(CrossEntropy):
     def teacher_log_probs(self, images: Tensor, info: DataInfo) -> Tensor:
         """The teacher's log-probabilities at the temperature, (B, K)."""
         begun = time.perf_counter()
-        if self._to_grey_levels is None or self._to_grey_levels[0].device != images.device:
+        if not self._to_grey_levels or self._to_grey_levels[0].device != images.device:
             self.check(info)
             std, mean = (torch.tensor(values, device=images.device) for values in (info.std, info.mean))
-            self._to_grey_levels = tuple((255 * values).view(1, -1, 1, 1) for values in (std, mean))
+            self._to_grey_levels = [(255 * values).view(1, -1, 1, 1) for values in (std, mean)]
             self.net.to(images.device)
         scale, offset = self._to_grey_levels
         logits = self.net.eval()(images.float() * scale + offset)

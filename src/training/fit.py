@@ -18,6 +18,7 @@ from src.training.build import Session, ShouldPrune, build
 from src.training.ddp import ddp_processes, quiet_other_processes
 from src.training.distillation import Distill
 from src.training.results import write_results
+from src.training.trainer_state import is_dry_run
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def train(
     log.info("%s", summary(session))
     fit(session)
     trainer, checkpoints = session.trainer, session.checkpoints
-    if trainer.fast_dev_run or checkpoints is None:
+    if is_dry_run(trainer) or checkpoints is None:
         log.info("nothing was saved, so nothing is tested")
         return None
     session.seconds = time.perf_counter() - started
@@ -73,7 +74,7 @@ def fit(session: Session) -> None:
         if checkpoints and checkpoints.last.is_file():
             raise type(error)(f"{error}; the last finite weights are in {display_path(checkpoints.last)}") from None
         raise
-    if not trainer.fast_dev_run and checkpoints is not None:
+    if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         require(steps > 0, "no step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
     session.seconds = time.perf_counter() - started

@@ -61,7 +61,8 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
         arrays = {name: value.numpy() for name, value in columns.items()}
         np.savez_compressed(session.folder / "predictions.npz", **arrays)
     temperature = fit_temperature(logits, labels)
-    net.temperature, net.digest = temperature, write_temperature(path, temperature)
+    if temperature is not None:
+        net.temperature, net.digest = temperature, write_temperature(path, temperature)
 
 
 def _training_results(session: Session, checkpoints: Checkpoints, net: InferenceModel, path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from src.data.datamodule import ImageData
 
@@ -24,3 +24,8 @@ def data_of(trainer: Trainer) -> ImageData:
 def is_dry_run(trainer: Trainer) -> bool:
     """Whether trainer.fast_dev_run is on: a few steps of everything, nothing saved."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # the Trainer sets it without declaring it
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """The callbacks of a training."""
+    return trainer.callbacks  # type: ignore[attr-defined]  # the Trainer sets it without declaring it
