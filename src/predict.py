@@ -1,9 +1,10 @@
-"""Say what pictures show: python -m src.predict ckpt=<run, file or newest> images=<files, folders, patterns, -> ..."""
+"""Classify your own pictures: python -m src.predict ckpt=<run, file or newest> images=<files, folders, patterns, ->"""
 
 import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -11,9 +12,13 @@ from src.cli.command import command, output_folder
 from src.cli.config import ROOT
 from src.cli.inputs import INKS, check_device, picture_patterns, select_device
 from src.cli.process import check_threads, set_threads, tune_process
-from src.errors import InputError, is_integer, is_number, require
+from src.errors import InputError, boolean, choice, fraction, positive_int, require, text
 from src.files import display_path
 from src.model_files.locate import find_checkpoint
+
+if TYPE_CHECKING:
+    from src.inference.predictor import Predictor
+    from src.pictures.reader import Reader
 
 log = logging.getLogger(__name__)
 FORMATS = ("table", "json", "csv")
@@ -21,86 +26,106 @@ FORMATS = ("table", "json", "csv")
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
-    """Print an answer per picture; predictions.json or predictions.csv and results.json in the run's folder."""
+    """Print the predictions, and write predictions.json or predictions.csv and results.json into the run's folder."""
     check(cfg)
-    words = picture_patterns(cfg.images)
+    patterns = picture_patterns(cfg.images)
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from tqdm import tqdm
-
-    from src.files import write_bytes, write_json
-    from src.inference.predict_pictures import answer_pictures, as_csv, as_json, as_table, name_pictures
+    from src.inference.predict_pictures import list_sources
     from src.model_files.load import load_predictor
-    from src.pictures.inputs import choose_ink
+    from src.pictures.inputs import resolve_ink
     from src.pictures.reader import Reader
 
     tune_process()
     set_threads(cfg.threads)
-    named = name_pictures(words, sys.stdin.buffer.read)
-    net = load_predictor(path, base, cfg.threads)
-    require(net.engine == "torch" or cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files take device=cpu")
-    trained = net.config["data"]
-    ink = choose_ink(cfg.ink, net.info.shape, trained)
-    how = {
-        "top_k": cfg.top_k,
-        "threshold": cfg.threshold,
-        "batch_size": cfg.batch_size,
-        "threads": cfg.threads or os.cpu_count() or 1,
-        "device": select_device(cfg.device) if net.engine == "torch" else "cpu",
-    }
-    started, answers = time.perf_counter(), []
-    quiet = not sys.stderr.isatty()
-    with tqdm(total=len(named), unit=" pictures", leave=False, dynamic_ncols=True, disable=quiet) as bar:
-        for batch in answer_pictures(named, net, Reader(net.info.shape, ink, cfg.several), **how):
-            answers += batch
-            bar.update(len(batch))
+    sources = list_sources(patterns, sys.stdin.buffer.read)
+    predictor = load_predictor(path, base, cfg.threads)
+    if predictor.engine != "torch":
+        require(cfg.device in ("auto", "cpu"), f"device={cfg.device}: ONNX files take device=cpu")
+    ink = resolve_ink(cfg.ink, predictor.info.shape, predictor.config["data"])
+    started = time.perf_counter()
+    records = _predict(cfg, sources, predictor, Reader(predictor.info.shape, ink, cfg.several))
     seconds = time.perf_counter() - started
 
-    folder, wrong = output_folder(), [said for said in answers if "error" in said]
-    kind, form = ("csv", as_csv) if cfg.format == "csv" else ("json", as_json)
-    text = form(answers)
-    write_bytes(folder / f"predictions.{kind}", f"{text}\n".encode())
-    empty, low = (sum(bool(said.get(key)) for said in answers) for key in ("reason", "low_confidence"))
-    write_json(
-        folder / "results.json",
-        {
-            "ckpt": str(path),
-            "sha256": net.digest,
-            "ink": "mnist" if ink else "none",
-            "pictures": len(answers),
-            "not_read": len(wrong),
-            "empty": empty,
-            "low_confidence": low,
-            "seconds": round(seconds, 3),
-        },
+    about = {"ckpt": str(path), "sha256": predictor.digest, "ink": "mnist" if ink else "none"}
+    print(_write_results(cfg.format, records, about, seconds), flush=True)
+    rate = f"{len(records) / seconds:,.0f} a second"
+    count = f"{len(records):,} picture{'s' * (len(records) != 1)}"
+    network = f"{display_path(path)}, ink={about['ink']}"
+    log.info("%s, %s, by %s; %s", count, rate, network, display_path(output_folder()))
+    _report_errors(records)
+
+
+def _predict(cfg: DictConfig, sources: list, predictor: "Predictor", reader: "Reader") -> list[dict]:
+    """A record per picture, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    from src.inference.predict_pictures import predict_pictures
+
+    batches = predict_pictures(
+        sources,
+        predictor,
+        reader,
+        top_k=cfg.top_k,
+        threshold=cfg.threshold,
+        batch_size=cfg.batch_size,
+        threads=cfg.threads or os.cpu_count() or 1,
+        device=select_device(cfg.device) if predictor.engine == "torch" else "cpu",
     )
-    print(as_table(answers) if cfg.format == "table" else text, flush=True)
-    rate = f"{len(answers) / seconds:,.0f} a second"
-    network = f"{display_path(path)}, ink={'mnist' if ink else 'none'}"
-    count = f"{len(answers):,} picture{'s' * (len(answers) != 1)}"
-    log.info("%s, %s, by %s; %s", count, rate, network, display_path(folder))
-    if wrong:
-        first = wrong[0]["error"]["message"]
-        if len(answers) == 1:
-            raise InputError(first)
-        raise InputError(f"{len(wrong):,} of {len(answers):,} pictures could not be read; the first: {first}")
+    records: list[dict] = []
+    quiet = not sys.stderr.isatty()
+    with tqdm(total=len(sources), unit=" pictures", leave=False, dynamic_ncols=True, disable=quiet) as bar:
+        for batch in batches:
+            records += batch
+            bar.update(len(batch))
+    return records
+
+
+def _write_results(format: str, records: list[dict], about: dict, seconds: float) -> str:
+    """Write the predictions and results.json into the run's folder; the text to print."""
+    from src.files import write_bytes, write_json
+    from src.inference.records import records_to_csv, records_to_json, records_to_table
+
+    suffix, to_text = ("csv", records_to_csv) if format == "csv" else ("json", records_to_json)
+    content = to_text(records)
+    folder = output_folder()
+    write_bytes(folder / f"predictions.{suffix}", f"{content}\n".encode())
+    counts = {key: sum(bool(record.get(key)) for record in records) for key in ("error", "reason", "low_confidence")}
+    results = {
+        **about,
+        "pictures": len(records),
+        "not_read": counts["error"],
+        "empty": counts["reason"],
+        "low_confidence": counts["low_confidence"],
+        "seconds": round(seconds, 3),
+    }
+    write_json(folder / "results.json", results)
+    return records_to_table(records) if format == "table" else content
+
+
+def _report_errors(records: list[dict]) -> None:
+    """Raise InputError if a picture could not be read."""
+    errors = [record["error"]["message"] for record in records if "error" in record]
+    if errors and len(records) == 1:
+        raise InputError(errors[0])
+    if errors:
+        raise InputError(f"{len(errors):,} of {len(records):,} pictures could not be read; the first: {errors[0]}")
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise InputError for values that make no sense, before anything is loaded; torch is not."""
+    """Raise InputError for invalid options, before anything is loaded; does not import torch."""
     require(
         cfg.images is not None,
         "images is missing: give a file, a folder, a pattern such as 'digits/*.png', a list or -",
     )
-    for key, words in (("format", FORMATS), ("ink", INKS)):
-        require(cfg[key] in words, f"{key}={cfg[key]}: one of {', '.join(words)}")
-    for key, most in (("top_k", 1000), ("batch_size", 65_536)):
-        require(is_integer(cfg[key]) and 1 <= cfg[key] <= most, f"{key}={cfg[key]}: 1 to {most:,}")
-    good = is_number(cfg.threshold) and 0 <= cfg.threshold <= 1
-    require(good, f"threshold={cfg.threshold}: a probability, 0 to 1")
-    require(isinstance(cfg.several, bool), f"several={cfg.several}: true or false")
-    require(cfg.base is None or isinstance(cfg.base, str), f"base={cfg.base}: a file or a run's folder")
+    choice("format", cfg.format, FORMATS)
+    choice("ink", cfg.ink, INKS)
+    positive_int("top_k", cfg.top_k, most=1000)
+    positive_int("batch_size", cfg.batch_size, most=65_536)
+    fraction("threshold", cfg.threshold)
+    boolean("several", cfg.several)
+    text("base", cfg.base, "a file or a run's folder", optional=True)
     check_device(cfg.device)
     check_threads(cfg.threads)
 

@@ -1,1 +1,1 @@
-"""A trained network that answers: one module, test-time augmentation, records of predictions."""
+"""A trained network at work: one module, test-time augmentation, records of predictions."""

@@ -10,10 +10,11 @@ from src.inference.tta import average_views, tta_views
 class InferenceModel(nn.Module):
     """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
 
-    info: of the data it was trained on; config: of its training; epoch: counted from 1, after which it was saved.
-    file, digest: it came from; complete: whether that file holds every weight, and not only changes to a base.
-    views: looks at each image whose mean is the answer, 1 or 5 (`src.inference.tta`).
-    temperature: what logits are divided by for probabilities (`src.evaluation.calibration`); None: not fitted.
+    info: of the training data. config: of the training. epoch: the one, counted from 1, whose weights these are.
+    file, digest: path and SHA-256 of the file it was loaded from. complete: whether that file holds all weights, not
+    only changes to a base.
+    views: copies of each image that are averaged, 1 or 5 (`src.inference.tta`).
+    temperature: divisor of the logits (`src.evaluation.calibration`); None if it was not fitted.
     engine: what computes it.
     """
 
@@ -33,12 +34,5 @@ class InferenceModel(nn.Module):
         return average_views(self.model(self.normalize(tta_views(images))))
 
     def probs(self, images: Tensor) -> Tensor:
-        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); for a regression target, its value (B, 1)."""
-        return to_predictions(self(images), self.info, self.temperature)
-
-
-def to_predictions(logits: Tensor, info: DataInfo, temperature: float | None) -> Tensor:
-    """Calibrated probabilities (B, K) of logits; for a regression target, its value in its unit (B, 1)."""
-    if info.target:
-        return logits * info.scale
-    return (logits / (temperature or 1.0)).softmax(1)
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); a regression target's value (B, 1)."""
+        return self.info.output.predictions(self(images), self.temperature)

@@ -1,9 +1,8 @@
 """The interface of a loaded network, whether PyTorch or ONNX Runtime computes it."""
 
-from collections.abc import Iterator
 from typing import Any, Protocol, Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.data.info import DataInfo
 
@@ -41,6 +40,3 @@ class Predictor(Protocol):
 
     def eval(self) -> Self:
         """Switch to eval mode; returns the network itself."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The weights; empty with ONNX Runtime."""

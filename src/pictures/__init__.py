@@ -1,1 +1,1 @@
-"""Any user picture to digits in MNIST's form."""
+"""From any picture a user has to images that a network reads: decoding, foreground, segmentation, MNIST's form."""

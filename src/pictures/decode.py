@@ -1,4 +1,4 @@
-"""The only place that opens a picture: within limits, upright, in 8 bits, without transparency."""
+"""The one decoder of pictures: within limits; upright, 8 bits, no transparency."""
 
 import io
 from dataclasses import dataclass
@@ -8,33 +8,35 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.errors import InputError
-from src.pictures.file_types import FORMATS, format_of, guess
+from src.pictures.file_types import FORMATS, describe_unsupported, sniff_format
 
-LIGHT = 170  # what is drawn on a transparent ground and is lighter than this on average is put on black
-PAGE = 0.75  # share of a picture that, opaque, makes it a page and not ink on nothing
-DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of grey levels; a picture's largest one tells which it has
-EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow keeps what may tell a rotation
-# Limits are checked here, from a file's header; Pillow's own would be a warning besides, and a second number.
+LIGHT_INK = 170  # mean grey level above which ink on a transparent background is put on black
+OPAQUE_PAGE = 0.75  # share of opaque pixels above which they are a page, not ink on nothing
+BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # of grey levels; the largest level of a picture decides
+# Keys of Pillow's info that may hold a rotation.
+EXIF_KEYS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
+EXIF_ORIENTATION = 0x0112
+# Limits are checked here, from a file's header; Pillow's own limit would add a warning and a second number.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What is opened at all: bytes of the file, pixels that its header tells, formats by Pillow's names."""
+class DecodeLimits:
+    """What is accepted: bytes of the file, pixels by its header, formats by Pillow's names."""
 
     bytes: int
     pixels: int
     formats: tuple[str, ...]
 
 
-FILES = Limits(1 << 29, 64_000_000, FORMATS)
-REQUESTS = Limits(1 << 20, 4_000_000, FORMATS[:5])
+FILE_LIMITS = DecodeLimits(1 << 29, 64_000_000, FORMATS)
+REQUEST_LIMITS = DecodeLimits(1 << 20, 4_000_000, FORMATS[:5])
 
 
 class PictureError(InputError):
-    """A file or bytes that are not taken as a picture.
+    """A file or bytes that cannot be used as a picture.
 
-    reason: empty_body, too_large, unknown_format, damaged, or missing, for a file that cannot be opened.
+    reason: empty_body, too_large, unknown_format, damaged; or missing, for a file that cannot be opened.
     """
 
     def __init__(self, message: str, reason: str):
@@ -46,9 +48,9 @@ class PictureError(InputError):
 class Picture:
     """An upright picture of 8 bits without transparency.
 
-    image: mode L or RGB, at most `within` pixels on its longer side. size: width and height before it was reduced.
-    notes: what a person may want to know, such as that only the first frame was read. lossy: its format leaves faint
-    traces around edges.
+    image: mode L or RGB, at most `max_side` pixels on its longer side. size: width and height before it was reduced.
+    notes: remarks for the user, such as that only the first frame was read. lossy: stored in a format that leaves faint
+    artifacts around edges.
     """
 
     image: Image.Image
@@ -62,90 +64,89 @@ class Picture:
         return np.asarray(self.image)
 
 
-def decode(source: Path | bytes, limits: Limits = FILES, channels: int = 0, within: int = 0) -> Picture:
-    """Read a picture from a file, or from its bytes.
+def decode(source: Path | bytes, limits: DecodeLimits = FILE_LIMITS, channels: int = 0, max_side: int = 0) -> Picture:
+    """Decode a picture from a file, or from its bytes.
 
-    EXIF rotation is applied; a transparent ground is white, or black where the ink on it is light; grey levels of more
-    than 8 bits are scaled; of several frames the first is read.
-    channels: 1 for grey, 3 for RGB, 0 for whichever it is. within: reduce it by a whole factor until no side is longer,
-    pixels; 0 for never.
-    Raises PictureError, whose message is one line that names the file; nothing of Pillow's passes.
+    Applies EXIF rotation; replaces a transparent background by white, or by black if the ink on it is light; scales
+    grey levels of more than 8 bits; reads the first of several frames.
+    channels: 1 for grey, 3 for RGB, 0 for whichever it is. max_side: reduce it by a whole factor until no side is
+    longer, pixels; 0 for never.
+    Raises PictureError, with one line that names the file; no exception of Pillow gets out.
     """
     name = str(source) if isinstance(source, Path) else "the picture"
     fix = ": remove or replace it" if isinstance(source, Path) else f": send {', '.join(limits.formats)}"
-    content = _content(source, limits, name, fix)
-    kind = format_of(content)
+    content = _read_content(source, limits, name, fix)
+    kind = sniff_format(content)
     try:
         with Image.open(io.BytesIO(content), formats=limits.formats) as picture:
             width, height = picture.size
             if width * height > limits.pixels:
                 raise PictureError(f"{name} has {width}x{height} pixels: at most {limits.pixels:,}", "too_large")
             lossy = kind == "JPEG" or (kind == "WEBP" and b"VP8L" not in content[:512])
-            return _upright(picture, (width, height), channels, within, lossy)
+            return _normalize(picture, channels, max_side, lossy)
     except PictureError:
         raise
     except UnidentifiedImageError:
         if kind in limits.formats:
             raise PictureError(f"{name} cannot be read as a picture (a damaged {kind}){fix}", "damaged") from None
-        what = f"it is {kind or guess(content)}"
+        what = f"it is {kind or describe_unsupported(content)}"
         raise PictureError(f"{name} cannot be read as a picture ({what}){fix}", "unknown_format") from None
-    except Exception as error:  # Pillow's decoders raise some twenty kinds for files that were tampered with
+    except Exception as error:  # Pillow's decoders raise some twenty types for corrupted files
         why = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise PictureError(f"{name} cannot be read as a picture ({why}){fix}", "damaged") from None
 
 
-def _content(source: Path | bytes, limits: Limits, name: str, fix: str) -> bytes:
-    content = source
+def _read_content(source: Path | bytes, limits: DecodeLimits, name: str, fix: str) -> bytes:
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:
                 content = file.read(limits.bytes + 1)
         except OSError as error:
             raise PictureError(f"{name} cannot be opened ({error.strerror})", "missing") from None
+    else:
+        content = source
     if not content:
         raise PictureError(f"{name} cannot be read as a picture (it is empty, 0 bytes){fix}", "empty_body")
     if len(content) > limits.bytes:
-        raise PictureError(f"{name} is larger than {limits.bytes:,} bytes, the most that are read", "too_large")
+        raise PictureError(f"{name} is larger than {limits.bytes:,} bytes, the limit", "too_large")
     return content
 
 
-def _upright(picture: Image.Image, size: tuple[int, int], channels: int, within: int, lossy: bool) -> Picture:
-    kind = picture.format
-    notes = []
-    frames = _frames(picture)
-    if frames:
-        notes.append(frames)
-    if within and kind == "JPEG" and max(size) > within:
-        picture.draft(None, (within, within))  # decodes at a half, a quarter or an eighth: never below what is asked
+def _normalize(picture: Image.Image, channels: int, max_side: int, lossy: bool) -> Picture:
+    size, kind = picture.size, picture.format
+    frames = _frames_note(picture)
+    notes = [frames] if frames else []
+    if max_side and kind == "JPEG" and max(size) > max_side:
+        picture.draft(None, (max_side, max_side))  # decodes at 1/2, 1/4 or 1/8, never below the requested size
     picture.load()
-    if kind == "TIFF" and picture.size != size:  # Pillow turns these by itself
+    if kind == "TIFF" and picture.size != size:  # Pillow itself rotates these
         notes.append("rotated by EXIF")
         size = picture.size
-    turned = picture if EXIF.isdisjoint(picture.info) else _turned(picture)
-    if turned is not picture:
+    upright = picture if EXIF_KEYS.isdisjoint(picture.info) else _apply_orientation(picture)
+    if upright is not picture:
         notes.append("rotated by EXIF")
-        size = size if (turned.width < turned.height) == (size[0] < size[1]) else size[::-1]
-    mode = turned.mode
+        size = size if (upright.width < upright.height) == (size[0] < size[1]) else size[::-1]
+    mode = upright.mode
     if mode.startswith(("I", "F")):
-        turned = Image.fromarray(_eight_bits(np.asarray(turned)))
-    elif turned.has_transparency_data:
-        turned, note = _opaque(turned, channels)
+        upright = Image.fromarray(_to_8_bits(np.asarray(upright)))
+    elif upright.has_transparency_data:
+        upright, note = _flatten_alpha(upright, channels)
         notes += [note] if note else []
     elif mode not in ("L", "RGB"):
-        turned = turned.convert("L" if channels == 1 or mode == "1" else "RGB")
-    if channels and turned.mode != ("L", "RGB")[channels // 3]:
-        turned = turned.convert("L" if channels == 1 else "RGB")
-    if within and max(turned.size) > within:
-        turned = turned.reduce(-(-max(turned.size) // within))
-    return Picture(turned, size, tuple(notes), lossy)
+        upright = upright.convert("L" if channels == 1 or mode == "1" else "RGB")
+    if channels and upright.mode != ("L", "RGB")[channels // 3]:
+        upright = upright.convert("L" if channels == 1 else "RGB")
+    if max_side and max(upright.size) > max_side:
+        upright = upright.reduce(-(-max(upright.size) // max_side))
+    return Picture(upright, size, tuple(notes), lossy)
 
 
-def _frames(picture: Image.Image) -> str | None:
-    """The note for a picture of several frames. A GIF's are not counted: that is a walk through the whole file."""
+def _frames_note(picture: Image.Image) -> str | None:
+    """The note for a picture of several frames. A GIF's are not counted, for that reads the whole file."""
     if picture.format in ("GIF", "TIFF"):
         try:
-            several = picture.is_animated
-        except Exception:  # what follows the first frame is damaged, which is no matter
+            several = picture.is_animated  # type: ignore[attr-defined]  # both formats' classes have it
+        except Exception:  # damage after the first frame does not matter
             several = False
         picture.seek(0)
         return f"the first of several {'pages' if picture.format == 'TIFF' else 'frames'}" if several else None
@@ -153,59 +154,60 @@ def _frames(picture: Image.Image) -> str | None:
     return f"the first of {count} frames" if count > 1 else None
 
 
-def _turned(picture: Image.Image) -> Image.Image:
-    """As its EXIF data want it to be seen; the same object where they say nothing, or nothing that can be read."""
+def _apply_orientation(picture: Image.Image) -> Image.Image:
+    """Rotate and mirror by the EXIF data; the same object if they ask for nothing, or cannot be read."""
     try:
-        if picture.getexif().get(0x0112, 1) == 1:
+        if picture.getexif().get(EXIF_ORIENTATION, 1) == 1:
             return picture
         return ImageOps.exif_transpose(picture)
     except Exception:  # damaged EXIF data are no reason to refuse the pixels
         return picture
 
 
-def _eight_bits(levels: np.ndarray) -> np.ndarray:
-    """Grey levels of any depth as uint8: whole numbers by the depth that holds them all, others by what they span."""
+def _to_8_bits(levels: np.ndarray) -> np.ndarray:
+    """Grey levels of any depth as uint8: integers by the smallest depth that holds them all, floats by their range."""
     if levels.dtype.kind == "f":
         levels = np.nan_to_num(levels, posinf=0, neginf=0)
         low, high = float(levels.min()), float(levels.max())
         if low < 0 or high > 255:
             levels, high = (levels - low) / max(high - low, 1e-30), 1.0
         return (levels * (255 if high <= 1 else 1)).round().astype(np.uint8)
-    top = int(levels.max())
-    bits = next(depth for depth in DEPTHS if top < 1 << depth)
+    largest = int(levels.max())
+    bits = next(depth for depth in BIT_DEPTHS if largest < 1 << depth)
     levels = levels.clip(0) if levels.dtype.kind == "i" else levels
     return (levels if bits == 8 else levels * (255 / ((1 << bits) - 1)) + 0.5).astype(np.uint8)
 
 
-def _opaque(picture: Image.Image, channels: int) -> tuple[Image.Image, str | None]:
-    """Put what is transparent on a ground, in grey (channels 1) or RGB, and say if the ground is black.
+def _flatten_alpha(picture: Image.Image, channels: int) -> tuple[Image.Image, str | None]:
+    """Paste a transparent picture on a background, in grey (channels 1) or RGB; a note if light ink goes on black.
 
-    Where most of the picture is transparent, what is drawn on it is ink: light ink is put on black, other on white.
-    Where little is, the picture is a page that goes on in its own tone.
+    If most of the picture is transparent, the opaque part is ink: light ink goes on black, other ink on white. If
+    little is, the picture is a page, and the background continues its tone.
     """
     if picture.mode not in ("RGBA", "LA"):
         picture = picture.convert("RGBA")
     alpha = picture.getchannel("A")
-    if alpha.tobytes() == b"\xff" * (alpha.width * alpha.height):  # nothing shows through, as on a canvas painted white
+    if alpha.tobytes() == b"\xff" * (alpha.width * alpha.height):  # fully opaque, as of a canvas painted white
         return picture.convert("L" if channels == 1 or picture.mode == "LA" else "RGB"), None
     flat = picture.convert("L")
-    step = max(1, min(alpha.size) // 128)  # a sample tells as well
-    seen = np.asarray(alpha)[::step, ::step] > 63
-    greys = np.asarray(flat)[::step, ::step][seen]
-    mean = float(greys.mean()) if greys.size else 0.0
-    page = greys.size > PAGE * seen.size
-    black = mean < 128 if page else mean > LIGHT
+    step = max(1, min(alpha.size) // 128)  # a sample of the pixels is enough
+    opaque = np.asarray(alpha)[::step, ::step] > 63
+    levels = np.asarray(flat)[::step, ::step][opaque]
+    mean = float(levels.mean()) if levels.size else 0.0
+    is_page = levels.size > OPAQUE_PAGE * opaque.size
+    on_black = mean < 128 if is_page else mean > LIGHT_INK
     if channels != 1 and picture.mode == "RGBA":
         flat = picture.convert("RGB")
-    ground = Image.new(flat.mode, flat.size, "black" if black else "white")
-    ground.paste(flat, mask=alpha)
-    return ground, "light ink on a transparent ground, put on black" if black and not page else None
+    background = Image.new(flat.mode, flat.size, "black" if on_black else "white")
+    background.paste(flat, mask=alpha)
+    return background, "light ink on a transparent background, put on black" if on_black and not is_page else None
 
 
-def square(image: Image.Image, size: int, channels: int, enlarge: bool = True) -> np.ndarray:
-    """A picture as uint8 (channels, size, size): longest side scaled to `size`, the rest its border's median.
+def fit_square(image: Image.Image, size: int, channels: int, enlarge: bool = True) -> np.ndarray:
+    """Fit a picture into a square, uint8 (channels, size, size), filled up with the median of its border.
 
-    enlarge: without it, a picture with shorter sides than `size` stays as it is, in a square of its longer side.
+    The longer side becomes `size` pixels. enlarge: if false, a picture whose sides are shorter keeps its size, in a
+    square of its longer side.
     """
     size = size if enlarge else min(size, max(image.size))
     image = ImageOps.contain(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.LANCZOS)

@@ -1,6 +1,7 @@
-"""What a file is, told by its first bytes."""
+"""File formats by their magic numbers."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # those that are read, by Pillow's names
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # the formats that are read, by Pillow's names
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -10,31 +11,28 @@ MAGIC = {
     b"MM\0*": "TIFF",
     **{b"P%d" % kind: "PPM" for kind in range(1, 7)},
 }
-STRANGE = {b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"\0\0\1\0": "an icon"}
-STRANGE |= {b"PK": "a zip archive", b"\x1f\x8b": "packed by gzip", b"8BPS": "PSD", b"SIMPLE": "FITS"}
+UNSUPPORTED = {b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"\0\0\1\0": "an icon"}
+UNSUPPORTED |= {b"PK": "a zip archive", b"\x1f\x8b": "packed by gzip", b"8BPS": "PSD", b"SIMPLE": "FITS"}
 
 
-def format_of(content: bytes) -> str | None:
-    """The format that the first bytes tell, by Pillow's name; None for all that is none of FORMATS."""
+def sniff_format(content: bytes) -> str | None:
+    """The format by its first bytes, as Pillow names it; None if it is not one of FORMATS."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
-    return next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), None)
+    return next((name for magic, name in MAGIC.items() if content.startswith(magic)), None)
 
 
-def guess(content: bytes) -> str:
-    """What a file that is none of FORMATS may be, in words."""
-    start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for magic, kind in STRANGE.items():
+def describe_unsupported(content: bytes) -> str:
+    """A guess, in words, at what a file of none of FORMATS is."""
+    for magic, name in UNSUPPORTED.items():
         if content.startswith(magic):
-            return kind
+            return name
     if content[4:8] == b"ftyp":
         return "HEIC, AVIF or a film"
-    for tag, kind in ((b"<svg", "SVG"), (b"<!doctype html", "HTML"), (b"<html", "HTML")):
+    start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for tag, name in ((b"<svg", "SVG"), (b"<!doctype html", "HTML"), (b"<html", "HTML")):
         if tag in start:
-            return kind
+            return name
     if b"\0" not in start and start.isascii():
         return "text"
     return "of no known format"
-
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}

@@ -1,4 +1,4 @@
-"""Ink lifted off its ground: light on black, whatever the paper was."""
+"""Ink separated from its background: light on black, whatever it was drawn on."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,29 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-FLAT = 0.4  # share of the border that is of exactly one grey where a picture was drawn and not photographed
-SOFT, SOFT_LEVELS = 0.15, 12  # where more of the border's steps than this are this small, it is a shadow's
-NEAR, NEAR_LEVELS = 0.8, 6  # share of the border that lies this close to one grey where a drawing was stored with loss
-TRACES = 0.12  # ink fainter than this share of the strongest is what JPEG leaves around edges
-FAINT = 200  # ink whose strongest pixel is below this grey level is made stronger
-LEAST = 12  # ink that differs less than this from its ground is none, grey levels
-INK = 0.05  # as `src.pictures.mnist_form`: a box ends where ink is fainter than this share of the strongest
-LARGE = 640  # side from which on a photograph is halved, which takes half its noise, pixels
-COARSE = 64  # side at which paper is looked at, pixels
-CLEAR, CONTRAST = 3.5, 18  # of ink on paper against its ground: means apart in deviations, and in grey levels
-EDGE = 0.3  # ink on paper ends at this share of its mean
+from src.pictures.mnist_form import INK_THRESHOLD
+
+# The background is drawn, not photographed, where this share of the border has exactly one grey level; unless more of
+# the border's steps than SHADOW_SHARE are small, 1 to SHADOW_STEP levels, as in a shadow.
+UNIFORM_SHARE = 0.4
+SHADOW_SHARE, SHADOW_STEP = 0.15, 12
+LOSSY_SHARE, LOSSY_LEVELS = 0.8, 6  # it is drawn, and stored lossily, where this share is this close to one level
+ARTIFACT_THRESHOLD = 0.12  # share of the strongest ink below which it is an artifact of JPEG around edges
+FAINT = 200  # ink whose strongest pixel is below this grey level is stretched
+MIN_CONTRAST = 12  # grey levels between ink and a uniform background
+HALVE_FROM = 640  # longer side above which a photograph is halved, which halves its noise too, pixels
+COARSE_SIDE = 64  # shorter side at which the background of paper is estimated, pixels
+# Ink on paper against its background: distance of the means in standard deviations, and in grey levels.
+MIN_SEPARATION, MIN_PAPER_CONTRAST = 3.5, 18
+EDGE_THRESHOLD = 0.3  # ink on paper ends at this share of its mean
 
 
 @dataclass(frozen=True)
 class ExtractedInk:
-    """ink: uint8 (h, w), light on black, cropped to what there is; None for an empty picture.
+    """ink: uint8 (h, w), light on black, cropped to its bounding box; None for an empty picture.
 
     corner: left and top of the crop in the picture, pixels. scale: pixels of the picture per pixel of `ink`.
-    inverted: whether the ink was darker than its ground.
+    inverted: whether the ink was darker than its background.
     """
 
     ink: np.ndarray | None
@@ -33,76 +37,81 @@ class ExtractedInk:
     inverted: bool
 
 
-def extract_ink(grey: np.ndarray, lossy: bool = False) -> ExtractedInk:
-    """Find the ground of a grey picture, uint8 (H, W), and what is written on it.
+def extract_ink(levels: np.ndarray, lossy: bool = False) -> ExtractedInk:
+    """Find the background of a grey picture, uint8 (H, W), and the ink on it.
 
-    The ground is what most of the border has. Ink lies farther from it, above or below. Where the border is not of one
-    grey, it is paper: its own grey is estimated around each pixel, over a third of the picture, so that a shadow goes
-    with it, and noise is told from ink by Otsu's threshold. Faint ink is stretched to white; light ink on plain black
-    stays as it is. Where nothing stands out there is no ink.
-    lossy: the picture was stored as JPEG or WebP, which leaves traces around edges.
+    The background is the most frequent grey level of the border; ink is whatever lies farther from it, above or below.
+    Where the border is not uniform, the picture is a photograph of paper: the background is estimated around each
+    pixel, over a third of the picture, so that shadows are removed, and Otsu's threshold separates ink from noise.
+    Faint ink is stretched to white; light ink on plain black is left as it is. Without enough contrast there is no ink.
+    lossy: the picture was stored as JPEG or WebP, which leaves artifacts around edges.
     """
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    cut = TRACES if lossy else 0
+    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    artifacts = ARTIFACT_THRESHOLD if lossy else 0
     if (border == border[0]).all():
-        return _from_flat(grey, int(border[0]), cut)
+        return _extract_from_uniform(levels, int(border[0]), artifacts)
     counts = np.bincount(border, minlength=256)
-    ground = int(counts.argmax())
+    background = int(counts.argmax())
     steps = np.abs(np.diff(border.astype(np.int16)))
-    soft = np.count_nonzero((steps > 0) & (steps <= SOFT_LEVELS)) > SOFT * len(border)
-    if counts[ground] >= FLAT * len(border) and not soft:
-        return _from_flat(grey, ground, cut)
-    near = counts[max(0, ground - NEAR_LEVELS) : ground + NEAR_LEVELS + 1].sum()
-    if near >= NEAR * len(border):
-        return _from_flat(grey, int(np.median(border)), TRACES)
-    return _from_paper(grey, float(np.median(border)))
+    shadow = np.count_nonzero((steps > 0) & (steps <= SHADOW_STEP)) > SHADOW_SHARE * len(border)
+    if counts[background] >= UNIFORM_SHARE * len(border) and not shadow:
+        return _extract_from_uniform(levels, background, artifacts)
+    near = counts[max(0, background - LOSSY_LEVELS) : background + LOSSY_LEVELS + 1].sum()
+    if near >= LOSSY_SHARE * len(border):
+        return _extract_from_uniform(levels, int(np.median(border)), ARTIFACT_THRESHOLD)
+    return _extract_from_paper(levels, float(np.median(border)))
 
 
-def _from_flat(grey: np.ndarray, ground: int, cut: float) -> ExtractedInk:
-    low, high = int(grey.min()), int(grey.max())
-    dark = ground - low > high - ground
-    top = ground - low if dark else high - ground
-    if top < LEAST:
+def _extract_from_uniform(levels: np.ndarray, background: int, artifacts: float) -> ExtractedInk:
+    low, high = int(levels.min()), int(levels.max())
+    dark = background - low > high - background
+    contrast = background - low if dark else high - background
+    if contrast < MIN_CONTRAST:
         return ExtractedInk(None, (0, 0), 1, False)
-    least = top * max(INK, cut)
-    marks = (grey.min(axis) < ground - least if dark else grey.max(axis) > ground + least for axis in (1, 0))
-    rows, columns = (np.flatnonzero(line) for line in marks)
-    ink, level = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], np.uint8(ground)
-    if low < ground < high:  # both sides of the ground: one is no ink
+    least = contrast * max(INK_THRESHOLD, artifacts)
+    rows, columns = (
+        np.flatnonzero(levels.min(axis) < background - least if dark else levels.max(axis) > background + least)
+        for axis in (1, 0)
+    )
+    ink, level = levels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], np.uint8(background)
+    if low < background < high:  # levels on both sides of the background: one side is not ink
         ink = np.minimum(ink, level) if dark else np.maximum(ink, level)
     ink = level - ink if dark else ink - level
-    if cut:
-        ink = np.where(ink > cut * top, ink, np.uint8(0))
-    if top < FAINT:
-        ink = np.rint(ink * np.float32(255 / top)).astype(np.uint8)
+    if artifacts:
+        ink = np.where(ink > artifacts * contrast, ink, np.uint8(0))
+    if contrast < FAINT:
+        ink = np.rint(ink * np.float32(255 / contrast)).astype(np.uint8)
     return ExtractedInk(ink, (int(columns[0]), int(rows[0])), 1, dark)
 
 
-def _from_paper(grey: np.ndarray, ground: float) -> ExtractedInk:
+def _extract_from_paper(levels: np.ndarray, background: float) -> ExtractedInk:
     scale = 1
-    if max(grey.shape) > LARGE:
-        scale, grey = 2, np.asarray(Image.fromarray(grey).reduce(2))
-    low, high = np.percentile(grey, (0.5, 99.5))
-    dark = ground - low > high - ground
-    light = 255 - grey if dark else grey
-    risen = light - estimate_background(light)
-    calm = ndimage.uniform_filter(risen, 3) if min(grey.shape) >= 100 else risen
-    mean_ground, mean_ink, apart = _otsu(calm)
-    contrast = mean_ink - mean_ground
-    if apart < CLEAR or contrast < CONTRAST:
+    if max(levels.shape) > HALVE_FROM:
+        scale, levels = 2, np.asarray(Image.fromarray(levels).reduce(2))
+    low, high = np.percentile(levels, (0.5, 99.5))
+    dark = background - low > high - background
+    light = 255 - levels if dark else levels
+    difference = light - estimate_background(light)
+    smooth = ndimage.uniform_filter(difference, 3) if min(levels.shape) >= 100 else difference
+    mean_background, mean_ink, separation = _otsu(smooth)
+    contrast = mean_ink - mean_background
+    if separation < MIN_SEPARATION or contrast < MIN_PAPER_CONTRAST:
         return ExtractedInk(None, (0, 0), scale, False)
-    seen = calm > mean_ground + EDGE * contrast
-    ink = np.where(seen, (risen - mean_ground) * (255 / contrast), 0).clip(0, 255).astype(np.uint8)
+    mask = smooth > mean_background + EDGE_THRESHOLD * contrast
+    ink = np.where(mask, (difference - mean_background) * (255 / contrast), 0).clip(0, 255).astype(np.uint8)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return ExtractedInk(ink, (int(columns[0]) * scale, int(rows[0]) * scale), scale, bool(dark))
 
 
 def estimate_background(light: np.ndarray) -> np.ndarray:
-    """The ground under light ink, uint8 (H, W) to float32: what is narrower than a third of the shorter side taken away
-    (a morphological opening), then smoothed; all in a coarse copy, in which noise is averaged."""
+    """Estimate the background under light ink, uint8 (H, W) to float32.
+
+    A morphological opening removes what is narrower than a third of the shorter side; the result is smoothed. Both work
+    on a coarse copy, in which noise is averaged.
+    """
     height, width = light.shape
-    coarse = Image.fromarray(light).reduce(max(1, min(height, width) // COARSE))
+    coarse = Image.fromarray(light).reduce(max(1, min(height, width) // COARSE_SIDE))
     levels = np.asarray(coarse, np.float32)
     window = min(levels.shape) // 3 | 1
     opened = ndimage.maximum_filter(ndimage.minimum_filter(levels, window, mode="nearest"), window, mode="nearest")
@@ -110,9 +119,9 @@ def estimate_background(light: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(opened).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _otsu(risen: np.ndarray) -> tuple[float, float, float]:
-    """Means of the two classes that Otsu's threshold (1979) parts, and how many deviations of theirs they are apart."""
-    counts = np.bincount(risen.clip(0, 255).astype(np.uint8).ravel(), minlength=256).astype(float)
+def _otsu(difference: np.ndarray) -> tuple[float, float, float]:
+    """Means of the two classes of Otsu's threshold (1979), and their distance in standard deviations within classes."""
+    counts = np.bincount(difference.clip(0, 255).astype(np.uint8).ravel(), minlength=256).astype(float)
     levels = np.arange(256.0)
     below = counts.cumsum()
     above = below[-1] - below
@@ -120,10 +129,10 @@ def _otsu(risen: np.ndarray) -> tuple[float, float, float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums / below, (sums[-1] - sums) / above
         between = np.nan_to_num(below * above * np.square(means[0] - means[1]))
-    place = int(between.argmax())
-    if not between[place]:
+    threshold = int(between.argmax())
+    if not between[threshold]:
         return 0.0, 0.0, 0.0
-    lower, upper = float(means[0][place]), float(means[1][place])
-    spread = np.square(levels - np.where(levels <= place, lower, upper))
-    deviation = np.sqrt((counts * spread).sum() / below[-1])
+    lower, upper = float(means[0][threshold]), float(means[1][threshold])
+    squares = np.square(levels - np.where(levels <= threshold, lower, upper))
+    deviation = np.sqrt((counts * squares).sum() / below[-1])
     return lower, upper, (upper - lower) / max(float(deviation), 1e-9)

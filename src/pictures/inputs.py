@@ -1,4 +1,4 @@
-"""Pictures that a user points at: found, read, and brought to what a network reads."""
+"""The user's pictures as inputs of a command: found, and read as images of the network's shape."""
 
 import glob
 from collections.abc import Mapping, Sequence
@@ -8,76 +8,70 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import require
+from src.errors import choice, require, text
 from src.pictures.file_types import SUFFIXES
 from src.pictures.reader import Reader
 
 INKS = ("auto", "mnist", "none")
-WRITTEN = ("mnist", "qmnist", "emnist", "usps", "digits")  # data sets of light ink on dark ground
+HANDWRITTEN = ("mnist", "qmnist", "emnist", "usps", "digits")  # data sets of light ink on a dark background
 
 
-def find_pictures(given: str | Sequence[str], missing: bool = False) -> list[Path]:
-    """The files that names, folders (searched through, by suffix) and patterns with * stand for; each once.
+def find_pictures(patterns: str | Sequence[str], missing: bool = False) -> list[Path]:
+    """The files that names, folders (searched recursively, by suffix) and patterns with * stand for; each once.
 
-    missing: keep a name that stands for no file, so that whoever opens it says so.
+    missing: keep a name without a file, to be reported by whoever opens it.
     Raises InputError for a name or a pattern without any file, or a folder without pictures.
     """
     found: dict[Path, None] = {}
-    for word in [given] if isinstance(given, str) else given:
-        require(
-            isinstance(word, str) and bool(word), f"images={word}: files, folders, or patterns such as 'digits/*.png'"
-        )
-        path = Path(word).expanduser()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        path = Path(text("images", pattern, "files, folders, or patterns such as 'digits/*.png'")).expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            require(
-                bool(inside) or missing, f"images={word}: the folder holds no pictures ({', '.join(sorted(SUFFIXES))})"
-            )
-        elif path.is_file():
-            inside = [path]
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            problem = f"the folder holds no pictures ({', '.join(sorted(SUFFIXES))})"
         else:
-            inside = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-            require(bool(inside) or missing, f"images={word}: there is no such file, folder or pattern")
-        found |= dict.fromkeys(inside or [path])
+            names = [path] if path.is_file() else glob.glob(str(path), recursive=True)
+            files = sorted(Path(name) for name in names if Path(name).is_file())
+            problem = "there is no such file, folder or pattern"
+        require(bool(files) or missing, f"images={pattern}: {problem}")
+        found |= dict.fromkeys(files or [path])
     return list(found)
 
 
-def choose_ink(asked: str, shape: tuple[int, int, int], trained: Mapping) -> bool:
-    """Whether pictures are to be brought to MNIST's form.
+def resolve_ink(ink: str, shape: tuple[int, int, int], data_config: Mapping) -> bool:
+    """Whether pictures are brought to MNIST's form.
 
-    shape: of the images that the network reads. trained: the config of the data that it was trained on; with
-    corrections, their `mix` counts. asked: mnist, none, or auto, which takes it for a network of written characters,
-    1x28x28.
+    ink: mnist, none, or auto: yes for a network of handwritten characters, 1x28x28. shape: of the images that the
+    network reads. data_config: of the data it was trained on; with corrections, of their `mix`.
     Raises InputError for another word, or a network that does not read that form.
     """
-    require(asked in INKS, f"ink={asked}: one of {', '.join(INKS)}")
+    choice("ink", ink, INKS)
     fits = tuple(shape) == (1, 28, 28)
-    if asked == "mnist":
+    if ink == "mnist":
         size = "x".join(map(str, shape))
         require(fits, f"ink=mnist makes pictures of 1x28x28, this network reads {size}: give ink=none")
-    trained = trained.get("mix") or trained
-    written = trained.get("name") in WRITTEN or trained.get("ink") == "mnist"
-    return fits and (asked == "mnist" or (asked == "auto" and written))
+    data_config = data_config.get("mix") or data_config
+    handwritten = data_config.get("name") in HANDWRITTEN or data_config.get("ink") == "mnist"
+    return fits and (ink == "mnist" or (ink == "auto" and handwritten))
 
 
-def read_given(
-    paths: Sequence[Path], shape: tuple[int, int, int], ink: bool, most: int | None = None
+def load_picture_images(
+    paths: Sequence[Path], shape: tuple[int, int, int], ink: bool, limit: int | None = None
 ) -> tuple[Tensor, list[tuple[Path, int, int]]]:
-    """The images on the pictures, as a network reads them, uint8 (N, C, H, W) of this shape.
+    """The images on pictures, uint8 (N, C, H, W) of the network's shape, and where each comes from.
 
-    Beside them, for each image, its picture, its place on it, from 1, and how many images that picture holds.
-
-    ink: find each digit and bring it to MNIST's form; without it a picture is one image, read as data=folder does.
-    Both as `src.pictures.reader` does. most: so many images, and no picture is opened after them.
-    Raises InputError naming the first file that is no picture, or that has no ink.
+    An origin is the picture, the image's number on it, from 1, and how many images the picture holds.
+    ink: as of `src.pictures.reader.Reader`. limit: of images; no picture is opened after them.
+    Raises InputError naming the first file that is not a picture, or that has no ink.
     """
-    reader, pages, places = Reader(shape, ink), [], []
+    reader, pictures = Reader(shape, ink), []
+    origins: list[tuple[Path, int, int]] = []
     for path in paths:
-        if most is not None and len(places) >= most:
+        if limit is not None and len(origins) >= limit:
             break
-        pages.append(reader.page(path))
-        count = len(pages[-1].digits)
-        require(count > 0, f"{path} holds no ink: it is of one grey; ink=none reads it as it is")
-        places += [(path, place, count) for place in range(1, count + 1)]
-    images = np.concatenate([reading.images for reading in reader.read(pages)])
-    return torch.from_numpy(images[:most]), places[:most]
+        picture = reader.segment(path)
+        count = len(picture.digits)
+        require(count > 0, f"{path} holds no ink: it is of one grey level; ink=none reads it as it is")
+        pictures.append(picture)
+        origins += [(path, number, count) for number in range(1, count + 1)]
+    images = np.concatenate([one.images for one in reader.to_network_input(pictures)])
+    return torch.from_numpy(images[:limit]), origins[:limit]

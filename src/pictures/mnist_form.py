@@ -1,6 +1,6 @@
-"""Pictures of digits brought to MNIST's form, whole batches at once: light ink on dark ground, any size to 28x28.
+"""Digits of any size in MNIST's form, whole batches at once: light ink on a dark background, 28x28.
 
-The form as its makers describe it (http://yann.lecun.com/exdb/mnist): "size normalized to fit in a 20x20 pixel box
+The form, as its authors describe it (http://yann.lecun.com/exdb/mnist): "size normalized to fit in a 20x20 pixel box
 while preserving their aspect ratio [...] centered in a 28x28 image by computing the center of mass of the pixels".
 """
 
@@ -13,63 +13,63 @@ from src.errors import require
 BOX, FRAME = 20, 28
 # Ink is lighter than this share of its image's lightest pixel. Of MNIST's 70,000 digits 69,984 are then 20 pixels long;
 # with 0.5, 69,002. The 8x8 digits of scikit-learn are recognised equally well with 0 to 0.25, less well with 0.35.
-INK = 0.05
-CENTRE = 14  # the centre of mass of all 70,000 but 2 is within half a pixel of this row and this column, from 0
+INK_THRESHOLD = 0.05
+CENTER = 14  # row and column, from 0, of the centre of mass: within half a pixel for all 70,000 but 2
 
 
 def to_mnist_form(images: Tensor, chunk_px: int = 1 << 21) -> Tensor:
-    """Fit the ink of each image into 20x20 and put its centre of mass into the middle of 28x28: uint8 (N, 1, 28, 28).
+    """Scale the ink of each image into 20x20 and its centre of mass to the middle of 28x28: uint8 (N, 1, 28, 28).
 
-    images: uint8 (N, 1, H, W), on any device, light ink on dark ground; where the ink lies and how large it is do not
-    matter. Ground lighter than a twentieth of the lightest pixel counts as ink.
-    chunk_px: pixels of images worked on at once; affects memory only.
-    The longer side becomes 20 pixels, the shorter one keeps the proportion. The move is of whole pixels, so that
-    MNIST's own images stay as they are, and ends where ink would leave the frame. An image without ink stays empty.
-    Raises InputError if the images are of another type or shape.
+    The longer side becomes 20 pixels; the aspect ratio stays. Ink moves by whole pixels, so that MNIST's own images
+    stay as they are, and never out of the frame. An image without ink stays empty.
+    images: uint8 (N, 1, H, W), on any device, light ink on a dark background; position and size of the ink do not
+    matter. Background lighter than a twentieth of the lightest pixel counts as ink.
+    chunk_px: pixels processed at once; affects memory only.
+    Raises InputError for images of another dtype or shape.
     """
-    good = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 1 and 0 not in images.shape[2:]
-    given = f"images {images.dtype} {tuple(images.shape)}"
-    require(good, f"{given}: uint8 (N, 1, H, W) is needed; data.ink=mnist wants data.channels=1")
+    valid = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 1 and 0 not in images.shape[2:]
+    actual = f"images {images.dtype} {tuple(images.shape)}"
+    require(valid, f"{actual}: uint8 (N, 1, H, W) is needed; data.ink=mnist needs data.channels=1")
     count = max(1, chunk_px // (images.shape[2] * images.shape[3]))
-    done = [_centre(_fit(part[:, 0].cpu().numpy())) for part in images.split(count) if len(part)]
-    formed = torch.from_numpy(np.concatenate(done)).unsqueeze(1) if done else images.new_empty(0, 1, FRAME, FRAME)
-    return formed.to(images.device)
+    chunks = [_center(_fit_box(chunk[:, 0].cpu().numpy())) for chunk in images.split(count) if len(chunk)]
+    centered = torch.from_numpy(np.concatenate(chunks)).unsqueeze(1) if chunks else images.new_empty(0, 1, FRAME, FRAME)
+    return centered.to(images.device)
 
 
-# Below is NumPy, whose calls take a third of the time of torch's for a single image, as a server has it, and both axes
-# of all images go through one call: first rows, then columns, (2, N).
+# The functions below use NumPy, whose calls take a third of torch's time for a single image, the server's case. Both
+# axes of all images go through one call: first rows, then columns, (2, N).
 
 
-def _spans(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row and column that hold ink, of (N, H, W): two of int64 (2, N).
+def _ink_spans(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row and column with ink, of (N, H, W): two of int64 (2, N).
 
     An image without ink spans the whole frame.
     """
     lines = images.max(2), images.max(1)
-    floor = lines[0].max(1, keepdims=True) * np.float32(INK)
-    marks = [line > floor for line in lines]
-    first = np.stack([mark.argmax(1) for mark in marks])
-    last = np.stack([mark.shape[1] - 1 - mark[:, ::-1].argmax(1) for mark in marks])
+    threshold = lines[0].max(1, keepdims=True) * np.float32(INK_THRESHOLD)
+    inked = [line > threshold for line in lines]
+    first = np.stack([line.argmax(1) for line in inked])
+    last = np.stack([line.shape[1] - 1 - line[:, ::-1].argmax(1) for line in inked])
     return first, last
 
 
-def _fit(images: np.ndarray) -> np.ndarray:
-    """The ink of (N, H, W), scaled to 20 pixels on its longer side, in (N, 20, 20): uint8."""
-    first, last = _spans(images)
+def _fit_box(images: np.ndarray) -> np.ndarray:
+    """Scale the ink of (N, H, W) to 20 pixels on its longer side: uint8 (N, 20, 20)."""
+    first, last = _ink_spans(images)
     height, width = images.shape[1:]
-    rows, columns = _resampling(first, last - first + 1, max(height, width))
-    grey = rows[:, :, :height] @ images.astype(np.float32) @ columns[:, :, :width].transpose(0, 2, 1)
-    return np.rint(grey).clip(0, 255).astype(np.uint8)
+    rows, columns = _resampling_weights(first, last - first + 1, max(height, width))
+    levels = rows[:, :, :height] @ images.astype(np.float32) @ columns[:, :, :width].transpose(0, 2, 1)
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
 
 
-def _resampling(first: np.ndarray, side: np.ndarray, length: int) -> np.ndarray:
+def _resampling_weights(first: np.ndarray, side: np.ndarray, length: int) -> np.ndarray:
     """Weights (2, N, 20, length) that scale `side` pixels from `first` on, each (2, N), about the middle.
 
-    Lanczos of three lobes, widened by the factor of shrinking: what is shrunk is averaged. What lies beyond the ink
-    counts as ground. scikit-learn's digits (8x8), recognised by five networks trained on MNIST: 96.9 % so, 96.7 %
-    with cubic weights (a = -0.75), 92.9 % with bilinear ones, 96.8 % where the last ink goes on beyond its edge.
-    The ink starts at a whole pixel, so that the weights are a copy where nothing is scaled; else they sum to 1 within
-    a hundredth.
+    Lanczos with three lobes, widened by the reduction factor, so that shrinking averages. Beyond the ink is background.
+    scikit-learn's digits (8x8), recognised by five networks trained on MNIST: 96.9 % with these weights, 96.7 % with
+    cubic ones (a = -0.75), 92.9 % with bilinear ones, 96.8 % if the ink's last pixel is repeated beyond its edge.
+    The ink starts at a whole pixel, so that the weights copy where nothing is scaled; else they sum to 1 within a
+    hundredth.
     """
     scale = (BOX / side.max(0)).astype(np.float32)
     start = np.floor((BOX - side * scale) / 2 + np.float32(1e-3))
@@ -93,22 +93,22 @@ def _resampling(first: np.ndarray, side: np.ndarray, length: int) -> np.ndarray:
     return weights
 
 
-def _centre(boxes: np.ndarray) -> np.ndarray:
-    """Put the ink of (N, 20, 20) into (N, 28, 28) with its centre of mass nearest to row and column 14.
+def _center(boxes: np.ndarray) -> np.ndarray:
+    """Move the ink of (N, 20, 20) to where its centre of mass is nearest to row and column 14 of (N, 28, 28).
 
-    Scaling leaves faint edges; those that are no ink are left out, so that a second time finds the same ink.
+    Scaling leaves faint edges; those below the threshold of ink are cleared, so that a second pass finds the same ink.
     """
-    first, last = _spans(boxes)
-    place = np.arange(BOX)
-    kept = (place >= first[..., None]) & (place <= last[..., None])  # (2, N, 20)
-    boxes = boxes * kept[0][:, :, None] * kept[1][:, None, :]
+    first, last = _ink_spans(boxes)
+    index = np.arange(BOX)
+    inside = (index >= first[..., None]) & (index <= last[..., None])  # (2, N, 20)
+    boxes = boxes * inside[0][:, :, None] * inside[1][:, None, :]
     lines = np.stack([boxes.sum(2, dtype=np.float32), boxes.sum(1, dtype=np.float32)])
     mass = np.maximum(lines[0].sum(1), 1)
-    move = np.rint(CENTRE - lines @ place.astype(np.float32) / mass).astype(np.int64)
-    move = np.minimum(np.maximum(move, -first), FRAME - 1 - last)
-    padded = np.zeros((len(boxes), BOX + 1, BOX + 1), np.uint8)  # the last row and column are ground
+    offset = np.rint(CENTER - lines @ index.astype(np.float32) / mass).astype(np.int64)
+    offset = np.minimum(np.maximum(offset, -first), FRAME - 1 - last)
+    padded = np.zeros((len(boxes), BOX + 1, BOX + 1), np.uint8)  # the last row and column are background
     padded[:, :BOX, :BOX] = boxes
-    rows, columns = np.arange(FRAME) - move[..., None]  # (N, 28) each: where a pixel of the frame comes from
+    rows, columns = np.arange(FRAME) - offset[..., None]  # (N, 28) each: the source of each pixel of the frame
     rows[(rows < 0) | (rows >= BOX)] = BOX
     columns[(columns < 0) | (columns >= BOX)] = BOX
     return padded[np.arange(len(boxes))[:, None, None], rows[:, :, None], columns[:, None, :]]
