@@ -9,20 +9,20 @@ import sys
 import uvicorn
 from PIL import Image
 
-from src.pictures.decode import REQUESTS, decode
-from src.pictures.reader import WITHIN
+from src.pictures.decode import REQUEST_LIMITS, decode
+from src.pictures.reader import MAX_SIDE
 
 
 def pillow(body: bytes) -> int:
     """Decoded by Pillow, and nothing else."""
-    with Image.open(io.BytesIO(body), formats=REQUESTS.formats) as picture:
+    with Image.open(io.BytesIO(body), formats=REQUEST_LIMITS.formats) as picture:
         picture.load()
         return picture.width
 
 
 def ours(body: bytes) -> int:
     """Decoded as the server does it: limits, EXIF, transparency, grey."""
-    return decode(body, REQUESTS, 1, WITHIN).size[0]
+    return decode(body, REQUEST_LIMITS, 1, MAX_SIDE).size[0]
 
 
 def make(read):

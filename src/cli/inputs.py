@@ -92,11 +92,11 @@ def read_pictures(cfg: DictConfig, net):
     Returns images uint8 (N, C, H, W); their names: the file's, and which digit of it where it holds several; whether
     they were brought to MNIST's form; and a line about those left out, or None.
     """
-    from src.pictures.inputs import choose_ink, find_pictures, read_given
+    from src.pictures.inputs import find_pictures, load_picture_images, resolve_ink
 
-    ink = choose_ink(cfg.ink, net.info.shape, net.config["data"])
+    ink = resolve_ink(cfg.ink, net.info.shape, net.config["data"])
     paths = find_pictures(picture_patterns(cfg.images))
-    images, origins = read_given(paths, net.info.shape, ink, cfg.n)
+    images, origins = load_picture_images(paths, net.info.shape, ink, cfg.n)
     names = [display_path(path) + (f" digit {place} of {count}" if count > 1 else "") for path, place, count in origins]
     path, place, count = origins[-1]
     opened, left_out = paths.index(path) + 1, None

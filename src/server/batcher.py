@@ -30,8 +30,8 @@ QUIET_ITERATIONS, QUIET_S = 60, 0.005
 class Job:
     """The pictures of one request, and the prediction record of each, or the PictureError it raised.
 
-    deadline: of time.monotonic(); the request fails then. look: explain the predictions too. keep_inputs: store what the
-    network reads of each picture in `inputs`. model: the network that was served when the request came.
+    deadline: of time.monotonic(); the request fails then. look: explain the predictions too. keep_inputs: store what
+    the network reads of each picture in `inputs`. model: the network that was served when the request came.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class Batcher:
         return job
 
     def _dispatch(self, seen: int = 0, quiet: int = 0, last: float = 0.0) -> None:
-        """Hand a batch to the idle thread once no more jobs are expected; until then run in every iteration of the loop.
+        """Hand a batch to the idle thread once no more jobs are expected; until then run again in the next iteration.
 
         seen: jobs gathered at the last iteration. quiet: iterations without a new one. last: when the last one came,
         time.monotonic().

@@ -16,7 +16,7 @@ from src.data.sources.idx_catalog import KUZUSHIJI_NAMES
 from src.data.sources.replay import ALWAYS_LEARNT
 from src.errors import InputError
 from src.model_files.checkpoint import load_model
-from src.pictures.inputs import choose_ink
+from src.pictures.inputs import resolve_ink
 from src.pictures.mnist_form import to_mnist_form
 from tests.commands import one_line, run
 
@@ -199,9 +199,9 @@ class TestMixture:
         info = mixed(tmp_path / "f.sqlite", data_root).info
         for name, ink, expected in (("mnist", "none", True), ("folder", "none", False), ("folder", "mnist", True)):
             trained = {"name": "feedback", "ink": "none", "mix": {"name": name, "ink": ink}}
-            assert choose_ink("auto", info.shape, trained) is expected
-            assert choose_ink("auto", info.shape, trained["mix"]) is expected
-            assert choose_ink("none", info.shape, trained) is False
+            assert resolve_ink("auto", info.shape, trained) is expected
+            assert resolve_ink("auto", info.shape, trained["mix"]) is expected
+            assert resolve_ink("none", info.shape, trained) is False
 
     def test_merged_classes_are_those_of_the_mix(self, tmp_path, data_root):
         store = Feedback(tmp_path / "f.sqlite")
