@@ -49,7 +49,7 @@ def untrained(path: Path) -> Path:
     info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1307,), (0.3081,))
     weights = {f"model.{key}": value for key, value in LeNet(info.shape, 10).state_dict().items()}
     config = {"model": {"_target_": "src.models.lenet.LeNet"}, "data": {"name": "mnist"}, "structure": []}
-    write_checkpoint({"state_dict": weights, "config": config, "facts": info.plain(), "epoch": 0}, path)
+    write_checkpoint({"state_dict": weights, "config": config, "facts": info.to_dict(), "epoch": 0}, path)
     return path
 
 

@@ -18,5 +18,5 @@ def write_teacher(path: Path, data_root: Path, make: type[nn.Module] = MLP) -> P
         "model": {"_target_": f"{make.__module__}.{make.__name__}"},
         "data": {"name": "kmnist", "root": str(data_root)},
     }
-    write_checkpoint({"state_dict": weights, "config": config, "facts": data.info.plain(), "epoch": 0}, path)
+    write_checkpoint({"state_dict": weights, "config": config, "facts": data.info.to_dict(), "epoch": 0}, path)
     return path

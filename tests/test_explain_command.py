@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.cli.inputs import as_trained
+from src.cli.inputs import data_as_trained
 from src.data.info import DataInfo
 from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 from src.models.mlp import MLP
@@ -85,7 +85,7 @@ def test_one_look_and_rows_of_the_file(trained, tmp_path):
     assert "one look of 5" in done.stdout
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["views"] == "one look of 5"
-    data = as_trained(checkpoint["config"]["data"], {})
+    data = data_as_trained(checkpoint["config"]["data"], {})
     data.setup()
     arrays = np.load(tmp_path / "run/arrays.npz")
     for line, image in zip(results["images"], arrays["images"], strict=True):
@@ -113,7 +113,7 @@ def test_an_mlp_has_no_grad_cam(tmp_path):
         {
             "state_dict": {f"model.{key}": value for key, value in net.state_dict().items()},
             "config": {"model": options, "data": {"name": "digits"}},
-            "facts": DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,)).plain(),
+            "facts": DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,)).to_dict(),
             "epoch": 0,
         },
         tmp_path / "mlp.ckpt",

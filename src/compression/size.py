@@ -14,7 +14,7 @@ def slim_checkpoint_bytes(net: nn.Module) -> bytes:
     checkpoint = {
         "state_dict": {f"model.{name}": value for name, value in net.model.state_dict().items()},
         "config": net.config,
-        "facts": net.info.plain(),
+        "facts": net.info.to_dict(),
         "epoch": net.epoch - 1,
     }
     if net.temperature is not None:

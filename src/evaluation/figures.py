@@ -1,4 +1,4 @@
-"""Pictures as matplotlib figures, made without a display."""
+"""The figures of an evaluation, drawn without a display."""
 
 from pathlib import Path
 
@@ -7,18 +7,18 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.data.batches import Batches
+from src.data.batches import BatchDataset
 from src.data.info import DataInfo
 from src.evaluation.metrics import CALIBRATION_BINS
-from src.plotting import QUIET, RIGHT, WRONG
+from src.plotting import QUIET, RIGHT, WRONG, open_axes
 
 
 def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...], title: str = "") -> Figure:
-    """Counts with true classes as rows; colour shows the share of a row that was mistaken for each other class."""
+    """Counts with a row per true class; color is the share of the row that was mistaken for another class."""
     counts = np.asarray(confusion)
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    np.fill_diagonal(shares, 0)  # so that few mistakes stand out beside many right answers
+    np.fill_diagonal(shares, 0)  # so that few mistakes stand out beside many right predictions
     side = max(4.5, 0.55 * classes + 1.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
@@ -29,10 +29,10 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...], t
         for column in range(classes):
             if counts[row, column]:
                 on_diagonal = row == column
-                colour = RIGHT if on_diagonal else "black" if shares[row, column] < 0.8 * top else "white"
+                color = RIGHT if on_diagonal else "black" if shares[row, column] < 0.8 * top else "white"
                 weight = "bold" if on_diagonal else "normal"
                 text = f"{counts[row, column]:,}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour, weight=weight)
+                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, weight=weight)
     axes.set_xticks(range(classes), class_names, rotation=0 if max(map(len, class_names)) < 3 else 90, fontsize=size)
     axes.set_yticks(range(classes), class_names, fontsize=size)
     axes.set_xlabel("predicted")
@@ -44,24 +44,29 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...], t
 
 
 def worst_mistakes(
-    batches: Batches, labels: Tensor, logits: Tensor, class_names: tuple[str, ...], count: int = 24, columns: int = 8
+    batches: BatchDataset,
+    labels: Tensor,
+    logits: Tensor,
+    class_names: tuple[str, ...],
+    count: int = 24,
+    columns: int = 8,
 ) -> Figure:
-    """The wrong answers given with most confidence: image, what was answered and how surely, what is true."""
+    """The most confident mistakes: image, predicted class and its probability, true class and its probability."""
     probs = logits.softmax(1)
-    confidence, answers = probs.max(1)
-    wrong = (answers != labels).nonzero().flatten()
-    chosen = wrong[confidence[wrong].argsort(descending=True)][:count]
-    rows = max(1, -(-len(chosen) // columns))
+    confidence, predictions = probs.max(1)
+    wrong = (predictions != labels).nonzero().flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True)][:count]
+    rows = max(1, -(-len(worst) // columns))
     figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.5), layout="constrained")
     figure.suptitle(
-        f"{len(wrong):,} of {len(labels):,} wrong; the surest {len(chosen)}" if len(wrong) else "no mistakes"
+        f"{len(wrong):,} of {len(labels):,} wrong; the most confident {len(worst)}" if len(wrong) else "no mistakes"
     )
-    for place, index in enumerate(chosen.tolist()):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        picture = batches[torch.tensor([index])][0][0].permute(1, 2, 0).numpy()
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        answer, truth = class_names[answers[index]], class_names[labels[index]]
-        axes.set_title(f"{answer}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
+    for position, index in enumerate(worst.tolist()):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        image = batches[torch.tensor([index])][0][0].permute(1, 2, 0).numpy()
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        prediction, truth = class_names[predictions[index]], class_names[labels[index]]
+        axes.set_title(f"{prediction}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
         axes.set_xlabel(f"is {truth}  {100 * probs[index, labels[index]]:.0f} %", fontsize=9, color=RIGHT, labelpad=1)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -69,9 +74,9 @@ def worst_mistakes(
 
 
 def reliability_diagram(logits: Tensor, labels: Tensor, ece: float) -> Figure:
-    """Share of right answers against the probability they were given with, and how many there are of each."""
-    confidence, answers = logits.softmax(1).max(1)
-    right = (answers == labels).float()
+    """Accuracy in bins of the predicted class' probability, and the number of images in each bin."""
+    confidence, predictions = logits.softmax(1).max(1)
+    right = (predictions == labels).float()
     bins = (confidence * CALIBRATION_BINS).long().clamp_max(CALIBRATION_BINS - 1)
     counts = bins.bincount(minlength=CALIBRATION_BINS)
     filled = counts > 0
@@ -82,23 +87,23 @@ def reliability_diagram(logits: Tensor, labels: Tensor, ece: float) -> Figure:
     upper.plot([0, 1], [0, 1], "--", color=QUIET, label="perfectly calibrated")
     upper.vlines(means, means, shares, color=WRONG, alpha=0.5)
     upper.plot(means, shares, "o", color=RIGHT, label="this model")
-    upper.set_ylabel("share of right answers")
+    upper.set_ylabel("share of right predictions")
     upper.set_title(f"expected calibration error {100 * ece:.2f} %", fontsize=11)
     upper.set_ylim(-0.02, 1.02)
     upper.legend(frameon=False, loc="upper left")
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     lower.bar(edges[:-1], counts.numpy(), 1 / CALIBRATION_BINS, align="edge", color=QUIET, edgecolor="white")
     lower.set_yscale("log")
-    lower.set_xlabel("probability of the answer")
+    lower.set_xlabel("probability of the predicted class")
     lower.set_ylabel("images")
     lower.set_xlim(0, 1)
     for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes)
     return figure
 
 
 def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: float) -> Figure:
-    """Estimated numbers against the true ones."""
+    """Estimated values of a regression target against the true ones."""
     figure = Figure(figsize=(4.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     truth = (labels * info.scale).numpy()
@@ -107,14 +112,14 @@ def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: fl
     axes.set_xlabel(f"true {info.target}")
     axes.set_ylabel("estimated")
     axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes)
     return figure
 
 
 def write_evaluation_figures(
-    folder: Path, batches: Batches, labels: Tensor, logits: Tensor, results: dict, info: DataInfo
+    folder: Path, batches: BatchDataset, labels: Tensor, logits: Tensor, results: dict, info: DataInfo
 ) -> dict[str, Figure]:
-    """The pictures of an evaluation, written as PNG into `folder` and returned by name."""
+    """The figures of an evaluation, written as PNG into `folder` and returned by name."""
     if info.target:
         figures = {"estimates": regression_scatter(logits, labels, info, results["rmse"])}
     else:

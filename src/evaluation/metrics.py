@@ -1,9 +1,9 @@
-"""What is measured of a classifier, from probabilities and labels."""
+"""The metrics of every evaluation, for classes and for a regression target."""
 
-from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -17,48 +17,53 @@ from src.data.info import DataInfo
 CALIBRATION_BINS = 15
 
 
-def make_classification_metrics(num_classes: int, **options) -> MetricCollection:
-    """The figures of every evaluation, for probabilities (B, K) and labels (B,).
+def make_classification_metrics(num_classes: int, **options: Any) -> MetricCollection:
+    """Metrics of probabilities (B, K) and labels (B,).
 
-    acc: share of right answers. precision, recall, f1: means over classes (macro). top2: share whose class is among
-    the two likeliest (with three classes or more). ece: expected calibration error over 15 bins (Guo et al. 2017).
-    options: of every torchmetrics metric.
+    acc: share of right predictions. precision, recall, f1: means over classes (macro). top2: share of images whose
+    class is among the two likeliest, with three classes or more. ece: expected calibration error over 15 bins (Guo et
+    al. 2017). options: of every torchmetrics metric.
     """
-    plain = {"num_classes": num_classes, "validate_args": False, **options}
-    metrics = {
-        "acc": MulticlassAccuracy(average="micro", **plain),
-        "precision": MulticlassPrecision(average="macro", **plain),
-        "recall": MulticlassRecall(average="macro", **plain),
-        "f1": MulticlassF1Score(average="macro", **plain),
-        "ece": MulticlassCalibrationError(n_bins=CALIBRATION_BINS, **plain),
+    shared = {"num_classes": num_classes, "validate_args": False, **options}
+    metrics: dict[str, Metric | MetricCollection] = {
+        "acc": MulticlassAccuracy(average="micro", **shared),
+        "precision": MulticlassPrecision(average="macro", **shared),
+        "recall": MulticlassRecall(average="macro", **shared),
+        "f1": MulticlassF1Score(average="macro", **shared),
+        "ece": MulticlassCalibrationError(n_bins=CALIBRATION_BINS, **shared),
     }
     if num_classes > 2:
-        metrics["top2"] = MulticlassAccuracy(average="micro", top_k=2, **plain)
+        metrics["top2"] = MulticlassAccuracy(average="micro", top_k=2, **shared)
     return MetricCollection(metrics)
 
 
-def make_regression_metrics(**options) -> MetricCollection:
-    """The figures of an evaluation of estimated numbers (B,) against true ones (B,).
+def make_regression_metrics(**options: Any) -> MetricCollection:
+    """Metrics of estimated values (B,) and true ones (B,).
 
     mae: mean absolute error; rmse: root of the mean squared error; r2: share of the variance that is explained.
     """
     from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
-    metrics = {"mae": MeanAbsoluteError, "rmse": partial(MeanSquaredError, squared=False), "r2": R2Score}
-    return MetricCollection({name: make(**options) for name, make in metrics.items()})
+    return MetricCollection(
+        {
+            "mae": MeanAbsoluteError(**options),
+            "rmse": MeanSquaredError(squared=False, **options),
+            "r2": R2Score(**options),
+        }
+    )
 
 
 class ClassifierMetrics(nn.Module):
-    """What a network's outputs are worth, for classes or for a number, as the facts of the data say."""
+    """The metrics of the task's network, of classes or of a regression target as `info` says."""
 
     def __init__(self, info: DataInfo):
         super().__init__()
         self.scale = info.scale if info.target else None
         self.metrics = make_regression_metrics() if info.target else make_classification_metrics(info.num_classes)
-        self.acc = None if info.target else make_accuracy(info.num_classes)
+        self.acc = None if info.target else MulticlassAccuracy(info.num_classes, average="micro", validate_args=False)
 
-    def of_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or numbers (N, 1) and (N,)."""
+    def compute_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or values (N, 1) and (N,)."""
         if self.scale is None:
             self.metrics.update(outputs.softmax(1), labels)
             loss = nn.functional.cross_entropy(outputs, labels)
@@ -69,16 +74,11 @@ class ClassifierMetrics(nn.Module):
         self.metrics.reset()
         return values
 
-    def of_training(self, answers: Tensor, labels: Tensor) -> dict[str, float]:
-        """The accuracy of answers (N,), by its full name; nothing for numbers."""
+    def compute_train(self, predictions: Tensor, labels: Tensor) -> dict[str, float]:
+        """train/acc of predicted classes (N,); nothing for a regression target."""
         if self.acc is None:
             return {}
-        self.acc.update(answers, labels)
+        self.acc.update(predictions, labels)
         value = float(self.acc.compute())
         self.acc.reset()
         return {"train/acc": value}
-
-
-def make_accuracy(num_classes: int) -> MulticlassAccuracy:
-    """Share of right answers."""
-    return MulticlassAccuracy(num_classes, average="micro", validate_args=False)

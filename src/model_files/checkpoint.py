@@ -111,7 +111,7 @@ def load_model(path: Path | str, base: Path | str | None = None) -> InferenceMod
     that do not fit the network, and a missing or wrong base.
     """
     checkpoint = read_checkpoint(path)
-    config, info = checkpoint["config"], DataInfo.of(checkpoint["facts"])
+    config, info = checkpoint["config"], DataInfo.from_dict(checkpoint["facts"])
     structure = config.get("structure", [])
     if "base" in checkpoint:
         model, inherited = _load_base(checkpoint, info, path, base)

@@ -43,7 +43,7 @@ class Metadata:
     def to_strings(self) -> dict[str, str]:
         """Name → JSON, in a fixed order."""
         values = {name: value for name, value in vars(self).items() if name != "info"}
-        values = {"facts": self.info.plain(), "class_names": list(self.info.class_names), **values}
+        values = {"facts": self.info.to_dict(), "class_names": list(self.info.class_names), **values}
         return {"format": FORMAT, **{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}}
 
 
@@ -68,7 +68,7 @@ def read_metadata(strings: dict[str, str], path: Path | str) -> Metadata:
         names = [field for field in Metadata.__dataclass_fields__ if field != "info"]
         values = {name: json.loads(strings[name]) for name in names}
         values["config"] = with_current_targets(values["config"])
-        metadata = Metadata(DataInfo.of(json.loads(strings["facts"])), **values)
+        metadata = Metadata(DataInfo.from_dict(json.loads(strings["facts"])), **values)
         if not _is_valid(metadata):
             raise ValueError("a value is out of range")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

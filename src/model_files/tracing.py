@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from src.data.info import DataInfo
 from src.errors import InputError
-from src.inference.model import InferenceModel, to_predictions
+from src.inference.model import InferenceModel
 
 INPUT = "images"
 
 
 class TracedModel(nn.Module):
-    """uint8 (B, C, H, W) to predictions, with the temperature in them, and logits, as `to_predictions` has them."""
+    """uint8 (B, C, H, W) to (predictions, logits): probabilities (B, K), or a regression target's value (B, 1)."""
 
     def __init__(self, net: InferenceModel):
         super().__init__()
@@ -19,12 +19,12 @@ class TracedModel(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.net(images)
-        return to_predictions(logits, self.net.info, self.net.temperature), logits
+        return self.net.info.output.predictions(logits, self.net.temperature), logits
 
 
 def output_names(info: DataInfo) -> list[str]:
     """The names of the two outputs of an exported graph."""
-    return ["value" if info.target else "probabilities", "logits"]
+    return ["value" if info.output.is_number else "probabilities", "logits"]
 
 
 def trace_model(net: InferenceModel) -> torch.export.ExportedProgram:

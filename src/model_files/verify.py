@@ -26,7 +26,7 @@ def compare_outputs(net: Predictor, others: dict[str, Outputs], batches: Iterabl
     (or value, over info.scale) and logits: the largest difference. largest_logit: of `net`, its absolute value. same:
     whether no class differs and both differences are within TOLERANCE. Of several others, the worst of each.
     """
-    reference, numeric = outputs_of(net), net.info.target is not None
+    reference, numeric = outputs_of(net), net.info.output.is_number
     count, changed, largest_logit, worst = 0, 0, 0.0, [0.0, 0.0]
     scales = [net.info.scale if numeric else 1.0, 1.0]
     with torch.inference_mode():

@@ -250,7 +250,7 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = self.config
-        checkpoint["facts"] = self.info.plain()
+        checkpoint["facts"] = self.info.to_dict()
         if self.base is not None and self.method is not None:
             checkpoint["base"] = self.base
             for name in self.method.frozen_names(self.model):

@@ -23,7 +23,7 @@ def test_checkpoints_are_found(run_folder, tmp_path):
             find_checkpoint(given, tmp_path)
 
 
-def test_newest_is_the_network_that_was_made_last(tmp_path):
+def test_newest_is_the_network_written_last(tmp_path):
     names = ["a/checkpoints/best.ckpt", "b/int8.onnx", "c/model.onnx", "c/checkpoints/last.ckpt"]
     for age, name in enumerate(names):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -37,3 +37,20 @@ def test_newest_is_the_network_that_was_made_last(tmp_path):
     assert find_checkpoint("newest", tmp_path, int8=True) == found[names[0]]
     with pytest.raises(InputError, match=r"has a checkpoints/best\.ckpt or an int8\.onnx; train one"):
         find_checkpoint("newest", tmp_path / "c/nothing", int8=True)
+
+
+def test_a_folder_with_one_exported_file_is_a_checkpoint(files, tmp_path):
+    assert find_checkpoint(str(files[".pt2"]), tmp_path) == files[".pt2"]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/a.onnx").write_bytes(b"")
+    (tmp_path / "one/results.json").write_bytes(b"")
+    assert find_checkpoint(str(tmp_path / "one"), tmp_path) == tmp_path / "one/a.onnx"
+    (tmp_path / "one/b.pt2").write_bytes(b"")
+    with pytest.raises(InputError, match="several exported files"):
+        find_checkpoint(str(tmp_path / "one"), tmp_path)
+    (tmp_path / "one/best.ckpt").write_bytes(b"")
+    assert find_checkpoint(str(tmp_path / "one"), tmp_path) == tmp_path / "one/best.ckpt"
+    with pytest.raises(InputError, match=r"no last\.ckpt to resume"):
+        find_checkpoint(str(tmp_path / "one/a.onnx"), tmp_path, "last.ckpt", "resume_from")
+    with pytest.raises(InputError, match="no run in"):
+        find_checkpoint("newest", tmp_path / "one")
