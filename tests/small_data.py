@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from src.cli.config import ROOT
 
@@ -30,3 +31,11 @@ def striped_digits(count: int, seed: int, classes: int = 10) -> tuple[np.ndarray
     for image, label in zip(images, labels, strict=True):
         image[2 + 2 * (int(label) % 12) : 4 + 2 * (int(label) % 12), 4:24] = 230
     return images, labels
+
+
+def draw_seven(side: int = 120) -> Image.Image:
+    """A handwritten seven, light on black."""
+    picture = Image.new("L", (side, side))
+    stroke = (side * 0.3, side * 0.2, side * 0.7, side * 0.2, side * 0.45, side * 0.8)
+    ImageDraw.Draw(picture).line(stroke, fill=255, width=side // 12)
+    return picture

@@ -1,1 +1,1 @@
-"""Looking at data, training and decisions."""
+"""What a trained network computes, and which pixels its predictions depend on."""

@@ -1,4 +1,4 @@
-"""A network as a picture: what flows through it, from left to right."""
+"""Draw a network's architecture: its blocks from left to right, sized by their outputs."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,76 +7,79 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from src.insight.summary import Layer, Summary, condensed, short, show_shape
+from src.insight.summary import Layer, Summary, abbreviate, condense, format_shape
 
-MAPS, POOLED, TOKENS, NUMBERS, INPUT = "#3b6ea5", "#8fb3d9", "#5a7d6c", "#b07c2c", "#6b6f76"
-MOST = 11  # blocks beside each other; a longer network is drawn by sizes in space
-TALLEST, COLUMN, SHEET = 1.9, 1.32, 0.055  # inches: the largest map, a block's least width, from sheet to sheet
+MAPS, POOLED, TOKENS, VECTORS, INPUT = "#3b6ea5", "#8fb3d9", "#5a7d6c", "#b07c2c", "#6b6f76"
+MAX_BLOCKS = 11  # side by side; layers of a longer network are condensed
+TALLEST, MIN_COLUMN, SHEET_OFFSET = 1.9, 1.32, 0.055  # inches: the largest map, a block's column, sheet to sheet
 
 
 @dataclass
 class DiagramBlock:
-    """What is drawn as one thing: a layer, the layers after it that leave the shape as it is, or a whole stage."""
+    """A layer with the layers after it that keep its shape, or condensed layers, drawn as one."""
 
     layer: Layer
-    then: list[str] = field(default_factory=list)
+    followed_by: list[str] = field(default_factory=list)
 
 
 def diagram_blocks(summary: Summary) -> list[DiagramBlock]:
-    """The input and the layers that compute or change the shape; those of one size together where there are many."""
-    found = [DiagramBlock(Layer("", "input", tuple(summary.shape)))]
+    """The input and the layers that compute or change the shape; condensed if there are more than MAX_BLOCKS."""
+    blocks = [DiagramBlock(Layer("", "input", tuple(summary.shape)))]
     for layer in summary.layers:
-        same = layer.output == found[-1].layer.output and layer.multiply_adds == 0
-        if same or layer.kind == "Flatten":
+        same_shape = layer.output == blocks[-1].layer.output and layer.multiply_adds == 0
+        if same_shape or layer.kind == "Flatten":
             if layer.kind not in ("Flatten", "Identity", "Dropout"):
-                found[-1].then.append(layer.kind)
-            found[-1].layer.parameters += layer.parameters if same else 0
+                blocks[-1].followed_by.append(layer.kind)
+            blocks[-1].layer.parameters += layer.parameters if same_shape else 0
         else:
-            found.append(DiagramBlock(Layer(**vars(layer))))
-    return found if len(found) <= MOST else [found[0], *(DiagramBlock(layer) for layer in condensed(summary))]
+            blocks.append(DiagramBlock(Layer(**vars(layer))))
+    return blocks if len(blocks) <= MAX_BLOCKS else [blocks[0], *map(DiagramBlock, condense(summary))]
 
 
-def architecture(summary: Summary) -> Figure:
-    """Feature maps as stacks of sheets, tokens as striped ones, numbers as bars; sides grow with the square root."""
-    row = diagram_blocks(summary)
-    sides = max(max(block.layer.output[1:]) for block in row if len(block.layer.output) == 3)
-    widest = max(math.prod(block.layer.output) for block in row if len(block.layer.output) < 3)
-    sizes = [_size(block.layer.output, sides, widest) for block in row]
-    columns = [max(COLUMN, width + 0.35) for width, _ in sizes]
-    lines = max(len(_lines(block)) for block in row)
-    width, below = sum(columns) + 0.2, 0.5 + 0.155 * lines
-    figure = Figure(figsize=(max(width, 6.5), TALLEST + 0.85 + below))
+def architecture_figure(summary: Summary) -> Figure:
+    """Feature maps as stacks of sheets, tokens as striped blocks, vectors as bars.
+
+    The sides of maps grow with the square root of their size, bars with the logarithm.
+    """
+    blocks = diagram_blocks(summary)
+    largest_side = max(max(block.layer.output[1:]) for block in blocks if len(block.layer.output) == 3)
+    most_values = max(math.prod(block.layer.output) for block in blocks if len(block.layer.output) < 3)
+    sizes = [_block_size(block.layer.output, largest_side, most_values) for block in blocks]
+    columns = [max(MIN_COLUMN, width + 0.35) for width, _ in sizes]
+    lines = max(len(_lines(block)) for block in blocks)
+    width, below = max(sum(columns) + 0.2, 6.5), 0.5 + 0.155 * lines
+    figure = Figure(figsize=(width, TALLEST + 0.85 + below))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(-0.1, max(width, 6.5) - 0.1)
+    axes.set_xlim(-0.1, width - 0.1)
     axes.set_ylim(-below, TALLEST + 0.85)
     axes.set_axis_off()
-    name = f"{summary.model}, {'x'.join(map(str, summary.shape))} in (channels, height, width)"
-    axes.text(0, TALLEST + 0.62, name, fontsize=12, weight="bold", va="center")
-    totals = f"{summary.parameters:,} parameters, {short(summary.multiply_adds)} multiply-adds and "
-    totals += f"{summary.memory / 1024:,.0f} KiB of activations per image"
+    title = f"{summary.model}, input {'x'.join(map(str, summary.shape))} (channels, height, width)"
+    axes.text(0, TALLEST + 0.62, title, fontsize=12, weight="bold", va="center")
+    totals = f"{summary.parameters:,} parameters; per image {abbreviate(summary.multiply_adds)} multiply-adds and "
+    totals += f"{summary.memory / 1024:,.0f} KiB of activations"
     axes.text(0, TALLEST + 0.4, totals, fontsize=9, va="center")
-    x, end = 0.0, None
-    for block, (w, h), column in zip(row, sizes, columns, strict=True):
-        left, bottom = x + (column - w) / 2, (TALLEST - h) / 2
-        if end is not None:
+    x, previous_end = 0.0, None
+    for block, (width, height), column in zip(blocks, sizes, columns, strict=True):
+        left, bottom = x + (column - width) / 2, (TALLEST - height) / 2
+        if previous_end is not None:
             style = {"arrowstyle": "-|>", "color": INPUT, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (left - 0.04, TALLEST / 2), (end + 0.04, TALLEST / 2), arrowprops=style)
-        _draw(axes, block, left, bottom, w, h)
+            axes.annotate("", (left - 0.04, TALLEST / 2), (previous_end + 0.04, TALLEST / 2), arrowprops=style)
+        _draw(axes, block, left, bottom, width, height)
         _label(axes, block, x + column / 2)
-        x, end = x + column, left + w
+        x, previous_end = x + column, left + width
     return figure
 
 
-def _size(shape: tuple[int, ...], sides: int, widest: int) -> tuple[float, float]:
+def _block_size(shape: tuple[int, ...], largest_side: int, most_values: int) -> tuple[float, float]:
     """Width and height of a block, inches."""
     if len(shape) == 3:
-        stack = SHEET * (_sheets(shape[0]) - 1)
+        stack = SHEET_OFFSET * (_sheets(shape[0]) - 1)
         largest = TALLEST - 0.25
-        high, wide = (max(0.1, largest * math.sqrt(side / sides) * 0.75) for side in shape[1:])
-        return wide + stack, min(TALLEST, high + stack)
+        height, width = (max(0.1, largest * math.sqrt(side / largest_side) * 0.75) for side in shape[1:])
+        return width + stack, min(TALLEST, height + stack)
     if len(shape) == 2:
         return 0.9, 1.2
-    return 0.16, max(0.3, TALLEST * math.log(1 + shape[0]) / math.log(1 + widest))
+    return 0.16, max(0.3, TALLEST * math.log(1 + shape[0]) / math.log(1 + most_values))
 
 
 def _sheets(channels: int) -> int:
@@ -87,31 +90,31 @@ def _draw(axes: Axes, block: DiagramBlock, left: float, bottom: float, width: fl
     layer = block.layer
     if len(layer.output) == 3:
         count = _sheets(layer.output[0])
-        stack = SHEET * (count - 1)
-        colour = INPUT if layer.kind == "input" else POOLED if "Pool" in layer.kind else MAPS
+        stack = SHEET_OFFSET * (count - 1)
+        color = INPUT if layer.kind == "input" else POOLED if "Pool" in layer.kind else MAPS
         for sheet in range(count):
-            place = (left + stack - SHEET * sheet, bottom + stack - SHEET * sheet)
+            corner = (left + stack - SHEET_OFFSET * sheet, bottom + stack - SHEET_OFFSET * sheet)
             axes.add_patch(
-                Rectangle(place, width - stack, height - stack, facecolor=colour, edgecolor="white", linewidth=0.8)
+                Rectangle(corner, width - stack, height - stack, facecolor=color, edgecolor="white", linewidth=0.8)
             )
     elif len(layer.output) == 2:
         for stripe in range(8):
-            place = (left, bottom + stripe * height / 8)
-            axes.add_patch(Rectangle(place, width, height / 8, facecolor=TOKENS, edgecolor="white", linewidth=0.8))
+            corner = (left, bottom + stripe * height / 8)
+            axes.add_patch(Rectangle(corner, width, height / 8, facecolor=TOKENS, edgecolor="white", linewidth=0.8))
     else:
-        axes.add_patch(Rectangle((left, bottom), width, height, facecolor=NUMBERS, edgecolor="white"))
+        axes.add_patch(Rectangle((left, bottom), width, height, facecolor=VECTORS, edgecolor="white"))
 
 
 def _lines(block: DiagramBlock) -> list[str]:
     layer = block.layer
-    lines = [layer.kind, *(f"+ {kind}" for kind in block.then)]
+    lines = [layer.kind, *(f"+ {kind}" for kind in block.followed_by)]
     if layer.parameters:
         lines.append(f"{layer.parameters:,} param.")
     if layer.multiply_adds:
-        lines.append(f"{short(layer.multiply_adds)} mult-adds")
+        lines.append(f"{abbreviate(layer.multiply_adds)} mult-adds")
     return lines
 
 
 def _label(axes: Axes, block: DiagramBlock, middle: float) -> None:
-    axes.text(middle, -0.12, show_shape(block.layer.output), ha="center", va="top", fontsize=9.5, weight="bold")
+    axes.text(middle, -0.12, format_shape(block.layer.output), ha="center", va="top", fontsize=9.5, weight="bold")
     axes.text(middle, -0.34, "\n".join(_lines(block)), ha="center", va="top", fontsize=7.5, linespacing=1.35)

@@ -1,10 +1,10 @@
-"""Which pixels a network's answer hangs on: pure functions from a network and images to maps.
+"""Attributions: how much each pixel contributes to a network's output, as pure functions of network and images.
 
-model: any module from (B, C, H, W) real grey levels to (B, K); gradients are per grey level, so of an image of 0..255
-that `load_model`'s networks read. images: (B, C, H, W), any real dtype. targets: the column of the answer that is
-explained, int64 (B,); None takes the largest one of each image. Answers are taken as they come: logits, not
-probabilities, which saturate. batch: images that the network sees at once; affects memory only.
-Maps are float, not scaled, on the images' device. The model is left as it was: mode, gradients and hooks.
+model: any module from float grey levels (B, C, H, W) to (B, K); gradients are per grey level, 0..255 for the networks
+of `load_model`. images: (B, C, H, W), any real dtype. targets: the output column to explain, int64 (B,); None takes
+each image's largest output. Outputs are explained as they are: logits, not probabilities, which saturate.
+batch_size: images per forward pass; affects memory only.
+Maps are unscaled floats on the images' device. The model keeps its mode, gradients and hooks.
 """
 
 from collections.abc import Callable
@@ -12,31 +12,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from src.errors import is_integer, is_number, require
-from src.insight.eval_mode import BATCH, eval_mode, predict_logits, resolve_targets
+from src.errors import integer, number, positive_int
+from src.insight.eval_mode import BATCH_SIZE, eval_mode, predict_logits, resolve_targets
 from src.insight.grad_cam import grad_cam
 
 
-def gradient(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch: int = BATCH) -> Tensor:
-    """d answer / d grey level, with its sign: (B, C, H, W)."""
-    targets = resolve_targets(model, images, targets, batch)
+def gradient(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
+    """d output / d grey level, signed: (B, C, H, W)."""
+    targets = resolve_targets(model, images, targets, batch_size)
     with eval_mode(model):
-        parts = zip(images.split(batch), targets.split(batch), strict=True)
-        return torch.cat([_slope(model, some.detach().float(), columns) for some, columns in parts])
+        batches = zip(images.split(batch_size), targets.split(batch_size), strict=True)
+        return torch.cat([_input_gradient(model, batch.detach().float(), columns) for batch, columns in batches])
 
 
-def _slope(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+def _input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     images = images.clone().requires_grad_()
     score = model(images).gather(1, targets.unsqueeze(1)).sum()
-    if not score.requires_grad:  # the answer does not hang on the image at all
+    if not score.requires_grad:  # the output does not depend on the image
         return torch.zeros_like(images)
-    (slope,) = torch.autograd.grad(score, images, allow_unused=True)
-    return torch.zeros_like(images).detach() if slope is None else slope.detach()
+    (grads,) = torch.autograd.grad(score, images, allow_unused=True)
+    return torch.zeros_like(images).detach() if grads is None else grads.detach()
 
 
-def saliency(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch: int = BATCH) -> Tensor:
-    """Largest size of the gradient over channels: (B, 1, H, W) (Simonyan et al. 2013, arXiv:1312.6034)."""
-    return gradient(model, images, targets, batch).abs().amax(1, keepdim=True)
+def saliency(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Largest absolute gradient over channels: (B, 1, H, W) (Simonyan et al. 2013, arXiv:1312.6034)."""
+    return gradient(model, images, targets, batch_size).abs().amax(1, keepdim=True)
 
 
 def integrated_gradients(
@@ -45,27 +45,27 @@ def integrated_gradients(
     targets: Tensor | None = None,
     baseline: Tensor | float = 0.0,
     steps: int = 64,
-    batch: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Image minus baseline, times the mean gradient on the way between them: (B, C, H, W) (Sundararajan et al. 2017,
-    arXiv:1703.01365). The map's sum is answer(image) - answer(baseline), up to `completeness_error`.
+    """Image minus baseline, times the mean gradient on the straight path between them: (B, C, H, W) (Sundararajan et
+    al. 2017, arXiv:1703.01365). Each map sums to output(image) - output(baseline), up to `completeness_error`.
 
-    baseline: 0 is black ground, an image without ink; or a tensor that broadcasts to the images.
-    steps: points of the way, the middles of as many equal parts; more bring the sum nearer.
+    baseline: 0 is black, an image without ink; or a tensor that broadcasts to the images.
+    steps: points on the path, the midpoints of equal intervals; more steps reduce the error.
     """
-    require(is_integer(steps) and steps >= 1, f"steps={steps}: a whole number of at least 1")
-    targets = resolve_targets(model, images, targets, batch)
+    positive_int("steps", steps)
+    targets = resolve_targets(model, images, targets, batch_size)
     images = images.detach().float()
-    baseline = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand_as(images)
-    shares = (torch.arange(steps, device=images.device) + 0.5) / steps
+    baselines = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand_as(images)
+    fractions = (torch.arange(steps, device=images.device) + 0.5) / steps
     maps = []
     with eval_mode(model):
-        for image, ground, target in zip(images, baseline, targets, strict=True):
+        for image, start, target in zip(images, baselines, targets, strict=True):
             total = torch.zeros_like(image)
-            for some in shares.split(batch):
-                points = ground + some.view(-1, 1, 1, 1) * (image - ground)
-                total += _slope(model, points, target.expand(len(some))).sum(0)
-            maps.append((image - ground) * total / steps)
+            for chunk in fractions.split(batch_size):
+                points = start + chunk.view(-1, 1, 1, 1) * (image - start)
+                total += _input_gradient(model, points, target.expand(len(chunk))).sum(0)
+            maps.append((image - start) * total / steps)
     return torch.stack(maps)
 
 
@@ -75,14 +75,14 @@ def completeness_error(
     maps: Tensor,
     targets: Tensor | None = None,
     baseline: Tensor | float = 0.0,
-    batch: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Sum of each map minus what it should be, answer(image) - answer(baseline): (B,), in units of the answer."""
-    columns = resolve_targets(model, images, targets, batch).unsqueeze(1)
-    ground = torch.as_tensor(baseline, dtype=torch.float32, device=images.device).expand(images.shape)
-    there = predict_logits(model, images, batch).gather(1, columns)
-    here = predict_logits(model, ground, batch).gather(1, columns)
-    return maps.sum((1, 2, 3)) - (there - here).squeeze(1)
+    """Sum of each map minus the true output(image) - output(baseline): (B,), in units of the output."""
+    columns = resolve_targets(model, images, targets, batch_size).unsqueeze(1)
+    baselines = torch.as_tensor(baseline, dtype=torch.float32, device=images.device).expand(images.shape)
+    of_images = predict_logits(model, images, batch_size).gather(1, columns)
+    of_baselines = predict_logits(model, baselines, batch_size).gather(1, columns)
+    return maps.sum((1, 2, 3)) - (of_images - of_baselines).squeeze(1)
 
 
 def smooth_grad(
@@ -92,22 +92,22 @@ def smooth_grad(
     noise: float = 0.15,
     samples: int = 32,
     seed: int = 0,
-    batch: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Mean gradient over noisy copies, with its sign: (B, C, H, W) (Smilkov et al. 2017, arXiv:1706.03825).
+    """Mean gradient over noisy copies, signed: (B, C, H, W) (Smilkov et al. 2017, arXiv:1706.03825).
 
-    noise: standard deviation over the span of the image's grey levels, 0.1 to 0.2 in the paper. seed: of the noise,
-    which is the same for every image, so that an image's map does not hang on those beside it.
+    noise: standard deviation as a fraction of the image's range of grey levels, 0.1 to 0.2 in the paper. seed: of the
+    noise, which is the same for every image, so that a map does not depend on the other images.
     """
-    require(is_number(noise) and noise >= 0, f"noise={noise}: 0 or more")
-    require(is_integer(samples) and samples >= 1, f"samples={samples}: a whole number of at least 1")
-    targets = resolve_targets(model, images, targets, batch)
+    number("noise", noise, 0)
+    positive_int("samples", samples)
+    targets = resolve_targets(model, images, targets, batch_size)
     images = images.detach().float()
-    spread = noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
+    std = noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
     generator, total = torch.Generator().manual_seed(seed), torch.zeros_like(images)
     for _ in range(samples):
-        drawn = torch.randn(images.shape[1:], generator=generator).to(images.device)
-        total += gradient(model, images + spread * drawn, targets, batch)
+        sample = torch.randn(images.shape[1:], generator=generator).to(images.device)
+        total += gradient(model, images + std * sample, targets, batch_size)
     return total / samples
 
 
@@ -118,34 +118,35 @@ def occlusion(
     patch_px: int | None = None,
     stride_px: int | None = None,
     fill: float = 0.0,
-    batch: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """How far the answer falls when a square is covered: (B, 1, H, W), the mean over the squares that cover a pixel
+    """How far the output falls when a square is covered: (B, 1, H, W), the mean over the squares that cover a pixel
     (after Zeiler & Fergus 2014, arXiv:1311.2901).
 
-    patch_px: side of the square, None for about a sixth of the image; stride_px: from one to the next, None for half
-    of it. fill: grey level of the square, 0 is the ground of light digits.
+    patch_px: side of the square; None takes a sixth of the image. stride_px: from one square to the next; None takes
+    half the side, and more than the side would leave pixels out. fill: grey level of the square, 0 for light digits on
+    black.
     """
     height, width = images.shape[2:]
     patch = patch_px if patch_px is not None else max(1, round(min(height, width) / 6))
-    require(is_integer(patch) and 1 <= patch <= min(height, width), f"patch_px={patch}: 1 to {min(height, width)}")
+    integer("patch_px", patch, 1, min(height, width))
     stride = stride_px if stride_px is not None else max(1, patch // 2)
-    require(is_integer(stride) and 1 <= stride <= patch, f"stride_px={stride}: 1 to {patch}, or pixels are left out")
-    corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
-    columns = resolve_targets(model, images, targets, batch).unsqueeze(1)
-    whole = predict_logits(model, images, batch).gather(1, columns)
-    total, times = images.new_zeros(len(images), 1, height, width, dtype=whole.dtype), 0
-    times = torch.zeros_like(total)
+    integer("stride_px", stride, 1, patch)
+    corners = [(y, x) for y in _window_starts(height, patch, stride) for x in _window_starts(width, patch, stride)]
+    columns = resolve_targets(model, images, targets, batch_size).unsqueeze(1)
+    uncovered = predict_logits(model, images, batch_size).gather(1, columns)
+    total = images.new_zeros(len(images), 1, height, width, dtype=uncovered.dtype)
+    count = torch.zeros_like(total)
     for top, left in corners:
         window = (..., slice(top, top + patch), slice(left, left + patch))
         covered = images.detach().float().clone()
         covered[window] = fill
-        total[window] += (whole - predict_logits(model, covered, batch).gather(1, columns)).view(-1, 1, 1, 1)
-        times[window] += 1
-    return total / times
+        total[window] += (uncovered - predict_logits(model, covered, batch_size).gather(1, columns)).view(-1, 1, 1, 1)
+        count[window] += 1
+    return total / count
 
 
-def _starts(side: int, patch: int, stride: int) -> list[int]:
+def _window_starts(side: int, patch: int, stride: int) -> list[int]:
     return sorted({*range(0, side - patch, stride), side - patch})
 
 

@@ -1,4 +1,4 @@
-"""A trained network looked at: in eval mode, and left as it was."""
+"""Run a trained network in eval mode, and leave it as it was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from src.errors import require
 
-BATCH = 256
+BATCH_SIZE = 256
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode, with gradients allowed; afterwards every module has the mode that it had."""
+    """Switch the model to eval mode, gradients allowed; on exit every module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.inference_mode(False), torch.enable_grad():
@@ -23,27 +23,27 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
-def predict_logits(model: nn.Module, images: Tensor, batch: int = BATCH) -> Tensor:
-    """What the network says, in eval mode: (B, K), without a graph."""
+def predict_logits(model: nn.Module, images: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+    """The network's outputs (B, K) in eval mode, without a graph."""
     with eval_mode(model), torch.no_grad():
-        return torch.cat([model(some.float()) for some in images.split(batch)])
+        return torch.cat([model(batch.float()) for batch in images.split(batch_size)])
 
 
-def resolve_targets(model: nn.Module, images: Tensor, targets: Tensor | None, batch: int = BATCH) -> Tensor:
-    """The columns that are explained, int64 (B,): those given, or the largest of each answer."""
+def resolve_targets(model: nn.Module, images: Tensor, targets: Tensor | None, batch_size: int = BATCH_SIZE) -> Tensor:
+    """The output columns to explain, int64 (B,): `targets`, or each image's largest output."""
     if targets is None:
-        return predict_logits(model, images, batch).argmax(1)
+        return predict_logits(model, images, batch_size).argmax(1)
     require(len(targets) == len(images), f"targets: {len(targets)} for {len(images)} images")
     return targets.to(images.device)
 
 
 def list_names(names: list[str], most: int = 24) -> str:
-    """Names in one line."""
+    """Names on one line, cut after `most`."""
     return (", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
 
 
-def layer_of(model: nn.Module, name: str | None) -> nn.Module | None:
-    """A module by its name, in the network that `model` is or, as a `Recogniser` does, wraps; None where there is
-    none."""
+def find_module(model: nn.Module, name: str | None) -> nn.Module | None:
+    """A module by name, in `model` itself or in the network it wraps as `model.` (`InferenceModel`); None if there is
+    no such module."""
     modules = dict(model.named_modules())
     return (modules.get(name) or modules.get(f"model.{name}")) if name else None

@@ -1,4 +1,4 @@
-"""A network layer by layer: what comes out, how many parameters, how much arithmetic, how much memory."""
+"""Summarize a network layer by layer: output shape, parameters, multiply-adds, memory."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -9,16 +9,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.insight.eval_mode import eval_mode
+from src.plotting import text_table
 
 
 @dataclass
 class Layer:
-    """One layer of a network.
+    """One layer of a network, for one image.
 
-    name: as in `named_modules`; kind: its class, with the kernel; output: shape for one image, channels first, pixels
-    last: (C, H, W), (N, D) for N tokens, (D,).
-    parameters: its own; multiply_adds: per image, of products of matrices and convolutions, no biases, norms or
-    activations. memory: bytes of its output for one image, 0 where it gives a view of its input or works in place.
+    name: as in `named_modules`. kind: class and kernel size. output: shape, channels first and pixels last: (C, H, W),
+    (N, D) for N tokens, (D,).
+    parameters: its own. multiply_adds: of matrix products and convolutions, without biases, norms and activations.
+    memory: bytes of its output, 0 if that is a view of its input or made in place.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Layer:
 
 @dataclass
 class Summary:
-    """A network's layers in the order in which they work, for one image of `shape` (C, H, W)."""
+    """A network's layers in the order of computation, for one image of `shape` (C, H, W)."""
 
     model: str
     shape: tuple[int, int, int]
@@ -44,12 +45,12 @@ class Summary:
 
     @property
     def multiply_adds(self) -> int:
-        """For one image."""
+        """Of one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def memory(self) -> int:
-        """Bytes of all outputs for one image: about what training keeps of it."""
+        """Bytes of all outputs for one image: about what training stores for the backward pass."""
         return sum(layer.memory for layer in self.layers)
 
     def plain(self) -> dict:
@@ -59,62 +60,70 @@ class Summary:
 
 
 def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
-    """Follow one black image of `shape` (C, H, W) through the network; which is left as it was.
+    """Summarize a network by the forward pass of one black image of `shape` (C, H, W); the network stays as it was.
 
-    A layer is a module without modules inside, or one with weights of its own. Weights of modules that are read but
-    not called belong to the layer around them. Arithmetic is counted where torch does it, so that attention and
-    convolutions written as matrix products count as well; what goes by FFT does not.
+    A layer is a module without children, or one with weights of its own. Weights of modules that are read but never
+    called belong to the layer around them. Arithmetic is counted where torch does it, so that attention and
+    convolutions written as matrix products count; FFTs do not.
     """
-    names = {module: name for name, module in model.named_modules()}
-    rows: dict[nn.Module, Layer] = {}
-    below: list[list[int]] = []  # arithmetic of layers inside the layers that are at work now
-    last = {"channels": True}
+    recorder = _LayerRecorder(model)
+    layers = [m for m in recorder.names if not list(m.children()) or list(m.parameters(recurse=False))]
+    layers = [m for m in layers if not isinstance(m, nn.Sequential)]  # an empty one
+    handles = [m.register_forward_pre_hook(recorder.before) for m in layers]
+    handles += [m.register_forward_hook(recorder.after) for m in layers]
+    parameter = next(model.parameters(), torch.zeros(()))
+    fused_attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the FLOP counter does not know fused attention
+    try:
+        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder.counter:
+            model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused_attention)
+        for handle in handles:
+            handle.remove()
+    rows = list(recorder.rows.values())
+    between_layers = recorder.counter.get_total_flops() // 2 - sum(row.multiply_adds for row in rows)
+    if between_layers > 0:
+        rows.append(Layer("", type(model).__name__, rows[-1].output, multiply_adds=between_layers))
+    _assign_parameters(model, rows)
+    inner = getattr(model, "net", None)
+    title = type(model).__name__ + (f" {type(inner).__name__}" if isinstance(inner, nn.Module) else "")
+    return Summary(title, tuple(shape), rows)
 
-    def begin(module: nn.Module, args: tuple) -> None:
-        below.append([counter.get_total_flops(), 0])
 
-    def end(module: nn.Module, args: tuple, output: object) -> None:
-        started, inside = below.pop()
-        done = counter.get_total_flops() - started
-        if below:
-            below[-1][1] += done
+class _LayerRecorder:
+    """Forward hooks that record a `Layer` for every module they are registered on."""
+
+    def __init__(self, model: nn.Module):
+        self.names = {module: name for name, module in model.named_modules()}
+        self.rows: dict[nn.Module, Layer] = {}
+        self.counter = FlopCounterMode(display=False)
+        self._running: list[list[int]] = []  # of layers being computed: FLOPs before it, FLOPs of layers inside it
+        self._channels_first = True
+
+    def before(self, module: nn.Module, args: tuple) -> None:
+        self._running.append([self.counter.get_total_flops(), 0])
+
+    def after(self, module: nn.Module, args: tuple, output: object) -> None:
+        flops_before, flops_inside = self._running.pop()
+        flops = self.counter.get_total_flops() - flops_before
+        if self._running:
+            self._running[-1][1] += flops
         output = output[0] if isinstance(output, tuple | list) and output else output
         if not isinstance(output, Tensor):
             return
-        last["channels"] = _channels_first(module, last["channels"])
-        view = any(isinstance(arg, Tensor) and _store(arg) == _store(output) for arg in args)
-        row = rows.setdefault(module, Layer(names[module], _kind(module), _shape(output, last["channels"])))
-        row.output = _shape(output, last["channels"])
-        row.multiply_adds += (done - inside) // 2
-        row.memory += 0 if view else output.numel() * output.element_size()
-
-    whole = [m for m in names if not list(m.children()) or list(m.parameters(recurse=False))]
-    whole = [m for m in whole if not isinstance(m, nn.Sequential)]  # an empty one
-    handles = [m.register_forward_pre_hook(begin) for m in whole] + [m.register_forward_hook(end) for m in whole]
-    counter = FlopCounterMode(display=False)
-    parameter = next(model.parameters(), torch.zeros(()))
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # attention as one operation is not counted, so it is taken apart
-    try:
-        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for handle in handles:
-            handle.remove()
-    rest = counter.get_total_flops() // 2 - sum(row.multiply_adds for row in rows.values())
-    layers = list(rows.values())
-    if rest > 0:  # between layers
-        layers.append(Layer("", type(model).__name__, layers[-1].output, multiply_adds=rest))
-    _assign_parameters(model, rows, layers)
-    inner = getattr(model, "net", None)
-    title = type(model).__name__ + (f" {type(inner).__name__}" if isinstance(inner, nn.Module) else "")
-    return Summary(title, tuple(shape), layers)
+        self._channels_first = _channels_first(module, self._channels_first)
+        is_view = any(isinstance(arg, Tensor) and _storage(arg) == _storage(output) for arg in args)
+        shape = _shape(output, self._channels_first)
+        row = self.rows.setdefault(module, Layer(self.names[module], _kind(module), shape))
+        row.output = shape
+        row.multiply_adds += (flops - flops_inside) // 2
+        row.memory += 0 if is_view else output.numel() * output.element_size()
 
 
-def _assign_parameters(model: nn.Module, rows: dict[nn.Module, Layer], layers: list[Layer]) -> None:
-    """Give each parameter to the layer that holds it, or else to the innermost one around it; every one once."""
-    by_name, counted = {row.name: row for row in layers}, set()
+def _assign_parameters(model: nn.Module, layers: list[Layer]) -> None:
+    """Count each parameter once: for the layer that holds it, else for the innermost layer around it."""
+    by_name, counted = {layer.name: layer for layer in layers}, set()
     for name, parameter in model.named_parameters():
         if id(parameter) in counted:
             continue
@@ -128,12 +137,12 @@ def _assign_parameters(model: nn.Module, rows: dict[nn.Module, Layer], layers: l
         by_name[owner].parameters += parameter.numel()
 
 
-def _store(tensor: Tensor) -> int:
+def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
 def _channels_first(module: nn.Module, before: bool) -> bool:
-    """Whether (B, ., ., .) from this module has its channels at 1; networks of today change it on the way."""
+    """Whether the output (B, ., ., .) has its channels at 1; recent networks change that on the way."""
     if getattr(module, "dims", None) in ([0, 3, 1, 2], [0, 2, 3, 1]):  # torchvision's Permute
         return module.dims == [0, 3, 1, 2]
     if isinstance(module, nn.LayerNorm | nn.Linear):
@@ -159,15 +168,15 @@ def _kind(module: nn.Module) -> str:
     return f"{name} {'x'.join(map(str, sides))}{extra}" + (f" in {groups} groups" if groups > 1 else "")
 
 
-def show_shape(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """6 @ 28x28 for maps, 197 x 768 for tokens, 120 for numbers."""
     if len(shape) == 3:
         return f"{shape[0]:,} @ {shape[1]}x{shape[2]}"
     return " x ".join(f"{side:,}" for side in shape)
 
 
-def short(number: float) -> str:
-    """416,520 as 417 k: three digits and k, M, G."""
+def abbreviate(number: float) -> str:
+    """417 k for 416,520: three digits and k, M or G."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * size:
             digits = max(0, 2 - int(math.log10(number / size * 1.0005)))
@@ -175,45 +184,43 @@ def short(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def summary_table(summary: Summary, most: int = 40) -> str:
-    """A row per layer for a terminal; more than `most` layers are taken together by `condensed`."""
-    layers = summary.layers if len(summary.layers) <= most else condensed(summary)
-    width = max([len(la.name) for la in layers] + [5])
-    kinds = max([len(la.kind) for la in layers] + [4])
-    shapes = max([len(show_shape(la.output)) for la in layers] + [len(show_shape(summary.shape)), 6])
-    head = f"{'layer':<{width}}  {'kind':<{kinds}}  {'output':>{shapes}}  {'parameters':>12}  {'mult-adds':>15}"
-    lines = [f"{head}  {'memory KiB':>11}", f"{'input':<{width}}  {'':<{kinds}}  {show_shape(summary.shape):>{shapes}}"]
-    for la in layers:
-        numbers = f"{la.parameters:>12,}  {la.multiply_adds:>15,}  {la.memory / 1024:>11,.1f}"
-        lines.append(f"{la.name:<{width}}  {la.kind:<{kinds}}  {show_shape(la.output):>{shapes}}  {numbers}")
-    numbers = f"{summary.parameters:>12,}  {summary.multiply_adds:>15,}  {summary.memory / 1024:>11,.1f}"
-    lines.append(f"{'in all':<{width}}  {'':<{kinds}}  {'':>{shapes}}  {numbers}")
-    return "\n".join(lines)
+def summary_table(summary: Summary, max_rows: int = 40) -> str:
+    """A row per layer for the terminal; more than `max_rows` layers are condensed."""
+    rows = [["layer", "kind", "output", "parameters", "mult-adds", "memory KiB"]]
+    rows.append(["input", "", format_shape(summary.shape)])
+    for la in summary.layers if len(summary.layers) <= max_rows else condense(summary):
+        rows.append([la.name, la.kind, format_shape(la.output), *_costs(la)])
+    rows.append(["total", "", "", *_costs(summary)])
+    return text_table(rows, right=(2, 3, 4, 5))
 
 
-def condensed(summary: Summary) -> list[Layer]:
-    """Layers one after the other taken together while their outputs have one size in space, or are tokens.
+def _costs(row: Layer | Summary) -> list[str]:
+    return [f"{row.parameters:,}", f"{row.multiply_adds:,}", f"{row.memory / 1024:,.1f}"]
 
-    Maps of one pixel that larger ones follow (squeeze and excitation) belong to those before them; linear layers stand
-    alone.
+
+def condense(summary: Summary) -> list[Layer]:
+    """Merge consecutive layers whose outputs have the same height and width, or are tokens.
+
+    Maps of one pixel that larger maps follow (squeeze and excitation) join the layers before them; linear layers are
+    not merged.
     """
     groups: list[tuple[object, list[Layer]]] = []
     largest = [max(la.output[1:]) if len(la.output) == 3 else 0 for la in summary.layers]
-    for place, layer in enumerate(summary.layers):
+    for index, layer in enumerate(summary.layers):
         key: object = layer.output[1:] if len(layer.output) == 3 else len(layer.output)
-        aside = key == (1, 1) and max(largest[place:]) > 1
-        starts = key == 1 and layer.multiply_adds and groups and any(la.multiply_adds for la in groups[-1][1])
-        if groups and (aside or key == groups[-1][0]) and not starts:
+        is_side = key == (1, 1) and max(largest[index:]) > 1
+        is_linear = key == 1 and layer.multiply_adds and groups and any(la.multiply_adds for la in groups[-1][1])
+        if groups and (is_side or key == groups[-1][0]) and not is_linear:
             groups[-1][1].append(layer)
         else:
             groups.append((key, [layer]))
-    return [_merged(members) for _, members in groups]
+    return [_merge(members) for _, members in groups]
 
 
-def _merged(members: list[Layer]) -> Layer:
-    first, end = members[0].name, members[-1].name
-    working = [layer for layer in members if layer.multiply_adds]
-    kind = (working or members)[0].kind if len(working) < 2 else f"{len(working)} layers with weights"
+def _merge(members: list[Layer]) -> Layer:
+    first, last = members[0].name, members[-1].name
+    weighted = [layer for layer in members if layer.multiply_adds]
+    kind = (weighted or members)[0].kind if len(weighted) < 2 else f"{len(weighted)} layers with weights"
     output = next(layer.output for layer in reversed(members) if layer.output[1:] != (1, 1) or layer is members[0])
     sums = {key: sum(getattr(layer, key) for layer in members) for key in ("parameters", "multiply_adds", "memory")}
-    return Layer(first if first == end else f"{first} to {end}", kind, output, **sums)
+    return Layer(first if first == last else f"{first} to {last}", kind, output, **sums)

@@ -1,0 +1,123 @@
+"""An explanation: what was found out about a batch of images, as captions, records and a table."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from src.data.info import DataInfo
+from src.insight.attribution_figures import Caption
+from src.insight.receptive_field import MapGeometry
+from src.plotting import text_table
+
+
+@dataclass
+class Neighbors:
+    """The K training images nearest to each of N images.
+
+    distances: Euclidean, between what the head reads (N, K). positions: in the training split; rows: of the training
+    file. labels: (N, K). features: of the N images (N, D). searched: training images that were compared.
+    """
+
+    distances: Tensor
+    positions: Tensor
+    rows: Tensor
+    labels: Tensor
+    features: Tensor
+    searched: int
+
+
+@dataclass
+class Explanation:
+    """The explained images, N of them, and what was found out about them, a kind per field.
+
+    rows, train_positions: of the images, in the data set's file and in the training split; None if they are not of it.
+    origin: where the images are from. targets: the explained columns of outputs. methods: the options of each method.
+    class_images: images, the columns they maximize, and signs, -1 to minimize.
+    """
+
+    images: Tensor
+    names: list[str]
+    outputs: Tensor
+    targets: Tensor
+    rows: list[int] | None = None
+    labels: Tensor | None = None
+    train_positions: Tensor | None = None
+    origin: dict = field(default_factory=dict)
+    methods: dict[str, dict] = field(default_factory=dict)
+    attributions: dict[str, Tensor] = field(default_factory=dict)  # by method
+    completeness_error: Tensor | None = None  # of integrated gradients
+    cam_layer: str | None = None
+    cam_geometry: MapGeometry | None = None
+    feature_maps: dict[str, Tensor] = field(default_factory=dict)  # by layer
+    filters: dict[str, Tensor] = field(default_factory=dict)  # by layer
+    class_images: tuple[Tensor, Tensor, Tensor] | None = None
+    neighbors: Neighbors | None = None
+
+
+def format_value(value: float, column: int, info: DataInfo) -> str:
+    """A class by its name, or a number with its unit."""
+    if info.target:
+        return f"{value * info.scale:.1f} {info.target.rpartition('_')[2]}"
+    return info.class_names[column]
+
+
+def make_captions(explanation: Explanation, info: DataInfo) -> list[Caption]:
+    """The caption of each image."""
+    outputs, probs = explanation.outputs, explanation.outputs.softmax(1)
+    captions = []
+    for index, name in enumerate(explanation.names):
+        top, column = int(outputs[index].argmax()), int(explanation.targets[index])
+        truth = None if explanation.labels is None else explanation.labels[index]
+        prediction = format_value(float(outputs[index, 0]), top, info)
+        caption = Caption(name if len(name) <= 28 else f"…{name[-27:]}", prediction)
+        if info.target:
+            caption.truth = "" if truth is None else f"true: {format_value(float(truth), 0, info)}"
+        else:
+            caption.prediction += f"  {100 * probs[index, top]:.1f} %"
+            if truth is not None:
+                caption.truth = f"true: {info.class_names[truth]}  {100 * probs[index, truth]:.1f} %"
+                caption.correct = top == int(truth)
+            caption.note = f"maps: {info.class_names[column]}" if column != top else ""
+        captions.append(caption)
+    return captions
+
+
+def image_records(explanation: Explanation, info: DataInfo) -> list[dict]:
+    """The entries of results.json, one per image, as plain values."""
+    outputs, labels, probs = explanation.outputs, explanation.labels, explanation.outputs.softmax(1)
+    records = []
+    for index, name in enumerate(explanation.names):
+        record: dict = {"image": name} if explanation.rows is None else {"image": name, "row": explanation.rows[index]}
+        if info.target:
+            record["estimate"] = float(outputs[index, 0]) * info.scale
+            record["true"] = None if labels is None else float(labels[index]) * info.scale
+        else:
+            record["prediction"] = info.class_names[int(outputs[index].argmax())]
+            record["true"] = None if labels is None else info.class_names[int(labels[index])]
+            record["explained"] = info.class_names[int(explanation.targets[index])]
+            record["probs"] = dict(zip(info.class_names, map(float, probs[index]), strict=True))
+        if explanation.completeness_error is not None:
+            record["completeness_error"] = float(explanation.completeness_error[index])
+        near = explanation.neighbors
+        if near is not None:
+            record["nearest"] = {
+                "rows": near.rows[index].tolist(),
+                "labels": [format_value(label, int(label), info) for label in near.labels[index].tolist()],
+                "distances": near.distances[index].tolist(),
+            }
+        records.append(record)
+    return records
+
+
+def explanation_table(records: list[dict]) -> str:
+    """The records as a table for the terminal."""
+    rows = [["image", "predicted", "", "true", "explained", "IG error", "nearest training images"]]
+    for record in records:
+        predicted = record.get("prediction", f"{record['estimate']:.1f}" if "estimate" in record else "")
+        prob = f"{100 * record['probs'][predicted]:.2f} %" if "probs" in record else ""
+        truth = "–" if record["true"] is None else record["true"]
+        truth = truth if isinstance(truth, str) else f"{truth:.1f}"
+        error = f"{record['completeness_error']:+.3f}" if "completeness_error" in record else "–"
+        near = ", ".join(record["nearest"]["labels"]) if "nearest" in record else "–"
+        rows.append([record["image"], predicted, prob, truth, record.get("explained", "number"), error, near])
+    return text_table(rows)
