@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from src.data.sources.corrections import Feedback
+from src.data.sources.corrections import CorrectionStore
 from src.server.admission import Admission
 from src.server.batcher import Batcher
 from src.server.errors import HTTPError
@@ -38,7 +38,7 @@ class App:
     store: of corrections; None rejects them.
     """
 
-    def __init__(self, model: ServedModel, settings: Settings = DEFAULT, store: Feedback | None = None):
+    def __init__(self, model: ServedModel, settings: Settings = DEFAULT, store: CorrectionStore | None = None):
         self.settings, self.store, self.state, self.metrics = settings, store, ServerState(), Metrics()
         self.admission = Admission(settings.capacity)
         self.batcher = Batcher(model, self.admission, self.metrics, settings.batch)

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from src.data.sources.corrections import Feedback
+from src.data.sources.corrections import CorrectionStore
 from src.errors import InputError, require
 
 COLUMNS = {"id", "made_at", "image", "channels", "height", "width", "picture", "answer", "correction", "model"}
@@ -13,12 +13,12 @@ ACCEPTED = (
 )
 
 
-def open_store(feedback: str) -> Feedback:
+def open_store(feedback: str) -> CorrectionStore:
     """The store, opened for writing; created if it does not exist.
 
     feedback: a file, or the folder of feedback.sqlite. Raises InputError if it is not writable or not a store.
     """
-    store = Feedback(Path(feedback).expanduser())
+    store = CorrectionStore(Path(feedback).expanduser())
     try:
         store.path.parent.mkdir(parents=True, exist_ok=True)
         store.path.touch()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from src.data.sources.corrections import Feedback, FullError
+from src.data.sources.corrections import CorrectionStore, StoreFullError
 from src.errors import InputError
 from src.pictures.decode import PictureError
 from src.pictures.reader import NetworkInput
@@ -47,7 +47,7 @@ async def predict(batcher: Batcher, request: Request) -> Response:
     return Response(json.dumps(content)[:-1] + tail, media_type=JSON)
 
 
-async def add_correction(batcher: Batcher, store: Feedback | None, request: Request) -> Response:
+async def add_correction(batcher: Batcher, store: CorrectionStore | None, request: Request) -> Response:
     """Store the true class of a digit, and the image of it as the network reads it.
 
     Raises HTTPError if corrections are off, the class or the box does not exist, the store is full or not writable.
@@ -73,7 +73,7 @@ async def add_correction(batcher: Batcher, store: Feedback | None, request: Requ
         number = await asyncio.to_thread(
             store.add, image, given.image, given.answer, given.correction, job.model.net.digest
         )
-    except FullError as error:
+    except StoreFullError as error:
         log.warning("correction rejected: %s", error)
         raise HTTPError(429, "the store of corrections is full", "full") from None
     except InputError as error:

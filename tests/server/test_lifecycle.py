@@ -310,7 +310,7 @@ def test_what_is_refused_before_it_starts(trained, tmp_path):
             "feedback=/proc/x.sqlite cannot take corrections": ["port=0", "feedback=/proc/x.sqlite"],
             "deadline_s=0: seconds": ["deadline_s=0"],
             "waiting=0: a whole number": ["waiting=0"],
-            "is no key here": ["token=secret"],
+            "token does not exist": ["token=secret"],
         }
         started = {
             said: start("src.serve", f"ckpt={trained}", *words, f"hydra.run.dir={tmp_path}/{number}")
