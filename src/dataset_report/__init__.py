@@ -1,1 +1,1 @@
-"""A data set studied before anything is trained: numbers, pictures, what looks wrong, and the page of it."""
+"""A data set studied before training: statistics, figures, duplicates, outliers and label errors on one page."""

@@ -1,4 +1,4 @@
-"""Which images are the same, or nearly: within a split and across two. Pure functions of tensors."""
+"""Identical and nearly identical images, within a split and across two. Pure functions of tensors."""
 
 import hashlib
 from collections import defaultdict
@@ -6,14 +6,14 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from src.dataset_report.pca import Axes
+from src.dataset_report.pca import PCA
 
-BLOCK = 1000
-NEAR = 0.1  # always a near-duplicate: a correlation above 0.995
-TYPICAL = 0.5  # ... or nearer than this share of the class' usual distance
+BLOCK = 1000  # queries
+NEAR_DISTANCE = 0.1  # a near-duplicate at any rate: a correlation above 0.995
+NEAR_RATIO = 0.5  # ... or nearer than this share of the class's median nearest distance
 
 
-def identical(images: Tensor) -> list[list[int]]:
+def identical_groups(images: Tensor) -> list[list[int]]:
     """Groups of two or more rows of uint8 (N, C, H, W) that are equal byte for byte, in order."""
     groups = defaultdict(list)
     for row, content in enumerate(images.flatten(1).numpy()):
@@ -21,29 +21,29 @@ def identical(images: Tensor) -> list[list[int]]:
     return [rows for rows in groups.values() if len(rows) > 1]
 
 
-def nearest_images(
-    queries: Tensor, keys: Tensor, axes: Axes | None = None, same: bool = False
-) -> tuple[Tensor, Tensor]:
-    """For each query the nearest key, row (n,) and distance (n,); same: the two are one set, nobody is its own.
+def nearest_images(queries: Tensor, keys: Tensor, pca: PCA | None = None, same: bool = False) -> tuple[Tensor, Tensor]:
+    """For each query the nearest key: its row (n,) and its distance (n,).
 
-    queries (n, D), keys (m, D): float32. With axes, neighbours are looked for among the components
-    along these: what is near in all pixels is nearer still there, so that copies are found; among distant keys it may
-    be another than the nearest, hardly farther. Raises ValueError for one image without another.
+    queries (n, D), keys (m, D): float32. same: both are one set, and no image is its own neighbour.
+    pca: search among these components, which is faster. A projection never lengthens a distance, so copies are still
+    found; among distant keys the result may be a key slightly farther than the nearest.
+    Raises ValueError if there is no other image.
     """
     if len(keys) < 1 + same:
         raise ValueError("no other image")
-    found, short, shorter = [], queries, keys
-    if axes is not None:
-        short, shorter = axes.read(queries), axes.read(keys)
-    squares, across = shorter.square().sum(1).unsqueeze(0), shorter.T.contiguous()
+    short_queries, short_keys = queries, keys
+    if pca is not None:
+        short_queries, short_keys = pca.transform(queries), pca.transform(keys)
+    squares, transposed = short_keys.square().sum(1).unsqueeze(0), short_keys.T.contiguous()
     buffer = queries.new_empty(min(BLOCK, len(queries)), len(keys))
+    found = []
     for start in range(0, len(queries), BLOCK):
-        some = short[start : start + BLOCK]
-        scores = buffer[: len(some)]
-        torch.addmm(squares.expand(len(some), -1), some, across, alpha=-2, out=scores)
+        block = short_queries[start : start + BLOCK]
+        scores = buffer[: len(block)]
+        torch.addmm(squares.expand(len(block), -1), block, transposed, alpha=-2, out=scores)
         if same:
-            each = torch.arange(len(some))
-            scores[each, each + start] = torch.inf
+            diagonal = torch.arange(len(block))
+            scores[diagonal, diagonal + start] = torch.inf
         found.append(scores.min(1).indices)
     rows = torch.cat(found)
     distances = [
@@ -52,13 +52,16 @@ def nearest_images(
     return rows, torch.cat(distances)
 
 
-def usual_distance(distances: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Median distance to the nearest image, per class: (K,); the overall median for a class without images."""
+def class_medians(distances: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Median distance per class: (K,); the overall median for a class without images."""
     overall = distances.median()
     return torch.stack([distances[labels == k].median() if (labels == k).any() else overall for k in range(classes)])
 
 
-def too_near(distances: Tensor, labels: Tensor, usual: Tensor) -> Tensor:
-    """Rows of near-duplicates, a distance of at most 0.1 or half of what is usual in its class, strangest first."""
-    rows = (distances <= (TYPICAL * usual[labels]).clamp_min(NEAR)).nonzero().flatten()
+def near_duplicates(distances: Tensor, labels: Tensor, usual: Tensor) -> Tensor:
+    """Rows of near-duplicates, nearest for their class first.
+
+    usual: (K,), the median nearest distance per class. A near-duplicate is within 0.1, or within half of it.
+    """
+    rows = (distances <= (NEAR_RATIO * usual[labels]).clamp_min(NEAR_DISTANCE)).nonzero().flatten()
     return rows[(distances / usual[labels].clamp_min(1e-9))[rows].argsort(stable=True)]

@@ -1,116 +1,154 @@
-"""The chapter on labels that look wrong."""
+"""The section on labels that look wrong."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from src.dataset_report import image_grids
-from src.dataset_report.confident_learning import confident_label, margins, read_predictions, sharpened
-from src.dataset_report.context import ReportContext, ReportFigure, Section, Table, join_words, many, per_cent
-from src.dataset_report.patch_classifier import out_of_fold, patch_features
+from src.dataset_report.confident_learning import LabelCheck, check_labels, confident_joint, fit_scale, read_predictions
+from src.dataset_report.context import ReportContext, ReportFigure, Section, Table
+from src.dataset_report.image_grids import captioned_pictures, short_name, to_rgb
+from src.dataset_report.patch_classifier import out_of_fold_scores, patch_features
+from src.dataset_report.wording import format_percent, join_names, pluralize
 from src.plotting import RIGHT, WRONG
 
 SHOWN = 36
-LEAST = 5  # images of a class that the quick judge learns; towards a smaller class its scores are noise
-POOR = 0.8  # of the answers as labelled; below, the judge's own mistakes outnumber those of most labellers
+TOP_PAIRS = 8  # in the table
+MIN_IMAGES = 5  # per class for the patch classifier, whose scores for smaller classes are noise
+POOR = 0.8  # agreement with the labels; below it, most doubts are the classifier's own mistakes
 TITLE = "Labels that look wrong"
 
 
-def labels(look: ReportContext) -> Section:
-    """Training images whose label looks wrong, ranked."""
-    train, least = look.collection.train, 2 if look.predictions else LEAST
-    per_class = train.labels.bincount(minlength=len(look.names))
-    classes = (per_class >= least).nonzero().flatten()
-    kept = (per_class[train.labels] >= least).nonzero().flatten()
-    if len(classes) < 2:
-        return Section(TITLE, [f"Fewer than two classes have {least} images or more: labels cannot be judged."])
-    if not look.predictions and train.alike(kept):
-        return Section(TITLE, ["No two images differ in shape: labels cannot be judged by them."])
-    truth = train.labels[kept]
-    if look.predictions:
-        logits = read_predictions(look.predictions, train.rows[kept], truth, len(look.names))
-        how = f"the networks of {look.predictions}, each on the fold it did not learn from"
+def labels_section(context: ReportContext) -> Section:
+    """Training images whose label looks wrong, the most suspicious first."""
+    train, names = context.data.train, context.class_names
+    least = 2 if context.predictions else MIN_IMAGES
+    counts = train.labels.bincount(minlength=len(names))
+    rows = (counts[train.labels] >= least).nonzero().flatten()
+    if int((counts >= least).sum()) < 2:
+        return Section(TITLE, [f"Labels cannot be checked: fewer than two classes have {least} images or more."])
+    if not context.predictions and train.all_alike(rows):
+        return Section(TITLE, ["No two images differ in shape, so their labels cannot be checked."])
+    labels = train.labels[rows]
+    if context.predictions:
+        logits = read_predictions(context.predictions, train.rows[rows], labels, len(names))
+        source = f"the networks of {context.predictions}, each for the fold that it was not trained on"
     else:
-        features, known = patch_features(train.images[kept], look.seed), torch.searchsorted(classes, truth)
-        look.tick()
-        scores = sharpened(out_of_fold(features, known, len(classes), look.folds, look.seed, look.tick), known)
-        logits = scores.new_full((len(kept), len(look.names)), -torch.inf)
-        logits[:, classes] = scores
-        how = f"a ridge regression on {features.shape[1] - 1:,} random patch features, in {look.folds} folds (seed "
-        how += f"{look.seed})"
-    small = [name for name, count in zip(look.names, per_class.tolist(), strict=True) if count < least]
-    apart = ""
+        logits, source = _patch_predictions(context, rows)
+    check = check_labels(logits, labels)
+    order = check.margin.argsort(stable=True)[: context.suspects]
+    numbers = _numbers(check, labels, source)
+    text = _paragraphs(numbers)
+    small = [name for name, count in zip(names, counts.tolist(), strict=True) if count < least]
     if small:
-        apart = f"Classes with fewer than {least} images are left out, as labels and as what images look like: "
-        apart += f"{join_words(small)} ({many(len(train) - len(kept), 'image')})."
-    return _judged(look, kept, logits, how, apart)
+        text.append(
+            f"Classes with fewer than {least} images are left out, both as labels and as predictions: "
+            f"{join_names(small)} ({pluralize(len(train) - len(rows), 'image')})."
+        )
+    pairs = _frequent_pairs(check, labels, names)
+    table = Table(["label", "confident prediction", "images"], pairs, "The most frequent doubts (confident joint).")
+    doubted, poor = numbers["surely"], " by a poor classifier" * numbers["poor"]
+    summary = {TITLE.lower(): f"{doubted:,} doubted, {format_percent(doubted, len(rows))}{poor}"}
+    figure = _figure(context, rows, check, order[:SHOWN], len(order))
+    numbers["ranked"] = _ranked(context, rows, check, order)
+    return Section(TITLE, text, [figure], [table] if pairs else [], numbers, summary)
 
 
-def _judged(look: ReportContext, kept: Tensor, logits: Tensor, how: str, apart: str) -> Section:
-    train, names = look.collection.train, look.names
-    truth = train.labels[kept]
-    probs, scores = logits.softmax(1), margins(logits, truth)
-    answers, order = logits.argmax(1), scores.argsort(stable=True)[: look.suspects]
-    differ = answers != truth
-    right, guess = 1 - float(differ.float().mean()), float(truth.bincount().max()) / len(truth)
-    column = confident_label(probs, truth)
-    sure = differ & (column >= 0) & (column != truth)
-    doubted = int(sure.sum())
-    joint = (truth[sure] * len(names) + column[sure]).bincount(minlength=len(names) ** 2)
-    pairs = joint.topk(min(8, joint.numel()))
-    confused = [
-        [names[int(at) // len(names)], names[int(at) % len(names)], int(number)]
-        for number, at in zip(pairs.values, pairs.indices, strict=True)
-        if number
-    ]
-    ranked = [
-        {"row": int(train.rows[kept[i]]), "label": names[truth[i]], "looks_like": names[_other(logits[i], truth[i])],
-         "margin": round(float(scores[i]), 4), "p_label": round(float(probs[i, truth[i]]), 5)}
-        for i in order.tolist()
-    ]  # fmt: skip
+def _patch_predictions(context: ReportContext, rows: Tensor) -> tuple[Tensor, str]:
+    """Out-of-fold logits (n, K) of the training images `rows` (n,), and what they come from.
+
+    The logits of a class that none of them belongs to are minus infinity.
+    """
+    train = context.data.train
+    classes, labels = train.labels[rows].unique(return_inverse=True)
+    features = patch_features(train.images[rows], context.seed)
+    context.on_progress()
+    scores = out_of_fold_scores(features, labels, len(classes), context.folds, context.seed, context.on_progress)
+    logits = scores.new_full((len(rows), len(context.class_names)), -torch.inf)
+    logits[:, classes] = fit_scale(scores, labels)
+    source = f"a ridge regression on {features.shape[1] - 1:,} random patch features, cross-validated in "
+    return logits, source + f"{context.folds} folds (seed {context.seed})"
+
+
+def _numbers(check: LabelCheck, labels: Tensor, source: str) -> dict:
+    agreement, largest = 1 - float(check.differs.float().mean()), float(labels.bincount().max()) / len(labels)
+    return {
+        "judge": source,
+        "agree": agreement,
+        "largest_class": largest,
+        "poor": agreement < POOR or agreement <= largest,
+        "judged": len(labels),
+        "differ": int(check.differs.sum()),
+        "surely": int(check.doubted.sum()),
+    }
+
+
+def _paragraphs(numbers: dict) -> list[str]:
     text = [
-        f"Judged by {how}: it answers {per_cent(right)} of these images as they are labelled. Ranked by the "
-        "log-probability of the given label less that of the likeliest other (confident learning, Northcutt, Jiang "
-        "& Chuang 2021).",
-        f"{many(int(differ.sum()), 'answer differs', 'answers differ')} from the label, {doubted:,} of them surely "
-        "by confident learning's count: the judge is as sure of another class as it usually is of that class' own "
-        "images. This is no number of wrong labels: where labels are good, most are the judge's own mistakes. Look at "
-        "the pictures before you change a label.",
+        f"The labels are compared with the predictions of {numbers['judge']}; {format_percent(numbers['agree'])} of "
+        "them agree. Images are ranked by the log-probability of their label minus that of the likeliest other class "
+        "(confident learning; Northcutt, Jiang & Chuang 2021)."
     ]
-    poor = right < POOR or right <= guess
-    if poor:
-        text.insert(1, f"Beware: this judge is poor. Always answering the largest class would be right for "
-                       f"{per_cent(guess)}; of such a judge's doubts most are its own. More images, or "
-                       "predictions=<sweep of trained networks>, make a better one.")  # fmt: skip
-    if not differ.any():
-        text.append("No answer differs: the images shown are only those whose label the judge is least sure of.")
-    if apart:
-        text.append(apart)
-    top = order[:SHOWN]
-    above = [f"labelled {image_grids.shorten(names[truth[i]], 9)}" for i in top]
-    words = ["looks like" if differ[i] else "after it" for i in top]
-    below = [
-        f"{word} {image_grids.shorten(names[_other(logits[i], truth[i])], 9)}\n#{train.rows[kept[i]]}  p "
-        f"{_short(probs[i, truth[i]])}"
-        for word, i in zip(words, top, strict=True)
+    if numbers["poor"]:
+        text.append(
+            "Beware: this classifier is poor. Predicting the largest class for every image would agree with "
+            f"{format_percent(numbers['largest_class'])} of the labels. Most of its doubts are its own mistakes. More "
+            "images, or predictions=<sweep of trained networks>, give a better one."
+        )
+    text.append(
+        f"{pluralize(numbers['differ'], 'prediction differs', 'predictions differ')} from the label. "
+        f"{numbers['surely']:,} of these labels are doubted: the classifier gives another class at least the "
+        "probability that it gives on average to images of that class. This is not the number of wrong labels: in "
+        "good data, most doubts are the classifier's own mistakes. Look at the images before you change a label."
+    )
+    if not numbers["differ"]:
+        text.append("Since every prediction agrees, the images below are those with the least certain labels.")
+    return text
+
+
+def _frequent_pairs(check: LabelCheck, labels: Tensor, names: Sequence[str]) -> list[list]:
+    """Label, confident class and number of images of the most frequent doubts."""
+    joint = confident_joint(labels[check.doubted], check.confident[check.doubted], len(names)).flatten()
+    counts, pairs = joint.topk(min(TOP_PAIRS, len(joint)))
+    return [
+        [names[pair // len(names)], names[pair % len(names)], count]
+        for count, pair in zip(counts.tolist(), pairs.tolist(), strict=True)
+        if count
     ]
-    figure = image_grids.captioned(image_grids.to_rgb(train.images[kept[top]]), above, below, colours=(WRONG, RIGHT))
-    caption = f"The {len(top)} most suspicious of {many(len(kept), 'label')}, in order: the label above, below the "
-    caption += "likeliest other class (after it: the label is likelier still), the image's row and the probability of "
-    caption += "its label. report.json lists "
-    caption += f"{len(order)}."
-    shown = ReportFigure("labels", figure, "Images whose label looks wrong.", caption)
-    table = Table(["labelled", "surely looks like", "images"], confused, "The most frequent doubts (confident joint).")
-    numbers = {"judge": how, "agree": right, "largest_class": guess, "poor": poor, "judged": len(kept),
-               "differ": int(differ.sum()), "surely": doubted, "ranked": ranked}  # fmt: skip
-    brief = {TITLE.lower(): f"{doubted:,} doubted, {per_cent(doubted, len(kept))}{' by a poor judge' * poor}"}
-    return Section(TITLE, text, [shown], [table] if confused else [], numbers, brief)
 
 
-def _other(logits: Tensor, label: Tensor) -> int:
-    """The likeliest class but `label`."""
-    return int(logits.index_fill(0, label.view(1), float("-inf")).argmax())
+def _ranked(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor) -> list[dict]:
+    """The images `order` of `rows`, as report.json lists them."""
+    train, names = context.data.train, context.class_names
+    return [
+        {
+            "row": int(train.rows[rows[i]]),
+            "label": names[train.labels[rows[i]]],
+            "looks_like": names[check.other[i]],
+            "margin": round(float(check.margin[i]), 4),
+            "p_label": round(float(check.prob[i]), 5),
+        }
+        for i in order.tolist()
+    ]
 
 
-def _short(prob: Tensor) -> str:
-    """A probability in few characters."""
-    return f"{float(prob):.2f}" if prob >= 0.01 else f"{float(prob):.0e}".replace("e-0", "e-")
+def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor, listed: int) -> ReportFigure:
+    train, names = context.data.train, context.class_names
+    above, below = [], []
+    for i in order.tolist():
+        verdict = "looks like" if check.differs[i] else "next"
+        above.append(f"label {short_name(names[train.labels[rows[i]]], 9)}")
+        prob = f"#{train.rows[rows[i]]}  p {_format_prob(float(check.prob[i]))}"
+        below.append(f"{verdict} {short_name(names[check.other[i]], 8)}\n{prob}")
+    pictures = to_rgb(train.images[rows[order]])
+    caption = (
+        f"The {len(order)} most suspicious of {pluralize(len(rows), 'label')}, in order. Above: the label. Below: the "
+        "likeliest other class (“next” where the label is still likelier), the row, and the probability of the "
+        f"label. report.json lists {listed}."
+    )
+    plot = captioned_pictures(pictures, above, below, colors=(WRONG, RIGHT))
+    return ReportFigure("labels", plot, "Images whose label looks wrong.", caption)
+
+
+def _format_prob(prob: float) -> str:
+    return f"{prob:.2f}" if prob >= 0.01 else f"{prob:.0e}".replace("e-0", "e-")

@@ -1,76 +1,79 @@
-"""Images far from all others of their class, and in what they differ. Pure functions of tensors."""
+"""Images far from the rest of their class, and the reasons. Pure functions of tensors."""
 
 import torch
 from torch import Tensor
 
-KTH = 5
-BLOCK = 1000
-LITTLE = 1e-3  # a distance below it may be rounding
-MOST_TIMES = 1e4  # usual distances; beyond, what is usual is none
-STRANGE = 2.5  # robust standard deviations from which a measure is named as a reason
+K = 5  # the nearest neighbour whose distance counts
+BLOCK = 1000  # queries
+ZERO_DISTANCE = 1e-3  # a distance up to this may be rounding
+MAX_RATIO = 1e4  # ratios beyond mean that the class's median distance is 0
+MIN_DEVIATIONS = 2.5  # robust standard deviations from which a measure is named as a reason
 
 
-def own_distances(vectors: Tensor, labels: Tensor, classes: int, kth: int = KTH) -> Tensor:
-    """Distance of each image to the k-th nearest other of its class: (N,); NaN where it is the only one.
+def knn_distances(vectors: Tensor, labels: Tensor, classes: int, k: int = K) -> Tensor:
+    """Distance of each image to the k-th nearest other image of its class: (N,); NaN for a class of one image.
 
-    vectors: float32 (N, D). A class of k images or fewer uses the farthest there is (Ramaswamy et al. 2000).
+    vectors: float32 (N, D). In a class of k images or fewer it is the farthest image (Ramaswamy et al. 2000).
     """
     distances = vectors.new_full((len(vectors),), torch.nan)
     for label in range(classes):
         rows = (labels == label).nonzero().flatten()
         if len(rows) < 2:
             continue
-        own, found = vectors[rows], []
-        squares, across = own.square().sum(1), own.T.contiguous()
-        for some in own.split(BLOCK):
-            scores = torch.addmm(squares.unsqueeze(0).expand(len(some), -1), some, across, alpha=-2)
-            # Itself is among them.
-            kept = scores.topk(min(kth + 1, len(rows)), largest=False).values[:, -1] + some.square().sum(1)
-            found.append(kept.clamp_min(0).sqrt())
+        members, found = vectors[rows], []
+        squares, transposed = members.square().sum(1), members.T.contiguous()
+        for block in members.split(BLOCK):
+            scores = torch.addmm(squares.unsqueeze(0).expand(len(block), -1), block, transposed, alpha=-2)
+            # k + 1, because the image itself is among them.
+            kth = scores.topk(min(k + 1, len(rows)), largest=False).values[:, -1] + block.square().sum(1)
+            found.append(kth.clamp_min(0).sqrt())
         distances[rows] = torch.cat(found)
     return distances
 
 
 def outlier_ratio(distances: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Each distance over the median of its class: (N,), 1 is usual; NaN stays.
+    """Each distance over the median of its class: (N,); NaN stays NaN.
 
-    Where the median is 0, the images of its class being copies, 1 for 0 and above `MOST_TIMES` for all else.
+    Where the median is 0, because most images of the class are copies, the ratio is 1 for a distance of 0 and above
+    `MAX_RATIO` for all others.
     """
-    odd = torch.full_like(distances, torch.nan)
+    ratios = torch.full_like(distances, torch.nan)
     for label in range(classes):
         rows = labels == label
         if rows.any():
-            own, usual = distances[rows], distances[rows].nanmedian()
-            copies = torch.where(own <= LITTLE, 1.0, own * MOST_TIMES / LITTLE)
-            odd[rows] = copies if usual <= LITTLE else own / usual
-    return odd
+            own, median = distances[rows], distances[rows].nanmedian()
+            of_copies = torch.where(own <= ZERO_DISTANCE, 1.0, own * MAX_RATIO / ZERO_DISTANCE)
+            ratios[rows] = of_copies if median <= ZERO_DISTANCE else own / median
+    return ratios
 
 
-def robust_scores(values: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Robust standard deviations of each value from its class' median, (x - median) / (1.4826 MAD): (N,).
+def robust_z_scores(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Robust standard deviations of each value from the median of its class, (x - median) / (1.4826 MAD): (N,).
 
-    0 where the class does not vary, or the value is NaN.
+    0 in a class that does not vary, and for NaN.
     """
     scores = torch.zeros_like(values)
     for label in range(classes):
         rows = labels == label
         if rows.any():
-            off = values[rows] - values[rows].nanmedian()
-            scale = 1.4826 * off.abs().nanmedian()
-            scores[rows] = off / scale if float(scale) > 1e-6 else torch.zeros_like(off)
+            deviation = values[rows] - values[rows].nanmedian()
+            scale = 1.4826 * deviation.abs().nanmedian()
+            scores[rows] = deviation / scale if float(scale) > 1e-6 else torch.zeros_like(deviation)
     return scores.nan_to_num(0.0)
 
 
-def reasons(measures: dict[str, Tensor], labels: Tensor, classes: int, rows: Tensor) -> list[str]:
-    """Why each of `rows` is unlike its class: its strangest measure from 2.5 robust deviations on, or its shape."""
+def explain_outliers(measures: dict[str, Tensor], labels: Tensor, classes: int, rows: Tensor) -> list[str]:
+    """For each of `rows` the measure with the largest robust z-score if that is 2.5 or more, else "unusual shape"."""
     names = list(measures)
-    scores = torch.stack([robust_scores(measures[name], labels, classes) for name in names], 1)[rows]
-    found = []
+    scores = torch.stack([robust_z_scores(measures[name], labels, classes) for name in names], 1)[rows]
+    reasons = []
     for row, own in zip(rows.tolist(), scores, strict=True):
-        place = int(own.abs().argmax())
-        value, label = float(measures[names[place]][row]), int(labels[row])
-        usual = float(measures[names[place]][labels == label].nanmedian())
-        strange = abs(float(own[place])) >= STRANGE
-        shape = "no ink" if "stroke" in measures and measures["stroke"][row].isnan() else "unusual shape"
-        found.append(f"{names[place]} {value:.1f}, usual {usual:.1f}" if strange else shape)
-    return found
+        column = int(own.abs().argmax())
+        values = measures[names[column]]
+        median = float(values[labels == int(labels[row])].nanmedian())
+        if abs(float(own[column])) >= MIN_DEVIATIONS:
+            reasons.append(f"{names[column]} {float(values[row]):.1f}, usual {median:.1f}")
+        else:
+            blank = "stroke" in measures and bool(measures["stroke"][row].isnan())
+            reasons.append("no ink" if blank else "unusual shape")
+    return reasons

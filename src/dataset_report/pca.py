@@ -1,4 +1,4 @@
-"""Principal axes of many vectors."""
+"""Principal component analysis of many vectors."""
 
 from typing import NamedTuple
 
@@ -6,28 +6,28 @@ import torch
 from torch import Tensor
 
 
-class Axes(NamedTuple):
-    """mean (D,); axes (D, k), orthonormal, the longest first; variances along all axes, falling."""
+class PCA(NamedTuple):
+    """mean (D,); basis (D, k), orthonormal columns, largest variance first; variances along all axes, falling."""
 
     mean: Tensor
-    axes: Tensor
+    basis: Tensor
     variances: Tensor
 
-    def read(self, vectors: Tensor) -> Tensor:
+    def transform(self, vectors: Tensor) -> Tensor:
         """Components (N, k) of vectors (N, D)."""
-        return (vectors - self.mean) @ self.axes
+        return (vectors - self.mean) @ self.basis
 
 
-def axes_of(vectors: Tensor, count: int) -> Axes:
-    """The first `count` principal axes of float32 (N, D), at most as many as there are."""
+def fit_pca(vectors: Tensor, count: int) -> PCA:
+    """The first `count` principal components of float32 (N, D), or all if there are fewer."""
     mean = vectors.mean(0)
-    if len(vectors) < vectors.shape[1]:  # no more axes than vectors: the smaller problem
+    if len(vectors) < vectors.shape[1]:  # the (N, N) Gram matrix is the smaller problem
         centred = vectors - mean
-        variances, places = torch.linalg.eigh((centred @ centred.T).double() / len(vectors))
-        axes = centred.T @ places.flip(1)[:, :count].float()
-        axes = axes / axes.norm(dim=0).clamp_min(1e-6)
+        variances, coefficients = torch.linalg.eigh((centred @ centred.T).double() / len(vectors))
+        basis = centred.T @ coefficients.flip(1)[:, :count].float()
+        basis = basis / basis.norm(dim=0).clamp_min(1e-6)
     else:
         covariance = (vectors.T @ vectors / len(vectors) - mean.outer(mean)).double()
-        variances, axes = torch.linalg.eigh(covariance)
-        axes = axes.flip(1)[:, :count].float()
-    return Axes(mean, axes.contiguous(), variances.flip(0).clamp_min(0).float())
+        variances, basis = torch.linalg.eigh(covariance)
+        basis = basis.flip(1)[:, :count].float()
+    return PCA(mean, basis.contiguous(), variances.flip(0).clamp_min(0).float())

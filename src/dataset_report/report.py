@@ -1,82 +1,82 @@
-"""A report on a data set: its chapters one after another, and the files they become."""
+"""The report on a data set: its sections in order, and the files they become."""
 
 import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from src.dataset_report import basic_sections, label_section, search_sections
+from src.dataset_report import augment_section, basic_sections, label_section, map_section, search_sections
 from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.html import page
+from src.dataset_report.html import render_html
 from src.dataset_report.image_grids import DPI
 from src.errors import require
 from src.files import write_bytes, write_json
 
 SECTIONS: dict[str, Callable[[ReportContext], Section]] = {
-    "counts": basic_sections.counts,
-    "examples": basic_sections.examples,
-    "averages": basic_sections.averages,
-    "pixels": basic_sections.pixels,
-    "ink": basic_sections.ink,
-    "maps": basic_sections.maps_of,
-    "neighbours": search_sections.neighbours,
-    "outliers": search_sections.outliers,
-    "labels": label_section.labels,
-    "augment": basic_sections.augment,
+    "counts": basic_sections.counts_section,
+    "examples": basic_sections.examples_section,
+    "averages": basic_sections.averages_section,
+    "pixels": basic_sections.pixels_section,
+    "ink": basic_sections.ink_section,
+    "maps": map_section.maps_section,
+    "neighbours": search_sections.neighbours_section,
+    "outliers": search_sections.outliers_section,
+    "labels": label_section.labels_section,
+    "augment": augment_section.augment_section,
 }
-HONEST = (
-    "Everything here is about the images to train and to validate on. The test split is counted and searched for "
-    "copies of training images, nothing else: nobody should choose anything by it."
-)
-ROWS = (
-    "A row (#) is a row of the training file, from 0, those of the validation split included; of a test image, a "
-    "row of the test file. Of a folder of pictures it is the place in the sorted list of the split's pictures."
+NOTES = (
+    "This page describes the training and the validation images. The test images are only counted, and searched for "
+    "copies of training images: nobody should choose anything by them.",
+    "A row number (#) counts from 0 in the training file, validation images included; for test images, in the test "
+    "file. For a folder of pictures it counts in the sorted list of the split's pictures.",
 )
 
 
-def choose_sections(given: str | Sequence[str] | None) -> list[str]:
-    """The chapters that are asked for, in the order of the page; None for all.
+def select_sections(names: str | Sequence[str] | None) -> list[str]:
+    """The named sections in the order of the page; None for all.
 
-    Raises InputError for a name that is none, or no name at all.
+    Raises InputError for unknown names and for none at all.
     """
-    names = list(SECTIONS) if given is None else [given] if isinstance(given, str) else [str(name) for name in given]
-    strangers = [name for name in names if name not in SECTIONS]
-    require(not strangers and bool(names), f"sections={strangers}: some of {', '.join(SECTIONS)}; null for all")
-    return [name for name in SECTIONS if name in names]
+    chosen = list(SECTIONS) if names is None else [names] if isinstance(names, str) else [str(name) for name in names]
+    unknown = [name for name in chosen if name not in SECTIONS]
+    require(not unknown and bool(chosen), f"sections={unknown}: some of {', '.join(SECTIONS)}; null for all")
+    return [name for name in SECTIONS if name in chosen]
 
 
 def write_dataset_report(
-    look: ReportContext, names: Sequence[str], folder: Path, about: str, begin: Callable[[str], None]
-) -> dict:
-    """report.html, report.json and figures/*.png in `folder`; returns what report.json holds.
+    context: ReportContext, names: Sequence[str], folder: Path, about: str, on_section: Callable[[str], None]
+) -> tuple[dict, dict[str, str]]:
+    """Write report.html, report.json and figures/*.png into `folder`; return what report.json holds, and the summary.
 
-    about: one line on what was looked at and when. begin: called with each chapter's name before it is written.
+    about: one line below the title. on_section: called with each section's name before it is computed.
     """
-    sections, pictures, seconds = {}, {}, {}
+    sections, images, seconds = {}, {}, {}
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name in names:
-        begin(name)
+        on_section(name)
         started = time.perf_counter()
-        sections[name] = SECTIONS[name](look)
-        for shown in sections[name].shown:
-            pictures[shown.name] = _png(shown)
-            write_bytes(folder / "figures" / f"{shown.name}.png", pictures[shown.name][0])
-            shown.figure.clear()
+        sections[name] = SECTIONS[name](context)
+        for figure in sections[name].figures:
+            images[figure.name] = _png(figure)
+            write_bytes(folder / "figures" / f"{figure.name}.png", images[figure.name])
+            figure.figure.clear()
         seconds[name] = round(time.perf_counter() - started, 1)
-    notes = [HONEST, ROWS, *look.collection.notes]
-    title = f"The data: {look.collection.name}"
+    data, notes = context.data, [*NOTES, *context.data.notes]
     numbers = {
-        "data": look.collection.name, "classes": list(look.names), "seed": look.seed, "notes": notes,
-        "looked_at": {"train": len(look.collection.train), "test": len(look.collection.test)},
-        **{name: section.numbers for name, section in sections.items()}, "seconds": seconds,
-    }  # fmt: skip
+        "data": data.name,
+        "classes": list(data.class_names),
+        "seed": context.seed,
+        "notes": notes,
+        "looked_at": {"train": len(data.train), "test": len(data.test)},
+        **{name: section.numbers for name, section in sections.items()},
+        "seconds": seconds,
+    }
     write_json(folder / "report.json", numbers)
-    write_bytes(folder / "report.html", page(title, about, sections, pictures, notes).encode())
-    return {**numbers, "brief": {k: v for section in sections.values() for k, v in section.brief.items()}}
+    write_bytes(folder / "report.html", render_html(f"The data: {data.name}", about, sections, images, notes).encode())
+    return numbers, {key: text for section in sections.values() for key, text in section.summary.items()}
 
 
-def _png(shown: ReportFigure) -> tuple[bytes, int]:
-    """The picture as PNG, and its width on the page in CSS pixels."""
+def _png(figure: ReportFigure) -> bytes:
     buffer = io.BytesIO()
-    shown.figure.savefig(buffer, dpi=DPI, facecolor="white")
-    return buffer.getvalue(), round(shown.figure.get_figwidth() * 100)
+    figure.figure.savefig(buffer, dpi=DPI, facecolor="white")
+    return buffer.getvalue()

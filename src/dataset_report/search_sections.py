@@ -1,166 +1,207 @@
-"""The chapters that search: duplicates and leaks, outliers."""
+"""The sections that search the images: duplicates and leaks, outliers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from src.dataset_report import figures, image_grids
-from src.dataset_report.collect import Part
-from src.dataset_report.context import ReportContext, ReportFigure, Section, many
-from src.dataset_report.duplicates import NEAR, TYPICAL, identical, nearest_images, too_near, usual_distance
-from src.dataset_report.outliers import KTH, MOST_TIMES, outlier_ratio, own_distances, reasons
+from src.dataset_report import figures
+from src.dataset_report.context import ReportContext, ReportFigure, Section
+from src.dataset_report.duplicates import (
+    NEAR_DISTANCE,
+    NEAR_RATIO,
+    class_medians,
+    identical_groups,
+    near_duplicates,
+    nearest_images,
+)
+from src.dataset_report.image_grids import captioned_pictures, pair_pictures, short_name, to_rgb
+from src.dataset_report.outliers import MAX_RATIO, K, explain_outliers, knn_distances, outlier_ratio
+from src.dataset_report.sample import DatasetSample, SplitSample
+from src.dataset_report.wording import pluralize
 
-PAIRS, SHOWN = 12, 40  # in a picture
-KEPT, LISTED = 1000, 20  # in report.json: groups and pairs; outliers per class
-LITTLE = 1e-6  # a distance below it is none
+PAIRS, SHOWN = 12, 40  # in a figure
+MAX_PAIRS, MAX_OUTLIERS = 1000, 20  # in report.json: groups and pairs; outliers per class
+ZERO_DISTANCE = 1e-6
+TITLE = "Duplicates and leaks"
 
 
-def neighbours(look: ReportContext) -> Section:
-    """Images that are there twice: within the training images, and in both splits."""
-    train, test, names = look.collection.train, look.collection.test, look.names
-    groups = identical(torch.cat([train.images, test.images]))
-    labels, count = torch.cat([train.labels, test.labels]), len(train)
-    copies = {"train": 0, "test": 0, "leak": 0, "contradicting": 0}
-    listed = []
-    for rows in groups:
-        inside, outside = [row for row in rows if row < count], [row for row in rows if row >= count]
-        copies["train"] += max(0, len(inside) - 1)
-        copies["test"] += max(0, len(outside) - 1)
-        copies["leak"] += len(outside) if inside else 0
-        copies["contradicting"] += len(set(labels[rows].tolist())) > 1
-        listed.append({
-            "train": train.rows[inside].tolist(), "test": test.rows[[row - count for row in outside]].tolist(),
-            "labels": [names[label] for label in labels[rows].tolist()],
-        })  # fmt: skip
-    if count < 2:
-        return Section("Duplicates and leaks", ["One training image: there is nothing to compare it with."])
-    own_rows, own = nearest_images(train.vectors, train.vectors, train.axes, same=True)
-    look.tick()
-    usual = usual_distance(own, train.labels, len(names))
-    within = _pairs(train, train, too_near(own, train.labels, usual), own_rows, own, names)
-    numbers = {
-        "identical": {"groups": listed[:KEPT], **copies},
-        "usual_distance": dict(zip(names, usual.tolist(), strict=True)),
-    }
-    groups = {"training images to another training image": own.numpy()}
-    shown = []
-    across = []
+@dataclass
+class _NearestPairs:
+    """Each image of `left` with its nearest image of `right`, at a distance.
+
+    nearest, distances: (n,). labels: (n,), the class whose usual distance counts. usual: (K,).
+    """
+
+    left: SplitSample
+    right: SplitSample
+    nearest: Tensor
+    distances: Tensor
+    labels: Tensor
+    usual: Tensor
+
+    def once(self, rows: list[int]) -> list[int]:
+        """Rows without the second mention of a pair, which occurs within one split only."""
+        if self.left is not self.right:
+            return rows
+        pairs = {}
+        for row in rows:
+            pairs.setdefault(frozenset((row, int(self.nearest[row]))), row)
+        return list(pairs.values())
+
+    def near_duplicates(self, names: Sequence[str]) -> list[dict]:
+        """Near-duplicates that are not identical, nearest for their class first."""
+        pairs = []
+        for row in self.once(near_duplicates(self.distances, self.labels, self.usual).tolist()):
+            other = int(self.nearest[row])
+            if not self.left.images[row].equal(self.right.images[other]):
+                pairs.append({
+                    "rows": [int(self.left.rows[row]), int(self.right.rows[other])],
+                    "distance": round(float(self.distances[row]), 5),
+                    "labels": [names[self.left.labels[row]], names[self.right.labels[other]]],
+                })  # fmt: skip
+        return pairs
+
+    def figure(self, name: str, title: str, names: Sequence[str]) -> ReportFigure:
+        """The pairs that are nearest for their class."""
+        order = (self.distances / self.usual[self.labels].clamp_min(ZERO_DISTANCE)).argsort(stable=True)
+        left = self.once(order.tolist())[:PAIRS]
+        right = self.nearest[left].tolist()
+        above, below = [], []
+        for a, b in zip(left, right, strict=True):
+            label, other = (short_name(names[k], 9) for k in (self.left.labels[a], self.right.labels[b]))
+            above.append(f"{label} | {other}")
+            distance, usual = float(self.distances[a]), float(self.usual[self.right.labels[b]])
+            ratio = f"{distance / usual:.3f} of usual" if usual > ZERO_DISTANCE else "0 is usual"
+            below.append(f"#{self.left.rows[a]} | #{self.right.rows[b]}\n{distance:.3f}, {ratio}")
+        pictures = pair_pictures(self.left.images[left], self.right.images[right])
+        caption = (
+            f"The {pluralize(len(left), 'pair')} ({title}) nearest for the class. Above: labels. Below: rows, the "
+            "distance, and the distance relative to what is usual in the class."
+        )
+        plot = captioned_pictures(pictures, above, below, columns=4)
+        return ReportFigure(name, plot, f"Pairs of nearest images, {title}.", caption)
+
+
+def neighbours_section(context: ReportContext) -> Section:
+    """Duplicates within the training images, and test images that are also training images."""
+    train, test, names = context.data.train, context.data.test, context.class_names
+    if len(train) < 2:
+        return Section(TITLE, ["There is only one training image: nothing to compare it with."])
+    identical = _identical(context.data)
+    nearest, distances = nearest_images(train.vectors, train.vectors, train.pca, same=True)
+    context.on_progress()
+    usual = class_medians(distances, train.labels, len(names))
+    within = _NearestPairs(train, train, nearest, distances, train.labels, usual)
+    groups = {"training images to another training image": distances.numpy()}
+    near = {"train": within.near_duplicates(names), "test_train": []}
+    shown = [within.figure("train_train", "train | train", names)]
     if len(test):
-        rows, distances = nearest_images(test.vectors, train.vectors, train.axes)
-        look.tick()
-        across = _pairs(test, train, too_near(distances, train.labels[rows], usual), rows, distances, names)
+        nearest, distances = nearest_images(test.vectors, train.vectors, train.pca)
+        context.on_progress()
+        across = _NearestPairs(test, train, nearest, distances, train.labels[nearest], usual)
+        near["test_train"] = across.near_duplicates(names)
         groups["test images to a training image"] = distances.numpy()
-        order = (distances / usual[train.labels[rows]].clamp_min(LITTLE)).argsort(stable=True)[:PAIRS]
-        shown.append(_pair_picture("test_train", test, train, order, rows, distances, usual, names, "test | train"))
-    order = (own / usual[train.labels].clamp_min(LITTLE)).argsort(stable=True)
-    order = torch.tensor(_once(order.tolist(), own_rows)[:PAIRS])
-    shown.append(_pair_picture("train_train", train, train, order, own_rows, own, usual, names, "train | train"))
+        shown.insert(0, across.figure("test_train", "test | train", names))
     medians = " and ".join(f"{torch.from_numpy(values).median():.3f} for {name}" for name, values in groups.items())
-    shown.append(ReportFigure("distances", figures.nearest_distances(groups, NEAR), "Distances to the nearest image.",
-                       f"Median distance {medians}. Where the two curves differ, the splits are not from one source; a "
-                       "heap at 0 are duplicates."))  # fmt: skip
-    numbers["near"] = {"train": within[:KEPT], "test_train": across[:KEPT],
-                       "counts": {"train": len(within), "test_train": len(across)}}  # fmt: skip
-    text = [
-        f"Byte for byte the same: {many(copies['train'], 'surplus copy', 'surplus copies')} within the training "
-        f"images, {copies['test']:,} within the test images; test images that are also training images: "
-        f"{copies['leak']:,}. Labels differ in {many(copies['contradicting'], 'group')} of identical images.",
-        f"Nearly the same, but not identical: {many(len(within), 'pair')} of training images, and "
-        f"{many(len(across), 'test image')} with a training image. Distances are √(2 − 2 r), r being the correlation "
-        "of two images over pixels, so that brightness and contrast do not count. A near-duplicate is nearer than "
-        f"{NEAR} (r above 0.995), or than {TYPICAL:g} of its class' usual distance. Copies that were moved or turned "
-        "by more than a fraction of a pixel are not found.",
-        "The test images are looked at here only to find leaks; nothing is chosen by them.",
-    ]
-    brief = {
-        "test images that are also training images": f"{copies['leak']:,} identical, {len(across):,} nearly",
-        "duplicates among the training images": f"{copies['train']:,} identical, {len(within):,} nearly (pairs)",
-        "identical images with different labels": many(copies["contradicting"], "group"),
+    shown.append(
+        ReportFigure(
+            "distances",
+            figures.plot_nearest_distances(groups, NEAR_DISTANCE),
+            "Distances to the nearest image.",
+            f"The median distance is {medians}. If the two curves differ, the splits come from different sources; a "
+            "peak at 0 means duplicates.",
+        )
+    )
+    counts = {name: len(pairs) for name, pairs in near.items()}
+    numbers = {
+        "identical": identical,
+        "usual_distance": dict(zip(names, usual.tolist(), strict=True)),
+        "near": {**{name: pairs[:MAX_PAIRS] for name, pairs in near.items()}, "counts": counts},
     }
-    return Section("Duplicates and leaks", text, shown, [], numbers, brief)
+    leak, copies = identical["leak"], identical["train"]
+    summary = {
+        "test images that are also training images": f"{leak:,} identical, {counts['test_train']:,} nearly",
+        "duplicates among the training images": f"{copies:,} identical, {counts['train']:,} nearly (pairs)",
+        "identical images with different labels": pluralize(identical["contradicting"], "group"),
+    }
+    return Section(TITLE, _paragraphs(identical, counts), shown, [], numbers, summary)
 
 
-def _once(order: list[int], partners: Tensor) -> list[int]:
-    """Rows whose partner is not there already with them."""
-    seen, kept = set(), []
-    for row in order:
-        pair = frozenset((row, int(partners[row])))
-        if pair not in seen:
-            seen.add(pair)
-            kept.append(row)
-    return kept
+def _identical(data: DatasetSample) -> dict:
+    """Groups of identical images, and the number of copies within and across the splits."""
+    train, test, size = data.train, data.test, len(data.train)
+    labels = torch.cat([train.labels, test.labels])
+    copies = {"train": 0, "test": 0, "leak": 0, "contradicting": 0}
+    groups = []
+    for rows in identical_groups(torch.cat([train.images, test.images])):
+        in_train, in_test = [row for row in rows if row < size], [row - size for row in rows if row >= size]
+        copies["train"] += max(0, len(in_train) - 1)
+        copies["test"] += max(0, len(in_test) - 1)
+        copies["leak"] += len(in_test) if in_train else 0
+        copies["contradicting"] += len(set(labels[rows].tolist())) > 1
+        groups.append({
+            "train": train.rows[in_train].tolist(),
+            "test": test.rows[in_test].tolist(),
+            "labels": [data.class_names[label] for label in labels[rows].tolist()],
+        })  # fmt: skip
+    return {"groups": groups[:MAX_PAIRS], **copies}
 
 
-def _pairs(left: Part, right: Part, near: Tensor, partner: Tensor, distances: Tensor, names) -> list[dict]:
-    """Near pairs that are not identical, in the order of `near`."""
-    found, same = [], left is right
-    for row in _once(near.tolist(), partner) if same else near.tolist():
-        other = int(partner[row])
-        if not left.images[row].equal(right.images[other]):
-            found.append({
-                "rows": [int(left.rows[row]), int(right.rows[other])], "distance": round(float(distances[row]), 5),
-                "labels": [names[left.labels[row]], names[right.labels[other]]],
-            })  # fmt: skip
-    return found
-
-
-def _pair_picture(
-    name: str, left: Part, right: Part, order: Tensor, partner: Tensor, distances, usual, names, what
-) -> ReportFigure:
-    others = partner[order]
-    times = [
-        _times(*both) for both in zip(distances[order].tolist(), usual[right.labels[others]].tolist(), strict=True)
+def _paragraphs(identical: dict, near: dict[str, int]) -> list[str]:
+    return [
+        f"Identical byte for byte: {pluralize(identical['train'], 'surplus copy', 'surplus copies')} among the "
+        f"training images and {identical['test']:,} among the test images; test images that are also training images: "
+        f"{identical['leak']:,}. {pluralize(identical['contradicting'], 'group')} of identical images with different "
+        "labels.",
+        f"Nearly identical: {pluralize(near['train'], 'pair')} of training images, and "
+        f"{pluralize(near['test_train'], 'pair')} of a test and a training image. The distance between two images is "
+        "√(2 − 2 r), where r is the correlation of their pixels, so brightness and contrast do not count. Two images "
+        f"are near-duplicates if their distance is below {NEAR_DISTANCE} (r above 0.995), or below {NEAR_RATIO:g} of "
+        "what is usual in the class: the median distance to the nearest image. A copy that is shifted or rotated by "
+        "more than a fraction of a pixel is not found.",
+        "The test images are compared only to find leaks; nothing is chosen by them.",
     ]
-    pictures = image_grids.side_by_side(left.images[order], right.images[others])
-    above = [
-        f"{image_grids.shorten(names[a], 9)} | {image_grids.shorten(names[b], 9)}"
-        for a, b in zip(left.labels[order].tolist(), right.labels[others].tolist(), strict=True)
-    ]
-    pairs = zip(left.rows[order].tolist(), right.rows[others].tolist(), distances[order].tolist(), times, strict=True)
-    below = [f"#{a} | #{b}\n{distance:.3f}, {share}" for a, b, distance, share in pairs]
-    figure = image_grids.captioned(pictures, above, below, columns=4)
-    caption = f"The {many(len(order), 'pair')} ({what}) nearest for the class: labels above; below rows, the "
-    caption += "distance, and its share of the class' usual distance."
-    return ReportFigure(name, figure, f"Pairs of nearest images, {what}.", caption)
 
 
-def _times(distance: float, usual: float) -> str:
-    """A distance by what is usual in its class, in words."""
-    return f"{distance / usual:.3f} of usual" if usual > LITTLE else "0 is usual"
-
-
-def outliers(look: ReportContext) -> Section:
-    """Training images far from their own class."""
-    train, names = look.collection.train, look.names
-    distances = own_distances(train.vectors, train.labels, len(names))
-    odd = outlier_ratio(distances, train.labels, len(names))
-    ranked = odd.nan_to_num(-1).argsort(descending=True, stable=True)[: int(odd.isfinite().sum())]
-    most = max(1, SHOWN // len(names))
+def outliers_section(context: ReportContext) -> Section:
+    """Training images far from the rest of their class."""
+    train, names = context.data.train, context.class_names
+    distances = knn_distances(train.vectors, train.labels, len(names))
+    ratios = outlier_ratio(distances, train.labels, len(names))
+    ranked = ratios.nan_to_num(-1).argsort(descending=True, stable=True)[: int(ratios.isfinite().sum())]
     by_class = [ranked[train.labels[ranked] == label] for label in range(len(names))]
-    order = torch.cat([rows[:LISTED] for rows in by_class])
-    why = reasons(look.strokes, train.labels, len(names), order)
-    alone = int(distances.isnan().sum())
+    rows = torch.cat([ranked_class[:MAX_OUTLIERS] for ranked_class in by_class])
+    reasons = explain_outliers(context.ink_measures, train.labels, len(names), rows)
     numbers = {"rows": [
         {"row": int(train.rows[row]), "label": names[train.labels[row]],
-         "times": round(float(odd[row]), 3) if odd[row] <= MOST_TIMES else None,
+         "times": round(float(ratios[row]), 3) if ratios[row] <= MAX_RATIO else None,
          "distance": round(float(distances[row]), 4), "why": reason}
-        for row, reason in zip(order.tolist(), why, strict=True)
+        for row, reason in zip(rows.tolist(), reasons, strict=True)
     ]}  # fmt: skip
-    text = f"How far each training image is from the {KTH}th nearest of its own class (√(2 − 2 r)), over what is "
-    text += "usual in its class."
-    text += f" Alone in its class, and left out: {many(alone, 'image')}." if alone else ""
-    if not len(order):
-        return Section("Outliers", [text], numbers=numbers)
-    reason_of = dict(zip(order.tolist(), why, strict=True))
-    top = torch.cat([rows[:most] for rows in by_class])[: 2 * SHOWN]
-    times = [f"{times:.2f}x" if times <= MOST_TIMES else "(0 usual)" for times in odd[top].tolist()]
-    above = [
-        f"{image_grids.shorten(names[train.labels[row]], 9)}  {x}" for row, x in zip(top.tolist(), times, strict=True)
-    ]
-    below = [f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n") for row in top.tolist()]
-    figure = image_grids.captioned(image_grids.to_rgb(train.images[top]), above, below, colours=("black", "#555555"))
-    caption = (
-        f"The {most} strangest of each class: label and how many times the usual distance above; below the row and "
+    text = (
+        f"The distance, √(2 − 2 r), from each training image to the {K}th nearest image of its class, relative to the "
+        "median of the class."
     )
-    caption += "the ink measure that is 2.5 or more robust deviations from its class, if any."
-    shown = ReportFigure("outliers", figure, "The images farthest from their class.", caption)
-    return Section("Outliers", [text], [shown], numbers=numbers)
+    alone = int(distances.isnan().sum())
+    text += f" Left out because alone in its class: {pluralize(alone, 'image')}." if alone else ""
+    if not len(rows):
+        return Section("Outliers", [text], numbers=numbers)
+    per_class = max(1, SHOWN // len(names))
+    reason_of = dict(zip(rows.tolist(), reasons, strict=True))
+    top = torch.cat([ranked_class[:per_class] for ranked_class in by_class])[: 2 * SHOWN]
+    above, below = [], []
+    for row, ratio in zip(top.tolist(), ratios[top].tolist(), strict=True):
+        above.append(
+            f"{short_name(names[train.labels[row]], 9)}  {f'{ratio:.2f}x' if ratio <= MAX_RATIO else '(0 usual)'}"
+        )
+        below.append(f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n"))
+    caption = (
+        f"The {pluralize(per_class, 'image')} of each class farthest from the others. Above: label, and distance "
+        "relative to the median. Below: row, and the ink measure that is 2.5 or more robust standard deviations from "
+        "the median of the class, if any."
+    )
+    plot = captioned_pictures(to_rgb(train.images[top]), above, below, colors=("black", "#555555"))
+    figure = ReportFigure("outliers", plot, "The images farthest from their class.", caption)
+    return Section("Outliers", [text], [figure], numbers=numbers)

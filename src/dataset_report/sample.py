@@ -1,0 +1,123 @@
+"""The images that a report analyses: both splits in memory, at most so many of each."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.data.batches import BatchDataset
+from src.data.datamodule import ImageData
+from src.data.splits import stratified_mask
+from src.dataset_report.pca import PCA, fit_pca
+from src.errors import require
+
+MAX_BYTES = 2_000_000_000  # of decoded pictures per split
+MAX_SIDE = 32  # pixels; larger pictures are compared at this size
+PCA_COMPONENTS = 128  # that neighbours are searched in; distances are then measured on all pixels
+CHUNK = 4096  # images
+
+
+@dataclass
+class SplitSample:
+    """Images of one split: uint8 (N, C, H, W), labels (N,), and each image's row in the whole split.
+
+    total: images in the whole split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """Each image without its mean grey level and its contrast: float32 (N, D), of length 1.
+
+        Two of them are sqrt(2 - 2 r) apart, r their correlation over pixels. An image of one grey level is 0.
+        """
+        vectors = torch.cat([downscale(chunk).flatten(1) for chunk in self.images.split(CHUNK)])
+        vectors -= vectors.mean(1, keepdim=True)
+        length = vectors.norm(dim=1, keepdim=True)
+        return vectors.div_(torch.where(length > 1e-3, length, torch.inf))
+
+    def all_alike(self, positions: Tensor) -> bool:
+        """Whether these images differ in brightness and contrast only; true for fewer than two."""
+        vectors = self.vectors[positions]
+        return bool((vectors - vectors[:1]).abs().amax() < 1e-4) if len(vectors) else True
+
+    @cached_property
+    def pca(self) -> PCA:
+        """The first 128 principal components of `vectors`."""
+        return fit_pca(self.vectors, PCA_COMPONENTS)
+
+
+@dataclass
+class DatasetSample:
+    """What a report is computed from.
+
+    counts: split -> images per class of the whole data set, train and val as the data module splits them.
+    mean, std: per channel, of grey levels scaled to 0..1.
+    notes: sentences on what was left out.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: SplitSample
+    test: SplitSample
+    counts: dict[str, list[int]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: list[str] = field(default_factory=list)
+
+
+def downscale(images: Tensor) -> Tensor:
+    """Grey levels as float32 (N, C, h, w), averaged down to at most 32 pixels a side."""
+    sides = [min(side, MAX_SIDE) for side in images.shape[2:]]
+    values = images.float()
+    return values if list(values.shape[2:]) == sides else F.adaptive_avg_pool2d(values, sides)
+
+
+def sample_dataset(data: ImageData, max_images: int, seed: int) -> DatasetSample:
+    """Read both splits of `data`, at most `max_images` of each, drawn by `seed` with every class in proportion.
+
+    train holds the images of the training and the validation split.
+    Raises InputError for data.target=angle, and for splits whose images differ in shape.
+    """
+    require(data.target == "class", f"data.target={data.target}: the report is about classes, give data.target=class")
+    data.setup()
+    names, test_set = data.source.class_names, data.test_set
+    splits = {"train": data.train_set, "val": data.val_set, "test": test_set}
+    counts = {name: part.labels[part.indices].bincount(minlength=len(names)).tolist() for name, part in splits.items()}
+    shape, test_shape = (tuple(part.images.shape[1:]) for part in (data.train_set, test_set))
+    require(shape == test_shape, f"training images are {shape}, test images {test_shape}: give data.size")
+    rows = torch.cat([data.train_set.indices, data.val_set.indices]).sort().values
+    train = _sample_split(data, BatchDataset(data.train_set.images, data.train_set.labels, rows), max_images, seed)
+    test = _sample_split(data, test_set, max_images, seed)
+    notes = []
+    for name, sample, batches in (("training", train, data.train_set), ("test", test, test_set)):
+        if len(sample) < sample.total:
+            lazy = "" if isinstance(batches.images, Tensor) else "; the pictures are decoded from disk when needed"
+            notes.append(
+                f"This page describes a sample of {len(sample):,} of {sample.total:,} {name} images, with every class "
+                f"in proportion (max_images={max_images}, seed {seed}){lazy}."
+            )
+    if max(shape[1:]) > MAX_SIDE:
+        notes.append(f"To compare pictures of {shape[2]}x{shape[1]} pixels, they are reduced to {MAX_SIDE} a side.")
+    return DatasetSample(data.name, names, train, test, counts, data.info.mean, data.info.std, notes)
+
+
+def _sample_split(data: ImageData, batches: BatchDataset, max_images: int, seed: int) -> SplitSample:
+    image_bytes = batches.images.shape[1] * batches.images.shape[2] * batches.images.shape[3]
+    most, rows = min(max_images, MAX_BYTES // image_bytes), batches.indices
+    if len(rows) > most:
+        rows = rows[stratified_mask(batches.labels[rows], most, seed)]
+    if isinstance(batches.images, Tensor):
+        images = batches.images.index_select(0, rows)
+    else:  # decoded by the data module's workers
+        images = torch.cat([chunk for chunk, _ in data.loader(BatchDataset(batches.images, batches.labels, rows))])
+    return SplitSample(images, batches.labels[rows], rows, len(batches.indices))
