@@ -63,7 +63,7 @@ def compare(title: str, over: tuple, under: tuple, aim: str, repeats: int) -> No
     times = [[], []]
     for _ in range(repeats):
         for place, (make, method, data, steps) in enumerate((over, under)):
-            data.features = type(data.features)(data)
+            data.feature_cache = type(data.feature_cache)(data)
             torch.manual_seed(0)
             times[place].append(epoch(make(), method(), data, steps))
     first, second = map(statistics.median, times)

@@ -1,4 +1,4 @@
-"""Files written whole, their digests and locks, and paths as users type them."""
+"""Atomic writes, digests, locks, and paths for display."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to disk, rename: readers see the old file or the whole new one."""
+    """Write beside `path`, sync to disk, rename: readers see the old file or the whole new one."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -30,14 +30,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Readable JSON, replaced whole."""
+    """Write indented JSON atomically."""
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def lock(path: Path) -> FileLock:
-    """A lock between processes for everything that writes into the folder of `path`.
+    """A lock between processes that write into the folder of `path`.
 
-    Raises InputError if that folder cannot be written.
+    Raises InputError if that folder is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,5 +48,5 @@ def lock(path: Path) -> FileLock:
 
 
 def display_path(path: Path) -> str:
-    """A path as a user would type it."""
+    """The path as a user would type it: relative if it is below the working directory."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,12 +1,7 @@
 """Small real files that tests train on."""
 
-import gzip
-import hashlib
 import os
-import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -89,44 +84,6 @@ def picture_folder(tmp_path_factory) -> Path:
             )
             picture.save(root / name / f"{index}.{suffix}")
     return root
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A folder that is served on a local address: (folder, address, names asked for)."""
-    folder, asked = tmp_path / "served", []
-    folder.mkdir()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            if self.path.startswith("/broken/"):  # promises more than it sends
-                self.send_response(200)
-                self.send_header("Content-Length", "100000")
-                self.end_headers()
-                self.wfile.write(b"half")
-                return
-            super().do_GET()
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield folder, f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def packed(idx_files):
-    """Role -> (name, MD5, packed content) of a small family of IDX files."""
-    found = {}
-    for role, content in idx_files.items():
-        gz = gzip.compress(content, mtime=0)
-        found[role] = (f"{role}-ubyte.gz", hashlib.md5(gz).hexdigest(), gz)
-    return found
 
 
 @pytest.fixture(autouse=True)

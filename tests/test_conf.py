@@ -11,7 +11,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from src.cli.config import CONF, ROOT, load_config
-from src.data.sources.corrections import Feedback
+from src.data.sources.corrections import CorrectionStore
 from src.data.sources.usps import USPS_FILES
 from src.models.resnet import ResNet
 from src.training.build import build
@@ -35,7 +35,7 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
     root = picture_folder if (group, name) == ("data", "folder") else data_root
     if (group, name) == ("data", "feedback"):
         root, mix = folder.parent / "feedback.sqlite", data_root
-        Feedback(root).add(np.zeros((1, 28, 28), np.uint8), b"", "ki", "o")
+        CorrectionStore(root).add(np.zeros((1, 28, 28), np.uint8), b"", "ki", "o")
         given += ["data.mix.name=kmnist", f"data.mix.root={mix}"]
     given += [f"data.root={root}", "data.download=false", "data.batch_size=16", f"output_dir={folder}"]
     given += ["run_name=test", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]

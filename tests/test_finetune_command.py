@@ -129,7 +129,7 @@ def test_a_number_is_learnt_and_evaluated(trained, tmp_path):
         (["init_from={}", "finetune=norm"], "has no norms"),
         (["init_from={}", "finetune=last", "finetune.blocks=9"], "this network has 5"),
         (["init_from={}", "finetune=ridge", "callbacks=[default,ema]"], "leave ema out"),
-        (["init_from={}", "data.classes=[x,1]"], "x is no class here"),
+        (["init_from={}", "data.classes=[x,1]"], "x is no class of this data set"),
         (["init_from={}", "data.ink=pen"], "none, mnist"),
         (["init_from={}", "data.target=angle", "augment=none"], "loss=mse"),
         (["init_from={}", "data.target=angle", "loss=mse"], "augment"),

@@ -58,7 +58,7 @@ def select_split(data, split: str, info):
             f"data={data.name} has images of {'x'.join(map(str, shape))} (channels, height, width), this network reads "
             f"{'x'.join(map(str, info.shape))}: with data=folder give data.size and data.channels"
         )
-    return batches if target else batches.relabelled([known.index(name) for name in names])
+    return batches if target else batches.relabeled([known.index(name) for name in names])
 
 
 def check_device(device: object) -> None:

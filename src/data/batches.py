@@ -15,44 +15,46 @@ def derive_seed(*parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
-class Batches(Dataset):
-    """Item `rows`, a vector of positions in `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,)."""
+class BatchDataset(Dataset):
+    """Item `positions`, int64 (B,) into `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,)."""
 
     def __init__(self, images: Images, labels: Tensor, indices: Tensor):
         self.images, self.labels, self.indices = images, labels, indices
-        self.features: Tensor | None = None  # what a head reads, a row per position, in the place of images
+        self.features: Tensor | None = None  # inputs of the head, one row per position, used instead of images
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = self.indices.index_select(0, rows)  # six times faster than [rows] at 64 rows
+    def __getitem__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self.indices.index_select(0, positions)  # six times faster than [positions] at 64 of them
         if self.features is not None:
-            return self.features.index_select(0, rows), self.labels.index_select(0, chosen)
-        return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
+            return self.features.index_select(0, positions), self.labels.index_select(0, rows)
+        return self.images.index_select(0, rows), self.labels.index_select(0, rows)
 
-    def relabelled(self, new_labels: list[int]) -> "Batches":
+    def relabeled(self, new_labels: list[int]) -> "BatchDataset":
         """The same images; label k becomes new_labels[k]."""
-        return Batches(self.images, torch.tensor(new_labels)[self.labels], self.indices)
+        return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices)
 
 
 class BatchLoader(DataLoader):
-    """Batches of a `Batches`; its features are read here, as workers hold copies of it from before there were any."""
+    """Loads a BatchDataset. Features are read in this process: its workers' copies may be older than the features."""
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    dataset: BatchDataset
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]  # the base names a private class
         if self.dataset.features is None:
             yield from super().__iter__()
         else:
             yield from map(self.dataset.__getitem__, self.sampler)
 
 
-class BatchOrder(SequentialSampler):
+class SeededBatchSampler(SequentialSampler):
     """Yields the positions of each batch; a shuffled order is a function of (seed, epoch) alone.
 
-    size: number of images. start: batches to leave out once, for a run resumed within an epoch.
-    min_steps: batches that an epoch has at least; few images are drawn in new orders until there are as many.
-    rank, world: this process' share; every process gets equally many, the order's beginning filling up the last.
-    A SequentialSampler by name, or Lightning would put one of single images in its place for overfit_batches.
+    size: number of images. seed: None for their own order. start: batches to skip once, for a run resumed within an
+    epoch. min_steps: batches per epoch at least; a small data set is repeated, each time in a new order.
+    rank, world: this process' share; every process gets equally many, the beginning of the order fills up the end.
+    A SequentialSampler by type, or Lightning's overfit_batches would replace it by one of single images.
     """
 
     def __init__(
@@ -67,26 +69,26 @@ class BatchOrder(SequentialSampler):
     ):
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.start, self.rank, self.world, self.epoch = start, rank, world, 0
-        self.rounds = max(1, -(-min_steps * batch_size * world // size)) if seed is not None else 1
-        self.limit = min_steps * batch_size * world if self.rounds > 1 else size
+        self.repeats = max(1, -(-min_steps * batch_size * world // size)) if seed is not None else 1
+        self.total = min_steps * batch_size * world if self.repeats > 1 else size
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._share() // self.batch_size)
+        return -(-self._per_process() // self.batch_size)
 
-    def _share(self) -> int:
-        return -(-self.limit // self.world)
+    def _per_process(self) -> int:
+        return -(-self.total // self.world)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]  # the base yields single positions
         start, self.start = self.start, 0
         if self.seed is None:
             order = torch.arange(self.size)
         else:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
-            rounds = [torch.randperm(self.size, generator=generator) for _ in range(self.rounds)]
-            order = torch.cat(rounds)[: self.limit] if self.rounds > 1 else rounds[0]
+            orders = [torch.randperm(self.size, generator=generator) for _ in range(self.repeats)]
+            order = torch.cat(orders)[: self.total] if self.repeats > 1 else orders[0]
         if self.world > 1:
-            order = order.repeat(2)[: self._share() * self.world][self.rank :: self.world]
+            order = order.repeat(2)[: self._per_process() * self.world][self.rank :: self.world]
         yield from order.split(self.batch_size)[start:]

@@ -1,4 +1,4 @@
-"""What stays in memory from one job of a sweep to the next: a process reads each split once, and measures it once."""
+"""Splits and statistics that stay in memory from one job of a sweep to the next."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -9,34 +9,34 @@ from torch import Tensor
 
 from src.data.source import Split
 
-MOST = 8  # three per data set: its two splits and the statistics of what is trained on
-_kept: OrderedDict[tuple[str, str], object] | None = None
+MAX_ENTRIES = 8  # three per data set: its two splits and the statistics of its training images
+_entries: OrderedDict[tuple[str, str], Any] = OrderedDict()
+_enabled = False
 
 
 @contextmanager
-def cached_splits() -> Iterator[None]:
-    """Within this, `read_once` remembers; what it has read stays for the next time."""
-    global _kept
-    before, _kept = _kept, _memory
+def cache_enabled() -> Iterator[None]:
+    """Within this context `cached` stores values and finds them; they outlive the context."""
+    global _enabled
+    before, _enabled = _enabled, True
     try:
         yield
     finally:
-        _kept = before
+        _enabled = before
 
 
-_memory: OrderedDict[tuple[str, str], object] = OrderedDict()
+def cached(data_key: str, part: str, read: Callable[[], Any]) -> Any:
+    """The value of `read()`, stored under (data_key, part) while the cache is enabled.
 
-
-def cached(contents: str, part: str, read: Callable[[], Any]) -> Any:
-    """What `read` gives, or gave the last time for the same `contents` and `part`; pictures that are decoded when they
-    are asked for are not kept."""
-    key = (contents, part)
-    if _kept is not None and key in _kept:
-        _kept.move_to_end(key)
-        return _kept[key]
+    A split whose pictures are decoded at each access is not stored.
+    """
+    key = (data_key, part)
+    if _enabled and key in _entries:
+        _entries.move_to_end(key)
+        return _entries[key]
     value = read()
-    if _kept is not None and (not isinstance(value, Split) or isinstance(value.images, Tensor)):
-        _kept[key] = value
-        while len(_kept) > MOST:
-            _kept.popitem(last=False)
+    if _enabled and (not isinstance(value, Split) or isinstance(value.images, Tensor)):
+        _entries[key] = value
+        while len(_entries) > MAX_ENTRIES:
+            _entries.popitem(last=False)
     return value

@@ -1,10 +1,12 @@
-"""Whole batches of raw grey levels for the Trainer; augmentation and normalisation on its device."""
+"""The LightningDataModule: whole batches of raw grey levels, augmented and normalised on the device."""
 
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -12,39 +14,47 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import Batches, BatchLoader, BatchOrder, derive_seed
+from src.data.batches import BatchDataset, BatchLoader, SeededBatchSampler, derive_seed
 from src.data.cache import cached
 from src.data.feature_cache import FeatureCache
 from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
-from src.data.rotation import check_target, turn
-from src.data.source import Images, Source
+from src.data.rotation import check_target, rotate_randomly
+from src.data.source import Images, Source, Split
 from src.data.sources.registry import load_source
-from src.data.splits import few_shot, stratified, validation_mask
+from src.data.splits import sample_rows, validation_mask
 from src.data.transforms import transform_source
-from src.errors import InputError, is_integer, is_number, require
+from src.errors import InputError, integer, number, positive_int, require
 
 
-def _as_it_is(batch):
+def _collate(batch):
+    """The batch itself: it comes as one item."""
     return batch
 
 
 class ImageData(LightningDataModule):
     """Training, validation and test batches of one data set.
 
-    name: a data set of `src.data.sources.registry`; options: what its reader takes (root, download, mirrors, ...).
-    val: images cut from the training images for validation, a count or a fraction below 1; always the same for one
-    split_seed, every class in proportion.
-    folds, fold: cross-validation instead; part `fold` of `folds` stratified parts is the validation split.
-    fraction, shots: keep this share, or this many images per class, of what is left for training, drawn by `seed`.
-    min_steps: steps that an epoch has at least: few images are used again, in new orders, until there are as many.
-    ink, classes, quarter_turns: the data set seen in another way, as `src.data.transforms` does it.
-    target: class; or angle, by which each image is turned, at most max_angle_deg, and which is to be estimated: labels
-    are then float32 (B,), degrees over max_angle_deg.
+    name: a data set of `src.data.sources.registry`; options: of its loader (root, download, mirrors, ...).
+    val: images cut from the training images for validation, a count or a fraction below 1, every class in proportion;
+    always the same for one split_seed.
+    folds, fold: cross-validation instead; fold `fold` of `folds` stratified folds is the validation split.
+    fraction, shots: train on this fraction, or this many images per class, of the rest, drawn by `seed`.
+    min_steps: steps per epoch at least; a small data set is repeated, each time in a new order.
+    ink, classes, quarter_turns: as for `src.data.transforms.transform_source`.
+    target: class; or angle, a regression: each image is rotated by a random angle, at most max_angle_deg, which is its
+    label: float32 (B,), degrees over max_angle_deg.
     augment: called on training batches as `augment(images, generator)`.
     num_workers: processes that decode pictures which are not held in memory; None takes one per core.
-    Raises InputError for values that make no sense, before anything is read where that can be told.
+    Raises InputError for invalid values, where possible before anything is read.
     """
+
+    name: str
+    train_set: BatchDataset
+    val_set: BatchDataset
+    info: DataInfo
+    normalize: Normalize
+    class_counts: Tensor
 
     def __init__(
         self,
@@ -69,105 +79,92 @@ class ImageData(LightningDataModule):
         **options,
     ):
         super().__init__()
-        for key, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            require(is_integer(value) and value >= 1, f"data.{key}={value}: a whole number of at least 1")
-        for key, value in (("seed", seed), ("split_seed", split_seed)):
-            require(is_integer(value) and value >= 0, f"data.{key}={value}: a whole number, 0 or more")
-        require(shots is None or (is_integer(shots) and shots >= 1), f"data.shots={shots}: at least 1, or null")
-        require(is_integer(min_steps) and 0 <= min_steps <= 10_000, f"data.min_steps={min_steps}: 0 to 10,000 steps")
-        require(is_number(fraction) and 0 < fraction <= 1, f"data.fraction={fraction}: above 0, at most 1")
-        require(is_number(val) and val > 0, f"data.val={val}: a count, or a fraction above 0 and below 1")
+        self.name, self.ink, self.target, self.max_angle_deg = name, ink, target, max_angle_deg
+        self.batch_size = positive_int("data.batch_size", batch_size)
+        self.eval_batch_size = positive_int("data.eval_batch_size", eval_batch_size)
+        self.val, self.folds, self.fold = number("data.val", val, above=0), folds, fold
         require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
         if folds is not None or fold is not None:
-            require(is_integer(folds) and folds >= 2, f"data.folds={folds} with data.fold={fold}: at least 2 folds")
-            require(
-                is_integer(fold) and 0 <= fold < folds, f"data.fold={fold}: with data.folds={folds}, 0 to {folds - 1}"
-            )
-        require(
-            num_workers is None or (is_integer(num_workers) and num_workers >= 0),
-            f"data.num_workers={num_workers}: 0 or more, or null",
-        )
-        self.name, self.batch_size, self.eval_batch_size = name, batch_size, eval_batch_size
-        self.val, self.folds, self.fold = val, folds, fold
-        self.fraction, self.shots, self.seed, self.split_seed = fraction, shots, seed, split_seed
-        self.min_steps = min_steps
-        self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+            integer("data.folds", folds, 2)
+            integer("data.fold", fold, 0, (folds or 0) - 1)
+        self.fraction = number("data.fraction", fraction, above=0, most=1)
+        self.shots = positive_int("data.shots", shots, optional=True)
+        self.min_steps = integer("data.min_steps", min_steps, 0, 10_000)
+        self.seed, self.split_seed = integer("data.seed", seed, 0), integer("data.split_seed", split_seed, 0)
+        workers = integer("data.num_workers", num_workers, 0, optional=True)
+        self.num_workers = (os.cpu_count() or 1) if workers is None else workers
         self.augment = augment or Identity()
         check_target(target, max_angle_deg, self.augment)
-        self.target, self.max_angle_deg = target, max_angle_deg
-        self._raw = load_source(name, **options)
-        require(target == "class" or not self._raw.replay, f"data.target={target}: corrections are about classes")
-        self._view, self._options = {"classes": classes, "quarter_turns": quarter_turns}, options
-        self.ink, self.source = ink, transform_source(self._raw, ink, **self._view)
-        self.train_set: Batches | None = None
-        self.val_set: Batches | None = None
-        self._test_set: Batches | None = None
-        self._skip = 0
-        self.features = FeatureCache(self)
+        self._options = options
+        self._transforms: dict[str, Any] = {"classes": classes, "quarter_turns": quarter_turns}
+        self._original = load_source(name, **options)
+        self.source = self._transformed(ink)
+        require(target == "class" or self.source.transformable, f"data.target={target}: corrections are about classes")
+        self._batches_to_skip = 0
+        self._generator: torch.Generator | None = None
+        self.feature_cache = FeatureCache(self)
+
+    def _transformed(self, ink: str) -> Source:
+        return transform_source(self._original, ink, **self._transforms)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the training images (downloading them if they are missing), split them and measure them; once."""
-        if self.train_set is not None:
+        """Read the training images (downloading missing files), split them and measure them; once."""
+        if hasattr(self, "train_set"):
             return
-        images, labels = cached(self.contents, "train", self.source.train)
-        self._check_labels(labels)
-        replay = self.source.replay
-        how = len(self.source.class_names), self.val, self.folds, self.fold, self.split_seed, self.name
-        in_val = replay.validated(labels, *how) if replay else validation_mask(labels, *how)
-        train_rows = (~in_val).nonzero().flatten()
-        if self.fraction < 1:
-            count = round(self.fraction * len(train_rows))
-            require(count >= 1, f"data.fraction={self.fraction} of {len(train_rows):,} images leaves none")
-            train_rows = train_rows[stratified(labels[train_rows], count, self.seed)]
-        if self.shots is not None:
-            train_rows = train_rows[few_shot(labels[train_rows], self.shots, self.seed)]
-        if replay:
-            train_rows = replay.epoch(train_rows, labels, self.seed)
-        self.class_counts = labels[train_rows].bincount(minlength=len(self.source.class_names))
+        images, labels = self._read_split("train", self.source.train)
+        classes = len(self.source.class_names)
+        rule = classes, self.val, self.folds, self.fold, self.split_seed, self.name
+        in_val = self.source.validation_mask(labels, lambda some: validation_mask(some, *rule))
+        train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed)
+        train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
+        self.class_counts = labels[train_rows].bincount(minlength=classes)
         images, labels = self._with_targets(images, labels, "train")
         mean, std = self._statistics(images, train_rows)
-        self.info = DataInfo(tuple(images.shape[1:]), self.source.class_names, mean, std)
+        channels, height, width = images.shape[1:]
+        self.info = DataInfo((channels, height, width), self.source.class_names, mean, std)
         if self.target == "angle":
             self.info = replace(self.info, class_names=(), target="angle_deg", scale=self.max_angle_deg)
         self.normalize = Normalize(mean, std)
-        self._generator: torch.Generator | None = None
-        self.train_set = Batches(images, labels, train_rows)
-        self.val_set = Batches(images, labels, in_val.nonzero().flatten())
+        self.train_set = BatchDataset(images, labels, train_rows)
+        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten())
+
+    def _read_split(self, split: str, read: Callable[[], Split]) -> Split:
+        images, labels = cached(self.cache_key, split, read)
+        classes = len(self.source.class_names)
+        valid = len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < classes
+        require(valid, f"the labels of data={self.name} are not all in 0..{classes - 1}")
+        return Split(images, labels)
 
     def _statistics(self, images: Images, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if not isinstance(images, Tensor):
             return channel_statistics(images, rows)
-        which = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
-        return cached(self.contents, f"statistics {which}", lambda: channel_statistics(images, rows))
+        digest = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+        return cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, rows))
 
-    def _with_targets(self, images: Images, labels: Tensor, part: str) -> tuple[Images, Tensor]:
+    def _with_targets(self, images: Images, labels: Tensor, split: str) -> tuple[Images, Tensor]:
         if self.target == "class":
             return images, labels
-        require(isinstance(images, Tensor), "data.target=angle needs the images in memory: raise data.memory_gb")
-        turned, angles = turn(images, self.max_angle_deg, part)
-        return turned, angles / self.max_angle_deg
+        if not isinstance(images, Tensor):
+            raise InputError("data.target=angle needs the images in memory: raise data.memory_gb")
+        rotated, angles = rotate_randomly(images, self.max_angle_deg, split)
+        return rotated, angles / self.max_angle_deg
 
-    def _check_labels(self, labels: Tensor) -> None:
-        names = self.source.class_names
-        if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(names):
-            raise InputError(f"the labels of data={self.name} are not all in 0..{len(names) - 1}")
-
-    @property
-    def test_set(self) -> Batches:
-        """The official test split, read when it is first asked for."""
-        if self._test_set is None:
-            images, labels = cached(self.contents, "test", self.source.test)
-            self._check_labels(labels)
-            images, labels = self._with_targets(images, labels, "test")
-            self._test_set = Batches(images, labels, torch.arange(len(labels)))
-        return self._test_set
+    @cached_property
+    def test_set(self) -> BatchDataset:
+        """The official test split, read at first access."""
+        images, labels = self._read_split("test", self.source.test)
+        images, labels = self._with_targets(images, labels, "test")
+        return BatchDataset(images, labels, torch.arange(len(labels)))
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        seed = None if self.trainer and self.trainer.overfit_batches else self.seed  # the same few batches again
-        order = BatchOrder(len(self.train_set), self.batch_size, seed, self._skip, rank, world, self.min_steps)
-        self._skip = 0
-        return self.loader(self.train_set, order)
+        # overfit_batches, which the Trainer sets without declaring it, repeats the same few batches.
+        seed = None if self.trainer and self.trainer.overfit_batches else self.seed  # type: ignore[attr-defined]
+        sampler = SeededBatchSampler(
+            len(self.train_set), self.batch_size, seed, self._batches_to_skip, rank, world, self.min_steps
+        )
+        self._batches_to_skip = 0
+        return self.loader(self.train_set, sampler)
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.val_set)
@@ -175,52 +172,52 @@ class ImageData(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self.loader(self.test_set)
 
-    def loader(self, batches: Batches, order: BatchOrder | None = None) -> DataLoader:
-        """Raw batches of a split, in their own order for evaluation unless another is given."""
-        order = order or BatchOrder(len(batches), self.eval_batch_size, None)
+    def loader(self, batches: BatchDataset, sampler: SeededBatchSampler | None = None) -> DataLoader:
+        """Raw batches of a split; without a sampler in their own order and of eval_batch_size."""
         workers = 0 if isinstance(batches.images, Tensor) else self.num_workers
-        # A sampler of whole batches and no batch size: the fetcher asks the data set for a batch as one item. Its own
-        # generator keeps the workers' seeds from drawing on the global stream.
+        # A sampler of whole batches and no batch size: the fetcher asks the dataset for a batch as one item. A
+        # generator of its own keeps the workers' seeds from advancing the global random state.
         return BatchLoader(
             batches,
-            sampler=order,
+            sampler=sampler or SeededBatchSampler(len(batches), self.eval_batch_size, None),
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=_collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
         )
 
-    def read_as(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Normalise by these statistics instead, of what a network was trained on before."""
+    def normalize_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Replace the statistics by those of the source model, which its network expects."""
         self.info = replace(self.info, mean=mean, std=std)
         self.normalize = Normalize(mean, std)
 
     @property
-    def contents(self) -> str:
-        """What images it holds, as a key: equal for equal ones."""
-        replay = self.source.replay  # a store grows: what was read of it once is not what it holds later
-        return repr((self.name, self.ink, self.target, self._view, self._options, replay and replay.version))
+    def cache_key(self) -> str:
+        """Equal for equal images and labels."""
+        return repr((self.name, self.ink, self.target, self._transforms, self._options, self.source.version))
 
     @property
     def few_labels(self) -> bool:
         """Whether its labels are too few to choose an epoch by."""
-        return self.shots is not None or self.source.replay is not None
+        return self.shots is not None or self.source.few_labels
 
     def without_ink(self) -> "ImageData":
-        """The same data set, its pictures as they are."""
-        return self._reading(transform_source(self._raw, "none", **self._view), "none")
+        """The same data set without data.ink=mnist."""
+        return self._with_source(self._transformed("none"), "none")
 
     def target_data(self) -> "ImageData | None":
-        """What is to be gained on: itself; of corrections those that were held out as its test split, None for none."""
-        replay = self.source.replay
-        if replay is None or not len(replay.held_out().labels):
-            return None if replay else self
-        return self._reading(replace(self.source, test=replay.held_out, replay=replay.measured()), self.ink)
+        """The data whose test split measures what fine-tuning gains, mostly itself; None if there are none."""
+        target = self.source.target_data()
+        if target is self.source:
+            return self
+        return None if target is None else self._with_source(target, self.ink)
 
-    def _reading(self, source: Source, ink: str) -> "ImageData":
+    def _with_source(self, source: Source, ink: str) -> "ImageData":
         other = copy(self)
-        other.source, other.ink, other.train_set, other.val_set, other._test_set = source, ink, None, None, None
+        other.source, other.ink = source, ink
+        for split in ("train_set", "val_set", "test_set"):
+            vars(other).pop(split, None)
         return other
 
     def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):
@@ -229,23 +226,25 @@ class ImageData(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Sequence[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
+        trainer = self.trainer
+        assert trainer is not None  # the Trainer calls this
         if images.ndim == 2:  # features
-            return self.trainer.precision_plugin.convert_input(images), labels
-        if self.trainer.training and not isinstance(self.augment, Identity):
+            return trainer.precision_plugin.convert_input(images), labels
+        if trainer.training and not isinstance(self.augment, Identity):
             if self._generator is None or self._generator.device != images.device:
                 self._generator = torch.Generator(images.device)
-            step = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            parts = (self.seed, self.trainer.current_epoch, step, self.trainer.global_rank)
+            step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            parts = (self.seed, trainer.current_epoch, step, trainer.global_rank)
             images = self.augment(images, self._generator.manual_seed(derive_seed(*parts)))
-        # Lightning converts to the trainer's precision what was real before; grey levels become so only here.
-        return self.trainer.precision_plugin.convert_input(self.normalize(images)), labels
+        # Lightning converts real inputs to the trainer's precision before this hook; grey levels become real only here.
+        return trainer.precision_plugin.convert_input(self.normalize(images)), labels
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the running epoch are done, for a run that is resumed within one."""
+        """Finished batches of the current epoch, for a run resumed within it."""
         if self.trainer is None:
             return {"batches_done": 0}
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
         return {"batches_done": done if done < self.trainer.num_training_batches else 0}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self._skip = state["batches_done"]
+        self._batches_to_skip = state["batches_done"]

@@ -1,11 +1,11 @@
-"""Grey levels to what a network reads."""
+"""Grey levels to the inputs of a network."""
 
 import torch
 from torch import Tensor, nn
 
 from src.data.source import Images
 
-SAMPLE = 2_000  # pictures that are read to measure a set that is not held in memory
+SAMPLE_SIZE = 2_000  # pictures that are decoded to measure a data set that is not held in memory
 CHUNK = 4_096
 
 
@@ -14,6 +14,9 @@ class Normalize(nn.Module):
 
     mean, std: per channel, of grey levels scaled to 0..1; std > 0.
     """
+
+    scale: Tensor
+    offset: Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -32,14 +35,15 @@ class Normalize(nn.Module):
 def channel_statistics(images: Images, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of grey levels scaled to 0..1, over `rows` of `images`.
 
-    Of a set that is not held in memory, an even sample of 2,000 pictures. A constant channel gets std 1/255.
+    A data set that is not held in memory is measured on an even sample of 2,000 pictures. A constant channel gets
+    std 1/255.
     """
     if not isinstance(images, Tensor):
-        rows = rows[:: max(1, len(rows) // SAMPLE)]
+        rows = rows[:: max(1, len(rows) // SAMPLE_SIZE)]
     channels = images.shape[1]
     total, squares = torch.zeros(channels, dtype=torch.double), torch.zeros(channels, dtype=torch.double)
-    for some in rows.split(CHUNK):
-        values = images.index_select(0, some).transpose(0, 1).reshape(channels, -1).float()
+    for chunk in rows.split(CHUNK):
+        values = images.index_select(0, chunk).transpose(0, 1).reshape(channels, -1).float()
         total += values.sum(1, dtype=torch.double)
         squares += (values * values).sum(1, dtype=torch.double)
     count = len(rows) * images.shape[2] * images.shape[3]

@@ -1,16 +1,17 @@
-"""What every data set hands over."""
+"""The interface of every data set: a source of two splits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
 
 class Images(Protocol):
-    """A (N, C, H, W) uint8 tensor, or pictures that are decoded when they are asked for."""
+    """Images, uint8 (N, C, H, W): a tensor, or pictures that are decoded at each access."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The images at `index` (int64, 1-D) of dimension 0."""
@@ -24,39 +25,31 @@ class Split(NamedTuple):
     labels: Tensor
 
 
-class Replay(Protocol):
-    """Training images that were added behind the original ones (`src.data.sources.replay`).
-
-    count: how many were added; held_out: others, to measure by; version: another one for every reading.
-    """
-
-    count: Callable[[], int]
-    held_out: Callable[[], Split]
-    version: str
-
-    def measured(self) -> "Replay":
-        """The same where the images held out are the test split."""
-        ...
-
-    def validated(self, labels: Tensor, *how) -> Tensor:
-        """Mask (N,) of the images that validate."""
-        ...
-
-    def epoch(self, rows: Tensor, labels: Tensor, seed: int) -> Tensor:
-        """The rows that an epoch shows; rows: those that may train."""
-        ...
-
-
 @dataclass(frozen=True)
 class Source:
-    """A data set whose splits are read when they are first asked for, so that training never opens the test files.
+    """A data set whose splits are read on demand, so that training never opens the test files.
 
-    frame: brings pictures of another size to 28x28 where nothing else does; None for pictures that need none.
-    replay: what the last training images are where they were added to the original ones; None where all are original.
+    frame: brings images of another size to 28x28, unless data.ink=mnist does; None for a data set that needs none.
+    version: part of the cache key; differs between readings of a source that changes on disk, None for all others.
     """
 
     class_names: tuple[str, ...]
     train: Callable[[], Split]
     test: Callable[[], Split]
     frame: Callable[[Tensor], Tensor] | None = None
-    replay: Replay | None = None
+    version: str | None = None
+
+    few_labels: ClassVar[bool] = False  # too few to choose an epoch by
+    transformable: ClassVar[bool] = True  # whether ink, classes, quarter turns and angles may change its images
+
+    def validation_mask(self, labels: Tensor, split: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mask (N,) of the training images that validate. split: makes such a mask from labels."""
+        return split(labels)
+
+    def epoch_rows(self, rows: Tensor, labels: Tensor, seed: int) -> Tensor:
+        """The rows of one epoch. rows: the images that may train; labels: (N,), of all training images."""
+        return rows
+
+    def target_data(self) -> "Source | None":
+        """The source whose test split measures what fine-tuning gains; None if there is none."""
+        return self

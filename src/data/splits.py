@@ -7,7 +7,7 @@ from src.errors import InputError, require
 
 
 def class_ranks(labels: Tensor, seed: int) -> Tensor:
-    """Each image's place, from 0, in a seeded shuffle of its own class: int64 (N,)."""
+    """Rank of each image, from 0, in a seeded shuffle of its own class: int64 (N,)."""
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
@@ -18,27 +18,27 @@ def class_ranks(labels: Tensor, seed: int) -> Tensor:
     return ranks
 
 
-def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Mask (N,) of `count` images with every class in its own proportion, to the nearest image (largest remainder)."""
+def stratified_mask(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Mask (N,) of `count` images, every class in proportion, to the nearest image (largest remainder)."""
     counts = labels.bincount()
-    shares = counts.double() * count / len(labels)
-    quotas = shares.floor().long()
-    left = count - int(quotas.sum())
-    quotas[(shares - quotas).argsort(descending=True, stable=True)[:left]] += 1
+    exact = counts.double() * count / len(labels)
+    quotas = exact.floor().long()
+    remaining = count - int(quotas.sum())
+    quotas[(exact - quotas).argsort(descending=True, stable=True)[:remaining]] += 1
     return class_ranks(labels, seed) < quotas[labels]
 
 
 def fold_mask(labels: Tensor, folds: int, fold: int, seed: int) -> Tensor:
-    """Mask (N,) of the images of one of `folds` stratified parts: disjoint, covering, sizes within one per class."""
+    """Mask (N,) of one of `folds` stratified folds: disjoint, covering, sizes within one per class."""
     offsets = labels.bincount().cumsum(0).roll(1)
-    offsets[0] = 0  # classes start at different parts, so that the parts' sizes even out
+    offsets[0] = 0  # each class starts at another fold, so that sizes even out
     return (class_ranks(labels, seed) + offsets[labels]) % folds == fold
 
 
-def few_shot(labels: Tensor, shots: int, seed: int) -> Tensor:
-    """Mask (N,) of `shots` images per class; the images of fewer shots are among those of more.
+def few_shot_mask(labels: Tensor, shots: int, seed: int) -> Tensor:
+    """Mask (N,) of `shots` images per class; the images of fewer shots are a subset of those of more.
 
-    Raises InputError if a class has fewer.
+    Raises InputError if a class has fewer images.
     """
     counts = labels.bincount()
     present = counts[counts > 0]
@@ -50,26 +50,41 @@ def few_shot(labels: Tensor, shots: int, seed: int) -> Tensor:
     return class_ranks(labels, seed) < shots
 
 
+def sample_rows(rows: Tensor, labels: Tensor, fraction: float, shots: int | None, seed: int) -> Tensor:
+    """Those of `rows` that train: `fraction` of them, every class in proportion, or of these `shots` per class.
+
+    Raises InputError if none is left, or a class has fewer images than `shots`.
+    """
+    if fraction < 1:
+        count = round(fraction * len(rows))
+        require(count >= 1, f"data.fraction={fraction} of {len(rows):,} images leaves none")
+        rows = rows[stratified_mask(labels[rows], count, seed)]
+    return rows if shots is None else rows[few_shot_mask(labels[rows], shots, seed)]
+
+
 def validation_mask(
     labels: Tensor, classes: int, val: float, folds: int | None, fold: int | None, seed: int, name: str
 ) -> Tensor:
-    """Mask (N,) of the images that validate: `val` of them, a count or a fraction, or part `fold` of `folds`.
+    """Mask (N,) of the images that validate: `val` of them, a count or a fraction, or fold `fold` of `folds`.
 
-    Raises InputError, about the data set `name`, where a side would be without images of a class.
+    classes: number of classes; name: of the data set, for errors.
+    Raises InputError if training or validation would lack images of a class.
     """
     smallest = int(labels.bincount().min())
-    if folds is not None:
+    if folds is not None and fold is not None:
         require(
             folds <= smallest,
             f"data.folds={folds}, but the smallest class has {smallest} images: give at most that many folds",
         )
         return fold_mask(labels, folds, fold, seed)
     count = round(val * len(labels)) if val < 1 else int(val)
-    few = f"data={name} has {len(labels):,} training images of {classes} classes: give 3 per class, or more"
-    require(len(labels) >= 2 * classes, few)
+    require(
+        len(labels) >= 2 * classes,
+        f"data={name} has {len(labels):,} training images of {classes} classes: give 3 per class, or more",
+    )
     require(
         classes <= count <= len(labels) - classes,
         f"data.val={val} of {len(labels):,} training images: keep at least one image per class on both sides, "
         f"{classes} to {len(labels) - classes:,} images (or a fraction)",
     )
-    return stratified(labels, count, seed)
+    return stratified_mask(labels, count, seed)

@@ -1,77 +1,50 @@
-"""A data set seen in another way: its digits in MNIST's form, some of its classes, turned."""
+"""Deterministic changes of a data set: MNIST's form, a choice of classes, quarter turns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.source import Images, Source, Split
-from src.errors import InputError, is_integer, require
-from src.pictures.mnist_form import to_mnist_form
+from src.errors import InputError, choice, integer, require
+from src.pictures.mnist_form import BOX, FRAME, to_mnist_form
 
-FORMS = ("none", "mnist")
+INK_FORMS = ("none", "mnist")
+
+
+def to_uint8(levels: Tensor) -> Tensor:
+    """Grey levels, real, rounded and clamped to 0..255."""
+    return levels.round().clamp(0, 255).to(torch.uint8)
+
+
+def frame_scans(images: Tensor) -> Tensor:
+    """Scale (N, 1, h, w) grey levels 0..255 to 20x20 and centre them in a 28x28 frame of background: uint8."""
+    scaled = F.interpolate(images.float(), (BOX, BOX), mode="bicubic", antialias=True, align_corners=False)
+    return F.pad(to_uint8(scaled), [(FRAME - BOX) // 2] * 4)
 
 
 @dataclass(frozen=True)
 class TransformedImages:
-    """Pictures that are not held in memory, changed when they are asked for."""
+    """Images that are not held in memory, transformed at each access."""
 
     images: Images
-    change: Callable[[Tensor], Tensor]
+    transform: Callable[[Tensor], Tensor]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As the change leaves it: (N, C, H, W)."""
-        one = self.change(self.images.index_select(0, torch.tensor([0])))
+        """(N, C, H, W) after the transform."""
+        one = self.index_select(0, torch.tensor([0]))
         return (self.images.shape[0], *one.shape[1:])
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        return self.change(self.images.index_select(dim, index))
-
-
-def transform_source(
-    source: Source, ink: str = "none", classes: Sequence | Mapping | None = None, quarter_turns: int = 0
-) -> Source:
-    """The same data set with other images or classes; nothing is read before a split is asked for.
-
-    ink: mnist brings the pictures to MNIST's form (`src.pictures.mnist_form`). classes: the names of those kept, in
-    their new order, or a map of new names to lists of old ones. quarter_turns: counterclockwise, of every image.
-    Raises InputError for a form or a class that does not exist, or fewer than two classes.
-    """
-    require(ink in FORMS, f"data.ink={ink}: one of {', '.join(FORMS)}")
-    require(is_integer(quarter_turns), f"data.quarter_turns={quarter_turns}: a whole number")
-    changed = ink != "none" or classes is not None or quarter_turns % 4
-    require(
-        source.replay is None or not changed,
-        "corrections are as the network read them: give data.mix.ink, data.mix.classes and data.mix.quarter_turns of "
-        "the original data in the place of data.ink, data.classes and data.quarter_turns",
-    )
-    names, groups = _groups(source.class_names, classes)
-    table = torch.full((len(source.class_names),), -1)
-    for new, members in enumerate(groups):
-        table[members] = new
-
-    def change(images: Tensor) -> Tensor:
-        images = to_mnist_form(images) if ink == "mnist" else source.frame(images) if source.frame else images
-        return images.rot90(quarter_turns, (2, 3)).contiguous() if quarter_turns % 4 else images
-
-    def read(part: Callable[[], Split]) -> Split:
-        images, labels = part()
-        if classes is not None:
-            labels = table[labels]
-            rows = (labels >= 0).nonzero().flatten()
-            images, labels = _take(images, rows), labels[rows]
-        if ink == "mnist" or source.frame or quarter_turns % 4:
-            images = change(images) if isinstance(images, Tensor) else TransformedImages(images, change)
-        return Split(images, labels)
-
-    return Source(names, lambda: read(source.train), lambda: read(source.test), replay=source.replay)
+        return self.transform(self.images.index_select(dim, index))
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Some pictures of those that are not held in memory."""
+class _Subset:
+    """Some rows of images that are not held in memory."""
 
     images: Images
     rows: Tensor
@@ -84,26 +57,69 @@ class _Rows:
         return self.images.index_select(dim, self.rows[index])
 
 
-def _take(images: Images, rows: Tensor) -> Images:
-    return images[rows] if isinstance(images, Tensor) else _Rows(images, rows)
+def transform_source(
+    source: Source, ink: str = "none", classes: Sequence | Mapping | None = None, quarter_turns: int = 0
+) -> Source:
+    """The same data set with other images or classes; splits are still read on demand.
+
+    ink: mnist brings images to MNIST's form (`src.pictures.mnist_form`). classes: names of the classes to keep, in
+    their new order, or a map of new names to lists of old ones. quarter_turns: counterclockwise, of every image.
+    Raises InputError for an unknown form or class, fewer than two classes, or a source that cannot be transformed.
+    """
+    choice("data.ink", ink, INK_FORMS)
+    turns = integer("data.quarter_turns", quarter_turns) % 4
+    changed = ink != "none" or classes is not None or turns != 0
+    require(
+        source.transformable or not changed,
+        "corrections are stored as the network read them: describe the original data by data.mix.ink, "
+        "data.mix.classes and data.mix.quarter_turns instead of data.ink, data.classes and data.quarter_turns",
+    )
+    if not changed and source.frame is None:
+        return source
+    names, groups = _group_classes(source.class_names, classes)
+    new_labels = torch.full((len(source.class_names),), -1)
+    for new_label, members in enumerate(groups):
+        new_labels[members] = new_label
+
+    def transform(images: Tensor) -> Tensor:
+        images = to_mnist_form(images) if ink == "mnist" else source.frame(images) if source.frame else images
+        return images.rot90(turns, (2, 3)).contiguous() if turns else images
+
+    def read(split: Callable[[], Split]) -> Split:
+        images, labels = split()
+        if classes is not None:
+            labels = new_labels[labels]
+            rows = (labels >= 0).nonzero().flatten()
+            images = images[rows] if isinstance(images, Tensor) else _Subset(images, rows)
+            labels = labels[rows]
+        if ink == "mnist" or source.frame or turns:
+            images = transform(images) if isinstance(images, Tensor) else TransformedImages(images, transform)
+        return Split(images, labels)
+
+    return Source(names, lambda: read(source.train), lambda: read(source.test))
 
 
-def _groups(known: tuple[str, ...], classes: Sequence | Mapping | None) -> tuple[tuple[str, ...], list[list[int]]]:
-    """New names, and for each the old classes it stands for."""
+def _group_classes(
+    known: tuple[str, ...], classes: Sequence | Mapping | None
+) -> tuple[tuple[str, ...], list[list[int]]]:
+    """The new class names, and for each the old labels that it groups."""
     if classes is None:
-        return known, [[place] for place in range(len(known))]
+        return known, [[label] for label in range(len(known))]
     require(isinstance(classes, Mapping | list | tuple), f"data.classes={classes}: a list of names, or a map of lists")
     distinct = isinstance(classes, Mapping) or len(set(map(str, classes))) == len(classes)
-    require(distinct, f"data.classes={classes}: a class is there twice")
+    require(distinct, f"data.classes={classes}: a class is listed twice")
     named = classes if isinstance(classes, Mapping) else {str(name): [name] for name in classes}
     groups, used = [], set()
     for name, members in named.items():
-        require(isinstance(members, list | tuple) and members, f"data.classes.{name}={members}: a list of classes")
+        require(
+            isinstance(members, list | tuple) and len(members) > 0,
+            f"data.classes.{name}={members}: a list of at least one class",
+        )
         for member in map(str, members):
             if member not in known:
-                raise InputError(f"data.classes: {member} is no class here; there are: {', '.join(known)}")
-            require(member not in used, f"data.classes: {member} is there twice")
+                raise InputError(f"data.classes: {member} is no class of this data set: {', '.join(known)}")
+            require(member not in used, f"data.classes: {member} is listed twice")
             used.add(member)
         groups.append([known.index(str(member)) for member in members])
-    require(len(groups) >= 2, f"data.classes={list(named)}: at least two classes")
+    require(len(groups) >= 2, f"data.classes={list(named)}: give at least two classes")
     return tuple(map(str, named)), groups

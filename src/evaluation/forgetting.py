@@ -51,7 +51,7 @@ def measure_forgetting(
 
 def _source_accuracy(source: InferenceModel, data: ImageData, device: str) -> float:
     """The accuracy of the source model, measured once for all jobs of a sweep."""
-    return cached(data.contents, f"accuracy of {source.digest}", lambda: _accuracy(source, data, device))
+    return cached(data.cache_key, f"accuracy of {source.digest}", lambda: _accuracy(source, data, device))
 
 
 def _accuracy(net: InferenceModel, data: ImageData, device: str) -> float:

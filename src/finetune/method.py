@@ -81,9 +81,9 @@ class Method:
         if passes is None:
             passes = 1 if isinstance(data.augment, Identity) else 0
         if passes and not mixed and self.is_backbone_frozen(model):
-            data.features.show(partial(extract_features, model), passes, epoch, next(model.parameters()).device)
+            data.feature_cache.enable(partial(extract_features, model), passes, epoch, next(model.parameters()).device)
         else:
-            data.features.hide()
+            data.feature_cache.disable()
 
     def set_module_modes(self, model: nn.Module) -> None:
         """Undo `model.train()` for frozen parts: the whole network while only its head trains, and batch norms whose

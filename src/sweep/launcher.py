@@ -35,9 +35,9 @@ def run_one(
         job.hydra.run.dir = f"{config.hydra.sweep.dir}/{number}"  # where Lightning starts a job's other processes
         if "console" in (job.hydra.job_logging.get("handlers") or {}):
             job.hydra.job_logging.handlers.console.level = "WARNING"
-    from src.data.cache import cached_splits  # torch: not where Hydra looks for plugins
+    from src.data.cache import cache_enabled  # torch: not where Hydra looks for plugins
 
-    with cached_splits():
+    with cache_enabled():
         return run_job(
             hydra_context=context,
             task_function=task,

@@ -76,7 +76,7 @@ def build(
     if cfg.resume_from:
         check_same_run(read_checkpoint(cfg.resume_from)["config"], initial.config)
     if initial.source is not None:
-        data.read_as(initial.info.mean, initial.info.std)
+        data.normalize_by(initial.info.mean, initial.info.std)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     task = _task(cfg, config, initial, loss, overrides)

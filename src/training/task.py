@@ -145,7 +145,7 @@ class Classifier(LightningModule):
 
     def on_train_end(self) -> None:
         if self.method:
-            data_of(self.trainer).features.hide()  # what follows needs images
+            data_of(self.trainer).feature_cache.disable()  # what follows needs images
 
     def finish_epoch(self) -> None:
         """Summarize the epoch in `latest` and in the log; does nothing a second time, or where no step was made."""

@@ -10,8 +10,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from src.cli.config import load_config
 from src.data import cache
-from src.data.batches import BatchOrder
+from src.data.batches import SeededBatchSampler
 from src.data.source import Split
 from src.errors import InputError
 from src.sweep.ledger import Budget, Ledger, find_sweep, merge, seconds_of
@@ -27,7 +28,6 @@ from src.sweep.table import (
     write_tables,
 )
 from src.training.callbacks import PruningCallback
-from tests.configs import composed
 
 
 def make_run(folder, number, words, best=None, state="finished", choices=None, config=None, **results):
@@ -264,10 +264,10 @@ def test_a_process_reads_a_split_once(monkeypatch):
 
     cache.cached("some data", "train", read)
     assert len(calls) == 1
-    with cache.cached_splits():
+    with cache.cache_enabled():
         first = cache.cached("some data", "train", read)
     cache.cached("some data", "train", read)  # outside, nothing is remembered
-    with cache.cached_splits():
+    with cache.cache_enabled():
         assert cache.cached("some data", "train", read) is first
         cache.cached("other data", "train", read)
     assert len(calls) == 4
@@ -276,8 +276,8 @@ def test_a_process_reads_a_split_once(monkeypatch):
 @pytest.mark.parametrize("size", [20, 21, 23])
 def test_processes_share_an_epoch(size):
     """Together they see what one process sees in a step, and each image once; the beginning fills up the end."""
-    alone = torch.cat(list(BatchOrder(size, 8, seed=3)))
-    parts = [list(BatchOrder(size, 4, seed=3, rank=rank, world=2)) for rank in range(2)]
+    alone = torch.cat(list(SeededBatchSampler(size, 8, seed=3)))
+    parts = [list(SeededBatchSampler(size, 4, seed=3, rank=rank, world=2)) for rank in range(2)]
     assert [len(part) for part in parts] == [len(parts[0])] * 2
     steps = [set(torch.cat(step).tolist()) for step in zip(*parts, strict=True)]
     assert steps[0] == set(alone[:8].tolist()) and steps[1] == set(alone[8:16].tolist())
@@ -463,7 +463,7 @@ def test_a_search_refuses_before_its_first_job(tmp_path):
         (["val/acc", "val/acc"], "none", "there twice"),
     ):
         sweeper = OptunaSweeper(objectives=objectives, pruner=pruner)
-        sweeper.config = composed("data=digits")
+        sweeper.config = load_config(["data=digits"])
         with pytest.raises(InputError, match=message):
             sweeper._check_objectives()
 

@@ -1,4 +1,4 @@
-"""Files from mirrors: downloaded once, checked against a digest, never left half-written."""
+"""Download of files from mirrors, verified by digest and never left half-written."""
 
 import hashlib
 import os
@@ -19,38 +19,38 @@ CHUNK = 1 << 20
 def fetch(urls: Sequence[str], path: Path, md5: str) -> None:
     """Download the first of `urls` whose bytes have the digest `md5` to `path`; call it under `lock(path)`.
 
-    Each mirror is tried ATTEMPTS times. A file already at `path` with that digest is kept, another is replaced.
-    Raises InputError naming every mirror and what it answered when none serves the file.
+    Each mirror is tried ATTEMPTS times. A file at `path` with that digest is kept, any other is replaced.
+    Raises InputError, naming every mirror and its failure, if none delivers the file.
     """
     if path.is_file() and digest_of(path, "md5") == md5:
         return
-    answers = []
+    failures = []
     for url in urls:
         for attempt in range(ATTEMPTS):
             try:
-                got = _download(url, path, md5)
-            except (OSError, ValueError) as error:  # URLError, timeouts, resets, a full disk, a malformed address
-                named = isinstance(error, urllib.error.HTTPError) or not hasattr(error, "reason")
-                got = str(error if named else error.reason)
-            if got is None:
+                failure = _download(url, path, md5)
+            except (OSError, ValueError) as error:  # URLError, timeouts, resets, a full disk, a malformed URL
+                is_http = isinstance(error, urllib.error.HTTPError)
+                failure = str(error if is_http else getattr(error, "reason", error))
+            if failure is None:
                 return
             time.sleep(0.2 * attempt)
-        answers.append(f"{url}: {got}")
+        failures.append(f"{url}: {failure}")
     raise InputError(
-        f"could not download {path.name} ({'; '.join(answers)}). Put the file into {path.parent} yourself, "
+        f"could not download {path.name} ({'; '.join(failures)}). Put the file into {path.parent} yourself, "
         "give another data.mirrors=[URL], or point data.root at a folder that has it"
     )
 
 
 def _download(url: str, path: Path, md5: str) -> str | None:
-    """Stream `url` beside `path` and rename it into place; returns what is wrong with it, or None."""
+    """Stream `url` beside `path` and rename it into place; returns why it failed, or None."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     digest = hashlib.md5(usedforsecurity=False)
     request = urllib.request.Request(url, headers={"User-Agent": "mnist-lightning-hydra"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply, part.open("wb") as file:
-            expected = reply.headers.get("Content-Length")
-            while chunk := reply.read(CHUNK):
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response, part.open("wb") as file:
+            expected = response.headers.get("Content-Length")
+            while chunk := response.read(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
             size = file.tell()

@@ -20,15 +20,15 @@ from torch import Tensor
 from src.data.source import Source, Split
 from src.data.sources import idx_catalog
 from src.data.sources.download import fetch
-from src.data.sources.idx_catalog import DIGITS, Family
-from src.errors import InputError
+from src.data.sources.idx_catalog import DIGIT_NAMES, IdxDataset
+from src.errors import InputError, choice
 from src.files import lock, write_bytes
 
-DTYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
+DTYPES: dict[int, np.dtype] = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
 
 
 def parse_idx(content: bytes | np.ndarray, name: str) -> Tensor:
-    """The array of an IDX file as a tensor (uint8 or int64); `name` is what the error calls it.
+    """Parse the content of an IDX file to a tensor (uint8 or int64). name: of the file, for errors.
 
     Raises InputError if the header or the length is wrong.
     """
@@ -46,19 +46,19 @@ def parse_idx(content: bytes | np.ndarray, name: str) -> Tensor:
 
 
 def read_verified(path: Path, unpack: Callable[[], bytes] | None, sha256: str | None) -> Tensor:
-    """Read an unpacked IDX file whose bytes are what they should be; make it with `unpack` if they are not.
+    """Read an unpacked IDX file and verify its digest; a missing or damaged file is replaced by `unpack()`.
 
     sha256: the published digest, or None to use the one written beside the file when it was unpacked.
-    unpack: makes the content (downloading what it needs); None forbids it.
-    Raises InputError for a missing or damaged file that may not be made.
+    unpack: returns the content, downloading what it needs; None forbids it.
+    Raises InputError for a missing or damaged file that may not be replaced.
     """
-    record = path.with_name(f"{path.name}.sha256")
+    digest_file = path.with_name(f"{path.name}.sha256")
 
     def read() -> Tensor | str:
         if not path.is_file():
             return f"{path} is missing"
         content = np.fromfile(path, np.uint8)
-        expected = sha256 or (record.read_text().strip() if record.is_file() else None)
+        expected = sha256 or (digest_file.read_text().strip() if digest_file.is_file() else None)
         if expected and hashlib.sha256(content.data).hexdigest() != expected:
             return f"{path} is damaged (wrong SHA-256)"
         try:
@@ -69,13 +69,13 @@ def read_verified(path: Path, unpack: Callable[[], bytes] | None, sha256: str | 
     tensor = read()
     if isinstance(tensor, str) and unpack is not None:
         with lock(path):
-            tensor = read()  # another process may have made it meanwhile
+            tensor = read()  # another process may have written it meanwhile
             if isinstance(tensor, str):
                 content = unpack()
-                got = hashlib.sha256(content).hexdigest()
-                if sha256 and got != sha256:
-                    raise InputError(f"{path.name} was unpacked to the wrong content (SHA-256 {got})")
-                write_bytes(record, f"{got}\n".encode())
+                digest = hashlib.sha256(content).hexdigest()
+                if sha256 and digest != sha256:
+                    raise InputError(f"{path.name} was unpacked to the wrong content (SHA-256 {digest})")
+                write_bytes(digest_file, f"{digest}\n".encode())
                 write_bytes(path, content)
                 tensor = read()
     if isinstance(tensor, str):
@@ -90,39 +90,44 @@ def _gunzip(path: Path) -> bytes:
         raise InputError(f"{path} cannot be unpacked ({error}): delete it and try again") from None
 
 
-def _split(part: str, read: Callable[[str], Tensor]) -> Split:
-    images, labels = read(f"{part}-images"), read(f"{part}-labels")
-    labels = labels[:, 0] if labels.ndim == 2 else labels.long()  # QMNIST: class, then who wrote it
+def _read_split(split: str, read: Callable[[str], Tensor]) -> Split:
+    images, labels = read(f"{split}-images"), read(f"{split}-labels")
+    labels = labels[:, 0] if labels.ndim == 2 else labels.long()  # QMNIST: class, then the writer and more
     if len(images) != len(labels):
-        raise InputError(f"{len(images):,} {part} images but {len(labels):,} labels: the files do not belong together")
+        raise InputError(f"{len(images):,} {split} images but {len(labels):,} labels: the files do not belong together")
     return Split(images.unsqueeze(1), labels)
 
 
-def load_family(
-    family: Family, class_names: tuple[str, ...], root: str, download: bool = True, mirrors: Sequence[str] | None = None
+def load_idx(
+    dataset: IdxDataset,
+    class_names: tuple[str, ...],
+    root: str,
+    download: bool = True,
+    mirrors: Sequence[str] | None = None,
 ) -> Source:
-    """A data set of four IDX files under `root`/<family.folder>/raw, as torchvision lays them out."""
-    raw = Path(root).expanduser() / family.folder / "raw"
+    """A data set of four IDX files under `root`/<dataset.folder>/raw, as torchvision lays them out."""
+    raw = Path(root).expanduser() / dataset.folder / "raw"
 
     def read(role: str) -> Tensor:
-        packed, md5 = family.files[role]
+        packed, md5 = dataset.files[role]
 
         def unpack() -> bytes:
-            fetch([_join(mirror, packed) for mirror in mirrors or family.mirrors], raw / packed, md5)
+            fetch([_url(mirror, packed) for mirror in mirrors or dataset.mirrors], raw / packed, md5)
             return _gunzip(raw / packed)
 
-        return read_verified(raw / packed.removesuffix(".gz"), unpack if download else None, family.sha256.get(role))
+        return read_verified(raw / packed.removesuffix(".gz"), unpack if download else None, dataset.sha256.get(role))
 
-    return Source(class_names, partial(_split, "train", read), partial(_split, "test", read))
+    return Source(class_names, partial(_read_split, "train", read), partial(_read_split, "test", read))
 
 
-def emnist(root: str, variant: str = "balanced", download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
+def load_emnist(
+    root: str, variant: str = "balanced", download: bool = True, mirrors: Sequence[str] | None = None
+) -> Source:
     """EMNIST (Cohen et al. 2017, https://arxiv.org/abs/1702.05373), one of its six variants, upright like MNIST.
 
     Raises InputError for an unknown variant.
     """
-    if variant not in idx_catalog.EMNIST_VARIANTS:
-        raise InputError(f"data.variant={variant} is none of EMNIST's: {', '.join(idx_catalog.EMNIST_VARIANTS)}")
+    names = idx_catalog.EMNIST_VARIANTS[choice("data.variant", variant, idx_catalog.EMNIST_VARIANTS)]
     raw = Path(root).expanduser() / "EMNIST" / "raw"
 
     def read(role: str) -> Tensor:
@@ -130,7 +135,7 @@ def emnist(root: str, variant: str = "balanced", download: bool = True, mirrors:
 
         def unpack() -> bytes:
             packed, md5 = idx_catalog.EMNIST_ZIP
-            fetch([_join(mirror, packed) for mirror in mirrors or idx_catalog.EMNIST_MIRRORS], raw / packed, md5)
+            fetch([_url(mirror, packed) for mirror in mirrors or idx_catalog.EMNIST_MIRRORS], raw / packed, md5)
             with zipfile.ZipFile(raw / packed) as archive:
                 return gzip.decompress(archive.read(f"gzip/{name}.gz"))
 
@@ -139,15 +144,14 @@ def emnist(root: str, variant: str = "balanced", download: bool = True, mirrors:
             return tensor.transpose(1, 2).contiguous()  # stored column by column
         return tensor - 1 if variant == "letters" else tensor  # letters count from 1
 
-    names = idx_catalog.EMNIST_VARIANTS[variant]
-    return Source(names, partial(_split, "train", read), partial(_split, "test", read))
+    return Source(names, partial(_read_split, "train", read), partial(_read_split, "test", read))
 
 
-def _join(mirror: str, name: str) -> str:
+def _url(mirror: str, name: str) -> str:
     return f"{mirror.rstrip('/')}/{name}"
 
 
-mnist = partial(load_family, idx_catalog.MNIST, DIGITS)
-fashion_mnist = partial(load_family, idx_catalog.FASHION_MNIST, idx_catalog.FASHION_NAMES)
-kmnist = partial(load_family, idx_catalog.KMNIST, idx_catalog.KUZUSHIJI_NAMES)
-qmnist = partial(load_family, idx_catalog.QMNIST, DIGITS)
+load_mnist = partial(load_idx, idx_catalog.MNIST, DIGIT_NAMES)
+load_fashion_mnist = partial(load_idx, idx_catalog.FASHION_MNIST, idx_catalog.FASHION_NAMES)
+load_kmnist = partial(load_idx, idx_catalog.KMNIST, idx_catalog.KUZUSHIJI_NAMES)
+load_qmnist = partial(load_idx, idx_catalog.QMNIST, DIGIT_NAMES)

@@ -1,4 +1,4 @@
-"""What is published of the data sets in IDX files: addresses, digests, names of the classes.
+"""Addresses, digests and class names of the data sets published as IDX files.
 
 Addresses and MD5 digests of the packed files are the ones torchvision uses.
 """
@@ -7,13 +7,13 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-DIGITS = tuple(string.digits)
+DIGIT_NAMES = tuple(string.digits)
 ROLES = ("train-images", "train-labels", "test-images", "test-labels")
 
 
 @dataclass(frozen=True)
-class Family:
-    """Where four packed IDX files come from and what they must be.
+class IdxDataset:
+    """Mirrors and digests of four packed IDX files.
 
     files: role -> (name of the packed file, its MD5); sha256: role -> digest of the unpacked file, where published.
     """
@@ -29,7 +29,7 @@ def _gz(md5s: Sequence[str], names: Sequence[str] | None = None) -> dict[str, tu
     return {role: (f"{name}-ubyte.gz", md5) for role, name, md5 in zip(ROLES, names, md5s, strict=True)}
 
 
-MNIST = Family(
+MNIST = IdxDataset(
     "MNIST",
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -57,7 +57,7 @@ MNIST = Family(
         )
     ),
 )
-FASHION_MNIST = Family(
+FASHION_MNIST = IdxDataset(
     "FashionMNIST",
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -72,7 +72,7 @@ FASHION_MNIST = Family(
         )
     ),
 )
-KMNIST = Family(
+KMNIST = IdxDataset(
     "KMNIST",
     ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
     _gz(
@@ -84,7 +84,7 @@ KMNIST = Family(
         )
     ),
 )
-QMNIST = Family(
+QMNIST = IdxDataset(
     "QMNIST",
     ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
     {
@@ -101,13 +101,15 @@ KUZUSHIJI_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 EMNIST_MIRRORS = ("https://biometrics.nist.gov/cs_links/EMNIST/",)
 EMNIST_ZIP = ("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e")
-_MERGED = set("cijklmopsuvwxyz")  # lower-case letters that look like their capitals
-_BALANCED = tuple(c for c in string.digits + string.ascii_uppercase + string.ascii_lowercase if c not in _MERGED)
+_MERGED_LETTERS = set("cijklmopsuvwxyz")  # lower-case letters that look like their capitals
+_BALANCED = tuple(
+    c for c in string.digits + string.ascii_uppercase + string.ascii_lowercase if c not in _MERGED_LETTERS
+)
 EMNIST_VARIANTS = {
     "balanced": _BALANCED,
     "bymerge": _BALANCED,
     "byclass": tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase),
     "letters": tuple(string.ascii_lowercase),
-    "digits": DIGITS,
-    "mnist": DIGITS,
+    "digits": DIGIT_NAMES,
+    "mnist": DIGIT_NAMES,
 }

@@ -1,56 +1,54 @@
-"""The data sets by name: what each one is called in `data=` and how its two splits are read."""
+"""The loader of each data set, by its name in `data=`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from src.data.source import Source
-from src.data.sources import folder, idx, replay, sklearn_digits, usps
+from src.data.sources import idx
+from src.data.sources.folder import load_folder
+from src.data.sources.replay import mix_corrections, rename_mix_keys
+from src.data.sources.sklearn_digits import load_sklearn_digits
+from src.data.sources.usps import load_usps
 from src.data.transforms import transform_source
-from src.errors import InputError, require
+from src.errors import choice, require
 
 MIX_KEYS = ("name", "root", "ink", "classes", "quarter_turns", "options")
 
 
-def feedback(
-    root: str, mix: Mapping, download: bool = True, mirrors: Sequence[str] | None = None, **knobs: float | None
+def load_feedback(
+    root: str, mix: Mapping, download: bool = True, mirrors: Sequence[str] | None = None, **replay_options
 ) -> Source:
     """Corrections of the store `root`, mixed with the data the network was trained on (`src.data.sources.replay`).
 
-    mix: its name, root, ink, classes, quarter_turns as in `ImageData`, and options, what else its reader takes.
-    Raises InputError for another mix, or what `mixture.feedback` refuses.
+    mix: name, root, ink, classes and quarter_turns of these data as in `ImageData`, and their loader's other options.
+    Raises InputError for another mix, or what `mix_corrections` refuses.
     """
-    known = isinstance(mix, Mapping) and "name" in mix and set(mix) <= set(MIX_KEYS)
-    require(known and mix["name"] != "feedback", f"data.mix={mix}: the original data, with keys {', '.join(MIX_KEYS)}")
-    mix = dict(mix)
-    options = {
-        "root": mix.pop("root", None),
-        "download": download,
-        "mirrors": mirrors,
-        **(mix.pop("options", {}) or {}),
-    }
-    with replay.of_mix(tuple(options)[3:]):
-        original = transform_source(load_source(mix.pop("name"), **options), **mix)
-    return replay.mix_corrections(root, original, **knobs)
+    valid = isinstance(mix, Mapping) and "name" in mix and set(mix) <= set(MIX_KEYS) and mix["name"] != "feedback"
+    require(valid, f"data.mix={mix}: name the original data, not feedback, by the keys {', '.join(MIX_KEYS)}")
+    transforms = {key: value for key, value in mix.items() if key not in ("name", "root", "options")}
+    extra = mix.get("options") or {}
+    options = {"root": mix.get("root"), "download": download, "mirrors": mirrors, **extra}
+    with rename_mix_keys(tuple(extra)):
+        original = transform_source(load_source(mix["name"], **options), **transforms)
+    return mix_corrections(root, original, **replay_options)
 
 
-READERS = {
-    "mnist": idx.mnist,
-    "fashion_mnist": idx.fashion_mnist,
-    "kmnist": idx.kmnist,
-    "qmnist": idx.qmnist,
-    "emnist": idx.emnist,
-    "usps": usps.usps,
-    "digits": sklearn_digits.digits,
-    "folder": folder.folder,
-    "feedback": feedback,
+LOADERS: dict[str, Callable[..., Source]] = {
+    "mnist": idx.load_mnist,
+    "fashion_mnist": idx.load_fashion_mnist,
+    "kmnist": idx.load_kmnist,
+    "qmnist": idx.load_qmnist,
+    "emnist": idx.load_emnist,
+    "usps": load_usps,
+    "digits": load_sklearn_digits,
+    "folder": load_folder,
+    "feedback": load_feedback,
 }
 
 
 def load_source(name: str, **options) -> Source:
-    """The data set `name`; nothing is read or downloaded before a split is asked for.
+    """The data set `name`; nothing is read or downloaded before a split is needed.
 
-    options: root, download and mirrors, and what the reader of that name takes besides.
+    options: root, download, mirrors, and what else the loader of that name takes.
     Raises InputError for an unknown name.
     """
-    if name not in READERS:
-        raise InputError(f"data.name={name} is no data set; known: {', '.join(READERS)}")
-    return READERS[name](**options)
+    return LOADERS[choice("data.name", name, LOADERS)](**options)

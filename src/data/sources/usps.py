@@ -1,4 +1,4 @@
-"""Digits scanned elsewhere, smaller than MNIST's, ink light on dark."""
+"""USPS: 16x16 scans of digits, light ink on a dark background."""
 
 import bz2
 from collections.abc import Sequence
@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from src.data.source import Source, Split
 from src.data.sources.download import fetch
-from src.data.sources.idx_catalog import DIGITS
+from src.data.sources.idx_catalog import DIGIT_NAMES
+from src.data.transforms import frame_scans, to_uint8
 from src.errors import InputError
 from src.files import digest_of, lock
-from src.pictures.mnist_form import BOX, FRAME
 
 USPS_MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
 USPS_FILES = {
@@ -23,22 +21,12 @@ USPS_FILES = {
 }
 
 
-def box(images: Tensor) -> Tensor:
-    """Scale (N, 1, h, w) grey levels 0..255 to 20x20 and centre them in a 28x28 frame of background: uint8."""
-    scaled = F.interpolate(images.float(), (BOX, BOX), mode="bicubic", antialias=True, align_corners=False)
-    return F.pad(_grey(scaled), [(FRAME - BOX) // 2] * 4)
-
-
-def _grey(levels: Tensor) -> Tensor:
-    return levels.round().clamp(0, 255).to(torch.uint8)
-
-
-def usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
+def load_usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
     """USPS (Hull 1994) from LIBSVM's files: 7,291 training and 2,007 test images of 16x16."""
     folder = Path(root).expanduser() / "USPS"
 
-    def read(part: str) -> Split:
-        name, md5 = USPS_FILES[part]
+    def read(split: str) -> Split:
+        name, md5 = USPS_FILES[split]
         path = folder / name
         if not path.is_file() or digest_of(path, "md5") != md5:
             if not download:
@@ -48,13 +36,13 @@ def usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None)
                 fetch([f"{mirror.rstrip('/')}/{name}" for mirror in mirrors or USPS_MIRRORS], path, md5)
         return parse_libsvm(bz2.decompress(path.read_bytes()).decode("ascii"), name)
 
-    return Source(DIGITS, lambda: read("train"), lambda: read("test"), box)
+    return Source(DIGIT_NAMES, lambda: read("train"), lambda: read("test"), frame_scans)
 
 
 def parse_libsvm(text: str, name: str) -> Split:
-    """Lines of `label index:value ...`: labels 1..10 are digits 0..9, 16x16 pixels -1..1 from index 1, 0 if absent.
+    """Parse lines `label index:value ...`: labels 1..10 are digits 0..9; 16x16 pixels -1..1 from index 1, 0 if absent.
 
-    Raises InputError naming the line of `name` that is something else.
+    Raises InputError naming the first invalid line of `name`.
     """
     lines = text.splitlines()
     pixels = np.zeros((len(lines), 256), np.float32)
@@ -71,4 +59,4 @@ def parse_libsvm(text: str, name: str) -> Split:
     if not lines or labels.min() < 0 or labels.max() > 9 or np.abs(pixels).max() > 1:
         raise InputError(f"{name}: labels must be 1..10 and pixels -1..1")
     images = torch.from_numpy((pixels + 1) * 127.5).view(-1, 1, 16, 16)
-    return Split(_grey(images), torch.from_numpy(labels))
+    return Split(to_uint8(images), torch.from_numpy(labels))

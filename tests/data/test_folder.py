@@ -1,0 +1,121 @@
+"""Class-named folders of pictures."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.data.datamodule import ImageData
+from src.data.sources.folder import read_picture
+from src.errors import InputError
+
+
+def test_pictures_of_every_form_are_read(picture_folder):
+    data = ImageData("folder", root=str(picture_folder), val=0.2)
+    data.setup()
+    assert data.info.class_names == ("cross", "ring")
+    assert data.info.shape == (1, 28, 28)
+    assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 48
+    assert len(data.test_set) == 10
+
+
+def test_streamed_pictures_are_the_held_ones(picture_folder):
+    held, streamed = (
+        ImageData("folder", root=str(picture_folder), val=0.2, memory_gb=gb, num_workers=2, batch_size=8)
+        for gb in (1, 0)
+    )
+    for data in (held, streamed):
+        data.setup()
+    assert isinstance(held.train_set.images, torch.Tensor)
+    assert not isinstance(streamed.train_set.images, torch.Tensor)
+    assert held.info == streamed.info
+    for ours, theirs in zip(held.train_dataloader(), streamed.train_dataloader(), strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+
+
+def test_train_and_test_folders_are_kept_apart(picture_folder, tmp_path):
+    shutil.copytree(picture_folder, tmp_path / "train")
+    shutil.copytree(picture_folder / "ring", tmp_path / "test" / "ring")
+    data = ImageData("folder", root=str(tmp_path), val=0.2)
+    data.setup()
+    assert len(data.train_set) + len(data.val_set) == 48
+    assert data.test_set.labels.tolist() == [1] * 24
+    shutil.copytree(picture_folder / "ring", tmp_path / "test" / "square")
+    with pytest.raises(InputError, match="square"):
+        _ = ImageData("folder", root=str(tmp_path)).test_set
+
+
+def test_a_picture_keeps_its_shape_and_border(tmp_path):
+    wide = np.full((10, 40), 200, np.uint8)
+    wide[3:7, 10:30] = 10
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    picture = read_picture(tmp_path / "wide.png", 28, 1)[0]
+    assert picture.shape == (28, 28)
+    assert picture[:9].unique().tolist() == [200], "filled with the border's level"
+    assert int(picture[14, 14]) < 60
+
+
+def test_transparency_is_white_paper(tmp_path):
+    ink = np.zeros((28, 28, 4), np.uint8)
+    ink[10:18, 10:18, 3] = 255  # opaque black on nothing
+    Image.fromarray(ink).save(tmp_path / "ink.png")
+    picture = read_picture(tmp_path / "ink.png", 28, 1)[0]
+    assert int(picture[0, 0]) == 255
+    assert int(picture[14, 14]) == 0
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    ramp = np.linspace(0, 65535, 28 * 28).reshape(28, 28).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    picture = read_picture(tmp_path / "ramp.png", 28, 1)[0]
+    assert int(picture[14, 0]) == pytest.approx(128, abs=3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n broken", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_an_unreadable_picture_is_named(tmp_path, picture_folder, content):
+    root = tmp_path / "pictures"
+    shutil.copytree(picture_folder, root)
+    (root / "ring" / "bad.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.png.*remove or replace"):
+        data = ImageData("folder", root=str(root), val=0.2)
+        data.setup()
+        _ = data.test_set.images
+
+
+def test_a_huge_picture_is_refused_in_one_line(tmp_path, picture_folder, recwarn):
+    """Without Pillow's own warning of it."""
+    root = tmp_path / "pictures"
+    shutil.copytree(picture_folder, root)
+    Image.new("1", (12_000, 9000)).save(root / "ring" / "huge.png")
+    with pytest.raises(InputError, match=r"huge\.png has 12000x9000 pixels"):
+        data = ImageData("folder", root=str(root), val=0.2)
+        data.setup()
+        _ = data.test_set
+    assert not recwarn.list
+
+
+def test_one_picture_per_class_is_too_few(tmp_path):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("L", (9, 9)).save(tmp_path / part / name / "only.png")
+    with pytest.raises(InputError, match="has 2 training images of 2 classes: give 3 per class, or more"):
+        ImageData("folder", root=str(tmp_path), val=0.2).setup()
+
+
+def test_folders_that_are_no_data_set_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        ImageData("folder", root=str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"needs data\.root"):
+        ImageData("folder", root=None)
+    with pytest.raises(InputError, match="0 class folders"):
+        ImageData("folder", root=str(tmp_path))
+    (tmp_path / "one").mkdir()
+    with pytest.raises(InputError, match="1 class folder:"):
+        ImageData("folder", root=str(tmp_path))
+    (tmp_path / "two").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        ImageData("folder", root=str(tmp_path)).setup()

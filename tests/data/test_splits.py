@@ -1,0 +1,41 @@
+"""Splits: exact, proportional, nested, disjoint."""
+
+import pytest
+import torch
+
+from src.data.splits import class_ranks, few_shot_mask, fold_mask, stratified_mask
+from src.errors import InputError
+
+LABELS = torch.randint(0, 7, (1003,), generator=torch.Generator().manual_seed(1))
+
+
+def test_ranks_number_every_class_from_zero():
+    ranks = class_ranks(LABELS, 3)
+    for label in range(7):
+        assert sorted(ranks[label == LABELS].tolist()) == list(range(int((label == LABELS).sum())))
+    assert not torch.equal(ranks, class_ranks(LABELS, 4))
+
+
+@pytest.mark.parametrize("count", [7, 100, 501, 996])
+def test_stratified_is_exact_and_proportional(count):
+    mask = stratified_mask(LABELS, count, 0)
+    assert int(mask.sum()) == count
+    shares = LABELS[mask].bincount(minlength=7) - LABELS.bincount() * count / len(LABELS)
+    assert float(shares.abs().max()) <= 1
+
+
+def test_folds_are_disjoint_covering_and_even():
+    masks = torch.stack([fold_mask(LABELS, 5, fold, 0) for fold in range(5)])
+    assert torch.equal(masks.sum(0), torch.ones_like(LABELS))
+    per_class = torch.stack([LABELS[mask].bincount(minlength=7) for mask in masks])
+    assert int((per_class.max(0).values - per_class.min(0).values).max()) <= 1
+    assert int(masks.sum(1).max() - masks.sum(1).min()) <= 7
+
+
+def test_shots_are_exact_and_nested():
+    one, five = few_shot_mask(LABELS, 1, 2), few_shot_mask(LABELS, 5, 2)
+    assert LABELS[one].bincount().tolist() == [1] * 7
+    assert LABELS[five].bincount().tolist() == [5] * 7
+    assert bool((five | ~one).all())
+    with pytest.raises(InputError, match=r"data\.shots=1000.*class"):
+        few_shot_mask(LABELS, 1000, 0)
