@@ -1,90 +1,113 @@
-"""Networks side by side: every figure of each, as plain values."""
+"""Candidates, compressed more and more: which one to take, and everything that is measured of each."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from src.compression.latency import BATCH, time_networks
-from src.compression.measure import accuracy, mcnemar_test
-from src.compression.size import sizes, weights
+from src.compression.latency import BATCH, EngineTimings, time_networks
+from src.compression.measure import mcnemar_test, measure_accuracy
+from src.compression.size import count_weights_and_operations, file_sizes
+from src.data.batches import BatchDataset
+from src.data.datamodule import ImageData
 from src.errors import InputError
 from src.evaluation.evaluate import predict
+from src.inference.model import InferenceModel
 from src.model_files.onnx import onnx_bytes
+from src.model_files.onnxruntime import OnnxNet
 
 
 @dataclass
 class Candidate:
     """A network and the file that holds it.
 
-    net: takes raw grey levels; file: its bytes; onnx: as an ONNX file, None where that cannot be made; seconds: that
-    making it took; quantised: whether its arithmetic is in 8 bits.
+    content: of the file. onnx: the network as an ONNX file; None if it cannot be exported. seconds: that it took to
+    make it. quantized: whether its arithmetic is in 8 bits.
     """
 
     name: str
-    net: nn.Module
-    file: bytes
+    net: InferenceModel | OnnxNet
+    content: bytes
     onnx: bytes | None
     seconds: float = 0.0
-    quantised: bool = False
+    quantized: bool = False
 
 
-def try_onnx_export(net: nn.Module) -> bytes | None:
-    """The ONNX file of a network of torch, None where it cannot be made here."""
+def try_onnx_export(net: InferenceModel) -> bytes | None:
+    """A network as an ONNX file; None if it cannot be exported here."""
     try:
         return onnx_bytes(net)
     except InputError:
         return None
 
 
-def validate(made: list[Candidate], data) -> list[float]:
-    """Accuracy of each on the validation split."""
-    loader = data.loader(data.val_set)
-    return [accuracy(*predicted_classes(one.net, loader))["acc"] for one in made]
-
-
-def predicted_classes(net: nn.Module, loader) -> tuple[Tensor, Tensor]:
-    """The likeliest class and the label of each image, int64 (N,)."""
+def predict_classes(net: InferenceModel | OnnxNet, loader: DataLoader) -> tuple[Tensor, Tensor]:
+    """The predicted class and the label of each image, int64 (N,)."""
     logits, labels = predict(net, loader)
     return logits.argmax(1), labels
 
 
-def choose_candidate(made: list[Candidate], scores: list[float], tolerance: float) -> int:
-    """The place of the smallest that loses at most `tolerance` on validation images, else of the best there; the first
-    of `made` is what they come from, the others are in the order in which they get smaller."""
-    near = [place for place in range(1, len(made)) if scores[place] >= scores[0] - tolerance]
-    return near[-1] if near else max(range(1, len(made)), key=lambda place: scores[place])
+def validation_accuracies(candidates: list[Candidate], data: ImageData) -> list[float]:
+    """The accuracy of each candidate on the validation split."""
+    loader = data.loader(data.val_set)
+    return [measure_accuracy(*predict_classes(candidate.net, loader))["acc"] for candidate in candidates]
+
+
+def select_candidate(val_accs: list[float], tolerance: float) -> int:
+    """The index of the smallest candidate that loses at most `tolerance` on validation images, else of the best.
+
+    val_accs: first of the network before compression, then of candidates in the order in which they get smaller.
+    """
+    close = [index for index in range(1, len(val_accs)) if val_accs[index] >= val_accs[0] - tolerance]
+    return close[-1] if close else max(range(1, len(val_accs)), key=lambda index: val_accs[index])
 
 
 def measure_candidates(
-    made: list[Candidate], scores: list[float], data, batches, threads: int, turns: int
+    candidates: list[Candidate], val_accs: list[float], data: ImageData, batches: BatchDataset, threads: int, turns: int
 ) -> list[dict]:
-    """A row per network, the first of them the one before: test accuracy, size, arithmetic, speed.
+    """A row per network, the first of them the one before compression: test accuracy, size, arithmetic, speed.
 
-    scores: on validation images. batches: of the test split, read here and nowhere before.
+    val_accs: of `validation_accuracies`. batches: of the test split, which nothing reads before.
     """
-    tested = [predicted_classes(one.net, data.loader(batches)) for one in made]
+    tested = [predict_classes(candidate.net, data.loader(batches)) for candidate in candidates]
+    before, (before_classes, labels) = candidates[0], tested[0]
     images = batches[torch.arange(BATCH) % len(batches)][0]
-    nets = {one.name: one.net for one in made if one.net.engine == "torch"}
-    found = time_networks(nets, {one.name: one.onnx for one in made if one.onnx}, images, threads, turns)
-    rows, labels = [], tested[0][1]
-    for one, score, (said, _) in zip(made, scores, tested, strict=True):
-        row = {"name": one.name, **accuracy(said, labels), "val_acc": score, "seconds": round(one.seconds, 2)}
-        row |= weights(one.net if one.net.engine == "torch" else made[0].net) | sizes(one.file, one.onnx)
-        row |= {"quantised": one.quantised, "speed": {}}
-        row |= mcnemar_test(tested[0][0], said, labels) if one is not made[0] else {}
-        for engine, by_batch in found.items():
-            if one.name not in by_batch[1]:
-                continue
-            single, many = by_batch[1][one.name], by_batch[BATCH][one.name]
-            row["speed"][engine] = {
-                "p50_s": single.quantile(0.5),
-                "p99_s": single.quantile(0.99),
-                "images_per_s": BATCH / many.quantile(0.5),
+    by_torch = {one.name: one.net for one in candidates if one.net.engine == "torch"}
+    onnx_files = {one.name: one.onnx for one in candidates if one.onnx}
+    timings = time_networks(by_torch, onnx_files, images, threads, turns)
+    rows = []
+    for candidate, val_acc, (classes, _) in zip(candidates, val_accs, tested, strict=True):
+        counted = candidate.net if isinstance(candidate.net, InferenceModel) else before.net
+        rows.append(
+            {
+                "name": candidate.name,
+                **measure_accuracy(classes, labels),
+                "val_acc": val_acc,
+                "seconds": round(candidate.seconds, 2),
+                **count_weights_and_operations(counted),
+                **file_sizes(candidate.content, candidate.onnx),
+                "quantised": candidate.quantized,
+                "speed": _speed(timings, candidate.name, before.name),
+                **(mcnemar_test(before_classes, classes, labels) if candidate is not before else {}),
             }
-            if one is not made[0]:
-                for batch in by_batch:
-                    ratio = by_batch[batch][one.name].times_faster_than(by_batch[batch][made[0].name])
-                    row["speed"][engine][f"faster_{batch}"] = list(ratio)
-        rows.append(row)
+        )
     return rows
+
+
+def _speed(timings: EngineTimings, name: str, before: str) -> dict[str, dict]:
+    """Latency and throughput of a network by engine, and how many times faster it is than the one before."""
+    speed: dict[str, dict] = {}
+    for engine, by_batch in timings.items():
+        if name not in by_batch[1]:
+            continue
+        single, batch = by_batch[1][name], by_batch[BATCH][name]
+        speed[engine] = {
+            "p50_s": single.quantile(0.5),
+            "p99_s": single.quantile(0.99),
+            "images_per_s": BATCH / batch.quantile(0.5),
+        }
+        if name != before:
+            for size, by_name in by_batch.items():
+                speed[engine][f"faster_{size}"] = list(by_name[name].times_faster_than(by_name[before]))
+    return speed

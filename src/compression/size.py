@@ -1,16 +1,15 @@
-"""What a network weighs: parameters, arithmetic, bytes."""
+"""The size of a network: parameters, arithmetic, bytes."""
 
 import zlib
 
-from torch import nn
-
+from src.inference.model import InferenceModel
 from src.inference.tta import VIEW_COUNTS
 from src.insight.summary import summarize
 from src.model_files.checkpoint import checkpoint_bytes
 
 
-def slim_checkpoint_bytes(net: nn.Module) -> bytes:
-    """A network as a checkpoint of its weights alone, without what only training needs."""
+def slim_checkpoint_bytes(net: InferenceModel) -> bytes:
+    """A checkpoint of a network's weights, without what only training needs."""
     checkpoint = {
         "state_dict": {f"model.{name}": value for name, value in net.model.state_dict().items()},
         "config": net.config,
@@ -22,8 +21,8 @@ def slim_checkpoint_bytes(net: nn.Module) -> bytes:
     return checkpoint_bytes(checkpoint)
 
 
-def weights(net: nn.Module) -> dict[str, int]:
-    """Parameters, how many of them are not 0, and multiply-adds for one image, all views of it."""
+def count_weights_and_operations(net: InferenceModel) -> dict[str, int]:
+    """Parameters, how many of them are not 0, and multiply-adds for one image in all its views."""
     parameters = list(net.model.parameters())
     views = net.views if net.views in VIEW_COUNTS else 1
     return {
@@ -33,6 +32,6 @@ def weights(net: nn.Module) -> dict[str, int]:
     }
 
 
-def sizes(file: bytes, onnx: bytes | None) -> dict[str, int | None]:
-    """Bytes of the file, of it packed as gzip packs, and of the network as an ONNX file."""
-    return {"bytes": len(file), "packed_bytes": len(zlib.compress(file, 9)), "onnx_bytes": onnx and len(onnx)}
+def file_sizes(content: bytes, onnx: bytes | None) -> dict[str, int | None]:
+    """Bytes of a file, of the same compressed by zlib, and of the network as an ONNX file."""
+    return {"bytes": len(content), "packed_bytes": len(zlib.compress(content, 9)), "onnx_bytes": onnx and len(onnx)}
