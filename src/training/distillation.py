@@ -76,7 +76,7 @@ class Distill(CrossEntropy):
             self.check(info)
             std, mean = (torch.tensor(values, device=images.device) for values in (info.std, info.mean))
             self._to_grey_levels = [(255 * values).view(1, -1, 1, 1) for values in (std, mean)]
-            self.net.to(images.device)
+            self.net.to(str(images.device))
         scale, offset = self._to_grey_levels
         logits = self.net.eval()(images.float() * scale + offset)
         self.seconds += time.perf_counter() - begun

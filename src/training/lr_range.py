@@ -87,7 +87,7 @@ class RateRange(Callback):
         number("callbacks.lr_range.low", low, above=0)
         number("callbacks.lr_range.high", high, above=0)
         number("callbacks.lr_range.stop", stop, above=1)
-        require(low < high, f"callbacks.lr_range.low={low}: below callbacks.lr_range.high, which is {high}")
+        require(low < high, f"callbacks.lr_range.low={low}: below high, which is {high}")
         self.folder, self.low, self.high, self.stop = Path(folder), low, high, stop
         self.rates: list[float] = []
         self.losses: list[float] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.dashboard.run_summary import write_run
+from src.dashboard.run_summary import write_run_summary
 from src.evaluation.calibration import fit_temperature
 from src.evaluation.evaluate import compute_metrics, latency_ms, metrics_table, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
@@ -57,9 +57,8 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
     data = session.data
     logits, labels = predict(net, data.val_dataloader(), _device(session))
     if data.folds is not None:
-        columns = {"index": data.val_set.indices, "labels": labels, "logits": logits}
-        arrays = {name: value.numpy() for name, value in columns.items()}
-        np.savez_compressed(session.folder / "predictions.npz", **arrays)
+        file, index = session.folder / "predictions.npz", data.val_set.indices
+        np.savez_compressed(file, index=index.numpy(), labels=labels.numpy(), logits=logits.numpy())
     temperature = fit_temperature(logits, labels)
     if temperature is not None:
         net.temperature, net.digest = temperature, write_temperature(path, temperature)
@@ -94,8 +93,17 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
     data, device = session.data, _device(session)
     logits, labels = predict(net, data.test_dataloader(), device)
     results["test"] = compute_metrics(logits, labels, net.info, net.temperature)
-    if session.initial.source is not None:
-        results["transfer"] = _transfer(session, net, results, path)
+    if (source := session.initial.source) is not None:
+        method, count = session.initial.method, results["parameters"]
+        trained = sum(p.numel() for p in method.all_trainable_parameters(session.task.model)) if method else count
+        results["transfer"] = {
+            **measure_forgetting(source, net, data, results["test"], device),
+            "trainable": trained,
+            "parameters": count,
+            "seconds": results["seconds"],
+            "bytes": path.stat().st_size,
+            "file": os.path.relpath(path, session.folder),
+        }
     if not session.config["figures"]:
         return {}
     from src.evaluation.figures import write_evaluation_figures  # matplotlib
@@ -103,19 +111,6 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
     return write_evaluation_figures(
         session.folder / "figures", data.test_set, labels, logits, results["test"], net.info
     )
-
-
-def _transfer(session: Session, net: InferenceModel, results: dict, path: Path) -> dict:
-    count, method = results["parameters"], session.initial.method
-    trainable = sum(p.numel() for p in method.all_trainable_parameters(session.task.model)) if method else count
-    return {
-        **measure_forgetting(session.initial.source, net, session.data, results["test"], _device(session)),
-        "trainable": trainable,
-        "parameters": count,
-        "seconds": results["seconds"],
-        "bytes": path.stat().st_size,
-        "file": os.path.relpath(path, session.folder),
-    }
 
 
 def _write_dashboard(
@@ -131,7 +126,8 @@ def _write_dashboard(
     name = checkpoints.monitor.rpartition("/")[2]
     final = {f"val_{name}": checkpoints.best_score, f"test_{name}": test.get(name)}
     if trainer.loggers:
-        write_run(trainer.loggers, session.task, session.config, figures, final, graph=session.config["figures"])
+        config = session.config
+        write_run_summary(trainer.loggers, session.task, config, figures, final, graph=config["figures"])
     for logger in trainer.loggers:
         logger.finalize("success")
 

@@ -3,22 +3,9 @@
 from src.errors import InputError
 
 FIXED = (
-    "seed",
-    "data",
-    "augment",
-    "model",
-    "loss",
-    "teacher",
-    "optimizer",
-    "scheduler",
-    "task",
-    "callbacks",
-    "finetune",
-    "init_from",
-    "start",
-    "head",
-    "checkpoint",
-)
+    "seed", "data", "augment", "model", "loss", "teacher", "optimizer", "scheduler", "task", "callbacks", "finetune",
+    "init_from", "start", "head", "checkpoint",
+)  # fmt: skip
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
     "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb"),
