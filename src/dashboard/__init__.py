@@ -1,1 +1,1 @@
-"""What TensorBoard is given."""
+"""Training seen from inside, in TensorBoard."""

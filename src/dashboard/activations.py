@@ -1,7 +1,7 @@
-"""What the layers of a network do on fixed images: their activations, and which of their units never answer."""
+"""Record the activations of a network's layers on fixed images, and find their dead units."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,16 +12,16 @@ from torch.nn.modules.conv import _ConvNd
 from src.errors import InputError
 from src.models.structure import find_head
 
-# A unit of a rectifier is dead if it never rises above 0; of a sigmoid, if it answers everything alike.
+# A unit is dead if its rectifier never rises above 0, or if its sigmoid is constant over all images.
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
 SIGMOIDS = (nn.Tanh, nn.Sigmoid, nn.Hardsigmoid)
-ALIKE = 1e-3
+CONSTANT_RANGE = 1e-3
 BINS = 64
-VALUES = 8_192  # activations of a layer that are kept per batch, evenly spaced
+MAX_VALUES = 8_192  # recorded per layer and batch, evenly spaced
 
 
 class Histogram(NamedTuple):
-    """How many of `count` values are in each bin of equal width; edges (BINS,) are the bins' upper ends."""
+    """Counts of `count` values in bins of equal width; edges (BINS,) are the bins' upper ends."""
 
     low: float
     high: float
@@ -33,41 +33,52 @@ class Histogram(NamedTuple):
 
 
 @dataclass
-class Activity:
-    """What a layer gave: after `activation`, the class of the module that follows it, or as it is where that is ''.
+class LayerActivations:
+    """A layer's outputs after its activation, or as they are if none follows.
 
-    values: evenly spaced ones, (N,). low, high: of each unit (a channel, or an output), (U,). maps: of a convolution,
-    (P, C, H, W), of the first images.
+    activation: the class of the activation; None if there is none. low, high: of each unit, a channel or an output,
+    (U,). maps: of a convolution, (P, C, H, W), for the first images. samples: evenly spaced values, a tensor per batch.
     """
 
-    activation: str
-    kind: type[nn.Module] | None
+    activation: type[nn.Module] | None
     low: Tensor
     high: Tensor
     maps: Tensor | None
-    parts: list[Tensor] = field(default_factory=list)
+    samples: list[Tensor] = field(default_factory=list)
 
     @property
     def values(self) -> Tensor:
-        return torch.cat(self.parts)
+        """All samples, (N,)."""
+        return torch.cat(self.samples)
 
     @property
     def dead(self) -> Tensor | None:
-        """Which units never answered, bool (U,); None where no activation follows."""
-        if self.kind is None:
+        """The units that respond to no image, bool (U,); None without an activation."""
+        if self.activation is None:
             return None
-        if issubclass(self.kind, SIGMOIDS):
-            return self.high - self.low < ALIKE
+        if issubclass(self.activation, SIGMOIDS):
+            return self.high - self.low < CONSTANT_RANGE
         return self.high <= 0
 
 
-class Observed(NamedTuple):
-    """activities: by layer, in the order in which they ran. features: what the head reads, (N, D), or the logits of a
-    network whose head is no linear layer. logits: (N, K)."""
+class Activations(NamedTuple):
+    """layers: by name, in the order of computation. features: the head's inputs (N, D), or the logits of a network
+    whose head is not linear. logits: (N, K)."""
 
-    activities: dict[str, Activity]
+    layers: dict[str, LayerActivations]
     features: Tensor
     logits: Tensor
+
+
+@dataclass(eq=False)
+class _LayerCall:
+    """One call of a layer. activated: whether an activation has run since, its own or another layer's."""
+
+    name: str
+    layer: nn.Module
+    output: Tensor
+    activation: nn.Module | None = None
+    activated: bool = False
 
 
 def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -76,74 +87,84 @@ def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def observe(model: nn.Module, batches: Sequence[Tensor], pictures: int = 0, channels: int = 16) -> Observed:
-    """Show the network some batches in eval mode, and leave it, its statistics and the random streams as they were.
+def record_activations(
+    model: nn.Module, batches: Iterable[Tensor], num_images: int = 0, channels: int = 16
+) -> Activations:
+    """Run batches of normalized images in eval mode; the model, its statistics and the random state stay as they were.
 
-    batches: of what the network reads. pictures, channels: how many maps are kept of each convolution.
+    num_images, channels: how many feature maps to record of each convolution.
     """
-    activities: dict[str, Activity] = {}
-    running: list[list] = []  # layer, module, output, activation of one pass
-    features, logits = [], []
+    layers: dict[str, LayerActivations] = {}
+    calls: list[_LayerCall] = []  # of one pass
+    features: list[Tensor] = []
+    logits: list[Tensor] = []
+    with _hooks(model, calls, features), _undisturbed(model):
+        for index, images in enumerate(batches):
+            logits.append(model.forward(images).float())  # a compiled call would skip the hooks
+            first_calls = {call.name: call for call in reversed(calls)}
+            for call in calls:
+                if call is first_calls[call.name]:
+                    _record(layers, call, 0 if index else num_images, channels)
+            calls.clear()
+    return Activations(layers, torch.cat(features or logits), torch.cat(logits))
 
-    def ran(name: str) -> Callable:
-        return lambda module, args, output: running.append([name, module, output, None])
 
-    def activated(module: nn.Module, args: tuple, output: Tensor) -> None:
-        # An activation belongs to the first layer since the last one that has as many units: in a residual block to
-        # the convolution of the main path, not to that of the shortcut.
-        waiting = [entry for entry in running if entry[3] is None]
-        for entry in waiting:
-            if output.ndim == entry[2].ndim and _units(entry[1], output) == _units(entry[1], entry[2]):
-                entry[2:] = output, module
+@contextmanager
+def _hooks(model: nn.Module, calls: list[_LayerCall], features: list[Tensor]) -> Iterator[None]:
+    """Append every layer's call, with the activation after it, and the head's inputs."""
+
+    def on_layer(name: str) -> Callable:
+        return lambda module, args, output: calls.append(_LayerCall(name, module, output))
+
+    def on_activation(module: nn.Module, args: tuple, output: Tensor) -> None:
+        # An activation belongs to the first layer since the last activation that has as many units: in a residual
+        # block to the convolution of the main path, not to that of the shortcut.
+        pending = [call for call in calls if not call.activated]
+        for call in pending:
+            if output.ndim == call.output.ndim and _units(call.layer, output) == _units(call.layer, call.output):
+                call.output, call.activation = output, module
                 break
-        for entry in waiting:
-            entry[3] = entry[3] or False
+        for call in pending:
+            call.activated = True
 
+    def on_head(module: nn.Module, args: tuple) -> None:
+        features.append(args[0].flatten(1).float())
+
+    handles = [layer.register_forward_hook(on_layer(name)) for name, layer in weighted_layers(model).items()]
+    activations = [module for module in model.modules() if isinstance(module, RECTIFIERS + SIGMOIDS)]
+    handles += [module.register_forward_hook(on_activation) for module in activations]
+    with suppress(InputError):  # a head that is not linear
+        handles.append(find_head(model)[1].register_forward_pre_hook(on_head))
     try:
-        head = find_head(model)[1]
-    except InputError:
-        head = None
-    handles = [layer.register_forward_hook(ran(name)) for name, layer in weighted_layers(model).items()]
-    handles += [m.register_forward_hook(activated) for m in model.modules() if isinstance(m, RECTIFIERS + SIGMOIDS)]
-    if head is not None:
-        handles.append(head.register_forward_pre_hook(lambda module, args: features.append(args[0].flatten(1).float())))
-    try:
-        with _undisturbed(model):
-            for number, images in enumerate(batches):
-                logits.append(model.forward(images).float())  # not through a compiled call, which sees no hooks
-                seen = set()
-                for name, module, output, activation in running:
-                    if name not in seen:
-                        _note(activities, name, module, output, activation, 0 if number else pictures, channels)
-                    seen.add(name)
-                running.clear()
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return Observed(activities, torch.cat(features or logits), torch.cat(logits))
 
 
 def _units(layer: nn.Module, output: Tensor) -> int:
     return output.shape[1 if isinstance(layer, _ConvNd) else -1]
 
 
-def _note(activities: dict, name: str, layer: nn.Module, output: Tensor, activation, pictures: int, channels: int):
-    output = output.float()
-    unit = 1 if isinstance(layer, _ConvNd) else output.ndim - 1
-    others = [axis for axis in range(output.ndim) if axis != unit]
-    low, high = output.amin(others), output.amax(others)
-    if name not in activities:
-        kind = type(activation) if activation else None
-        maps = output[:pictures, :channels].clone() if output.ndim == 4 and unit == 1 and pictures else None
-        activities[name] = Activity(kind.__name__ if kind else "", kind, low, high, maps)
-    activity = activities[name]
-    activity.low, activity.high = torch.minimum(activity.low, low), torch.maximum(activity.high, high)
+def _record(layers: dict[str, LayerActivations], call: _LayerCall, num_images: int, channels: int) -> None:
+    output = call.output.float()
+    unit_axis = 1 if isinstance(call.layer, _ConvNd) else output.ndim - 1
+    other_axes = [axis for axis in range(output.ndim) if axis != unit_axis]
+    low, high = output.amin(other_axes), output.amax(other_axes)
+    if call.name not in layers:
+        has_maps = output.ndim == 4 and unit_axis == 1 and num_images
+        maps = output[:num_images, :channels].clone() if has_maps else None
+        activation = type(call.activation) if call.activation else None
+        layers[call.name] = LayerActivations(activation, low, high, maps)
+    layer = layers[call.name]
+    layer.low, layer.high = torch.minimum(layer.low, low), torch.maximum(layer.high, high)
     flat = output.flatten()
-    activity.parts.append(flat[:: -(-len(flat) // VALUES)].clone())
+    layer.samples.append(flat[:: -(-len(flat) // MAX_VALUES)].clone())
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eval mode; afterwards every module has its own mode, and the random state is as it was."""
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -156,16 +177,16 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def histogram(values: Tensor) -> Histogram | None:
-    """Of the finite ones of `values`, whatever their shape; None if there are none."""
+    """The histogram of the finite values, whatever their shape; None if there are none."""
     values = values.detach().float().flatten()
     if not values.isfinite().all():
         values = values[values.isfinite()]
     if not len(values):
         return None
     low, high = float(values.min()), float(values.max())
-    # torch.histc widens a range of no width by itself; here, so that the edges are known.
-    wide = max(1e-6, 1e-4 * abs(low)) if high - low <= 1e-7 * max(abs(low), abs(high)) else 0.0
-    counts = torch.histc(values, BINS, low - wide, high + wide)
-    edges = torch.linspace(low - wide, high + wide, BINS + 1, dtype=torch.double)[1:]
+    # torch.histc would widen an empty range by itself, with unknown edges.
+    margin = max(1e-6, 1e-4 * abs(low)) if high - low <= 1e-7 * max(abs(low), abs(high)) else 0.0
+    counts = torch.histc(values, BINS, low - margin, high + margin)
+    edges = torch.linspace(low - margin, high + margin, BINS + 1, dtype=torch.double)[1:]
     squares = float(values.square().sum())
     return Histogram(low, high, len(values), float(values.sum()), squares, edges.tolist(), counts.tolist())

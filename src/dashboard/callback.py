@@ -1,4 +1,4 @@
-"""What training looks like from inside, written to TensorBoard once per epoch: conf/dashboard."""
+"""Write training, seen from inside, to TensorBoard once per epoch: conf/dashboard."""
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -9,32 +9,39 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from src.dashboard import image_grids
-from src.dashboard.activations import Activity, Histogram, Observed, histogram, observe, weighted_layers
-from src.errors import is_integer, require
+from src.dashboard.activations import (
+    Activations,
+    Histogram,
+    LayerActivations,
+    histogram,
+    record_activations,
+    weighted_layers,
+)
+from src.errors import positive_int, require
 
-CHUNK = 100  # images per pass: the maps of a large network fit in memory
-MAPPED = 4  # convolutions whose maps are drawn, evenly from the first to the last
+BATCH_SIZE = 100  # small enough for the feature maps of a large network
+MAX_MAPPED = 4  # convolutions whose maps are drawn, evenly spaced from the first to the last
 GUIDE = """What is where, and what to look for (dashboard=rich, {images:,} fixed validation images):
 
-| tab | tags | what it says |
+| tab | tags | shows |
 |---|---|---|
-| Scalars | `dead/` | share of a layer's units that answer none of the images; a share that grows is capacity lost, often to a rate that is too high |
-| Images | `filters/`, `maps/` | the first layer's weights, and what convolutions make of the same images, epoch by epoch |
-| Images | `confusion/` | true against predicted class on validation, epoch by epoch |
-| Histograms, Distributions | `weights/`, `gradients/`, `activations/` | each layer; gradients are of an epoch's last step, before clipping |
-| PR curves | `pr/` | precision against recall on validation, a curve per class |
-| Projector | `features` | what the head reads of each image; colour by label, answer or whether it is right |
+| Scalars | `dead/` | the fraction of a layer's units that respond to none of the images; if it grows, the network loses capacity, often because the learning rate is too high |
+| Images | `filters/`, `maps/` | the first layer's weights, and the convolutions' feature maps of the same images, epoch by epoch |
+| Images | `confusion/` | the confusion matrix on validation, epoch by epoch |
+| Histograms, Distributions | `weights/`, `gradients/`, `activations/` | the values of each layer; gradients are those of an epoch's last step, before clipping |
+| PR curves | `pr/` | precision against recall on validation, one curve per class |
+| Projector | `features` | the head's inputs for each image; color them by label, answer, or right and wrong |
 """  # noqa: E501
 
 
 class Dashboard(Callback):
-    """Histograms, dead units, filters, feature maps, precision-recall curves, confusion and an embedding.
+    """Histograms, dead units, filters, feature maps, precision-recall curves, a confusion matrix and an embedding.
 
-    every_epochs: epochs between two looks; there is one before the first step as well. sample: validation images that
-    are looked at, the same in every epoch, as many of each class as there are. pictures: of them whose feature maps
-    are drawn; channels: of each map that are drawn. embedding_epochs: epochs between two embeddings; None for one, at
-    the end.
-    Reads and never writes: a run ends with the same bits as without it. Only the first process looks.
+    every_epochs: epochs between two records; one more is made before the first step. sample: validation images that
+    are recorded, the same in every epoch and balanced over classes. pictures: of these, images whose feature maps are
+    drawn; channels: of each map that are drawn. embedding_epochs: epochs between two embeddings; None makes one, at the
+    end.
+    Reads and never writes: a run ends with the same bits as without it. Only rank 0 records.
     Raises InputError when training begins without TensorBoard among the loggers.
     """
 
@@ -48,14 +55,11 @@ class Dashboard(Callback):
         channels: int = 16,
         embedding_epochs: int | None = None,
     ):
-        given = {"every_epochs": every_epochs, "sample": sample, "pictures": pictures, "channels": channels}
-        for key, value in given.items():
-            require(is_integer(value) and value >= 1, f"dashboard.{key}={value}: a whole number of at least 1")
-        require(
-            embedding_epochs is None or (is_integer(embedding_epochs) and embedding_epochs >= 1),
-            f"dashboard.embedding_epochs={embedding_epochs}: 1 or more epochs, or null for one at the end",
-        )
-        require(pictures <= CHUNK, f"dashboard.pictures={pictures}: at most {CHUNK}")
+        options = {"every_epochs": every_epochs, "sample": sample, "channels": channels}
+        for key, value in options.items():
+            positive_int(f"dashboard.{key}", value)
+        positive_int("dashboard.pictures", pictures, BATCH_SIZE)
+        positive_int("dashboard.embedding_epochs", embedding_epochs, optional=True)
         self.every_epochs, self.sample, self.pictures, self.channels = every_epochs, sample, pictures, channels
         self.embedding_epochs = embedding_epochs
         self.writer = None
@@ -70,143 +74,143 @@ class Dashboard(Callback):
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         require(
             bool(boards),
-            "dashboard=rich writes to TensorBoard, which is not among the loggers: give logger=tensorboard, or "
-            "dashboard=none",
+            "dashboard=rich needs TensorBoard among the loggers: give logger=tensorboard, or dashboard=none",
         )
         if not trainer.is_global_zero:
             return
         self.writer, split = boards[0].experiment, trainer.datamodule.val_set
         labels = split.labels.index_select(0, split.indices)
-        rows = fixed_rows(labels, self.sample, bool(task.info.target))
+        rows = balanced_rows(labels, self.sample, bool(task.info.target))
         self._images = split.images.index_select(0, split.indices[rows])
         self._labels = labels[rows]
         self.writer.add_text("about", GUIDE.format(images=len(rows)))
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.writer is not None and trainer.global_step == 0:
-            self._write_layers(trainer, task, self._look(trainer, task))
+            self._write_layers(trainer, task, self._record(trainer, task))
 
     def on_before_optimizer_step(self, trainer: Trainer, task: LightningModule, optimizer: Optimizer) -> None:
         last = trainer.is_last_batch or trainer.global_step + 1 == trainer.max_steps
         if not last or not self._is_due(trainer):
             return
-        # Only here are they as the network gave them: some optimizers change them in place.
+        # Later is too late: some optimizers change gradients in place.
         scaler = trainer.scaler if getattr(optimizer, "_step_supports_amp_scaling", False) else None
         scale = scaler.get_scale() if scaler else 1.0
         for name, layer in weighted_layers(task.model).items():
-            parts = [p.grad.flatten() for p in layer.parameters() if p.grad is not None]
-            if parts:
-                self._gradients[name] = histogram(torch.cat(parts) / scale)
+            grads = [p.grad.flatten() for p in layer.parameters() if p.grad is not None]
+            if grads:
+                self._gradients[name] = histogram(torch.cat(grads) / scale)
 
     def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and self._is_due(trainer):
-            outputs, labels = zip(*task.predicted, strict=True)
+            outputs, labels = zip(*task.evaluated, strict=True)
             self._predicted = torch.cat(outputs), torch.cat(labels)
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if self._is_due(trainer):
-            seen = self._look(trainer, task)
-            self._write_layers(trainer, task, seen)
+            record = self._record(trainer, task)
+            self._write_layers(trainer, task, record)
             if self._predicted is not None and not task.info.target:
-                self._write_answers(trainer, task, *self._predicted)
+                self._write_predictions(trainer, task, *self._predicted)
             if self.embedding_epochs and (trainer.current_epoch + 1) % self.embedding_epochs == 0:
-                self._write_embedding(trainer, task, seen)
+                self._write_embedding(trainer, task, record)
             self.writer.flush()
         self._gradients, self._predicted = {}, None
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         if self.writer is not None and self._embedded != trainer.global_step:
-            self._write_embedding(trainer, task, self._look(trainer, task))
+            self._write_embedding(trainer, task, self._record(trainer, task))
             self.writer.flush()
 
     def _is_due(self, trainer: Trainer) -> bool:
         return self.writer is not None and (trainer.current_epoch + 1) % self.every_epochs == 0
 
-    def _look(self, trainer: Trainer, task: LightningModule) -> Observed:
+    def _record(self, trainer: Trainer, task: LightningModule) -> Activations:
         normalize, precision = trainer.datamodule.normalize, trainer.precision_plugin
-        batches = (precision.convert_input(normalize(some.to(task.device))) for some in self._images.split(CHUNK))
+        batches = (
+            precision.convert_input(normalize(batch.to(task.device))) for batch in self._images.split(BATCH_SIZE)
+        )
         with precision.forward_context():
-            return observe(task.model, batches, self.pictures, self.channels)
+            return record_activations(task.model, batches, self.pictures, self.channels)
 
-    def _write_layers(self, trainer: Trainer, task: LightningModule, seen: Observed) -> None:
+    def _write_layers(self, trainer: Trainer, task: LightningModule, record: Activations) -> None:
         writer, step, layers = self.writer, trainer.global_step, weighted_layers(task.model)
-        when = _when(trainer)
+        epoch = _epoch_name(trainer)
         for name, layer in layers.items():
             self._write_histogram(f"weights/{name}", histogram(layer.weight), step)
             self._write_histogram(f"gradients/{name}", self._gradients.get(name), step)
-            if name in seen.activities:
-                self._write_histogram(f"activations/{name}", histogram(seen.activities[name].values), step)
-        for name, activity in seen.activities.items():
-            if activity.dead is not None:
-                writer.add_scalar(f"dead/{name}", float(activity.dead.float().mean()), step)
+            if name in record.layers:
+                self._write_histogram(f"activations/{name}", histogram(record.layers[name].values), step)
+        for name, activations in record.layers.items():
+            if activations.dead is not None:
+                writer.add_scalar(f"dead/{name}", float(activations.dead.float().mean()), step)
         first, layer = next(iter(layers.items()), ("", None))
         if layer is not None:
-            picture = image_grids.filter_grid(layer.weight, task.info.shape, f"{first}, {when}")
-            if picture is not None:
-                writer.add_image(f"filters/{first}", picture, step, dataformats="HWC")
-        for name, activity in _evenly(seen.activities):
-            after = f" after {activity.activation}" if activity.activation else ""
-            images, title = self._images[: self.pictures], f"{name}{after}, {when}"
-            picture = image_grids.map_grid(images, activity.maps, title, len(activity.high))
-            writer.add_image(f"maps/{name}", picture, step, dataformats="HWC")
+            grid = image_grids.filter_grid(layer.weight, task.info.shape, f"{first}, {epoch}")
+            if grid is not None:
+                writer.add_image(f"filters/{first}", grid, step, dataformats="HWC")
+        for name, activations in _mapped_layers(record.layers):
+            after = f" after {activations.activation.__name__}" if activations.activation else ""
+            images, title = self._images[: self.pictures], f"{name}{after}, {epoch}"
+            grid = image_grids.map_grid(images, activations.maps, title, len(activations.high))
+            writer.add_image(f"maps/{name}", grid, step, dataformats="HWC")
 
     def _write_histogram(self, tag: str, values: Histogram | None, step: int) -> None:
         if values is not None:
             low, high, count, total, squares, edges, counts = values
             self.writer.add_histogram_raw(tag, low, high, count, total, squares, edges, counts, step)
 
-    def _write_answers(self, trainer: Trainer, task: LightningModule, logits: Tensor, labels: Tensor) -> None:
+    def _write_predictions(self, trainer: Trainer, task: LightningModule, logits: Tensor, labels: Tensor) -> None:
         step, names = trainer.global_step, task.info.class_names
         probs, labels = logits.float().softmax(1).cpu(), labels.cpu()
-        for place, name in enumerate(names):
-            self.writer.add_pr_curve(f"pr/{name}", (labels == place).numpy(), probs[:, place].numpy(), step)
+        for index, name in enumerate(names):
+            self.writer.add_pr_curve(f"pr/{name}", (labels == index).numpy(), probs[:, index].numpy(), step)
         counts = image_grids.count_confusion(labels, probs.argmax(1), len(names))
         wrong = len(labels) - int(counts.trace())
-        title = f"validation, {_when(trainer)}: {wrong:,} of {len(labels):,} wrong"
-        self.writer.add_image(
-            "confusion/validation", image_grids.confusion(counts, names, title), step, dataformats="HWC"
-        )
+        title = f"validation, {_epoch_name(trainer)}: {wrong:,} of {len(labels):,} wrong"
+        matrix = image_grids.confusion_image(counts, names, title)
+        self.writer.add_image("confusion/validation", matrix, step, dataformats="HWC")
 
-    def _write_embedding(self, trainer: Trainer, task: LightningModule, seen: Observed) -> None:
-        info, logits, self._embedded = task.info, seen.logits.cpu(), trainer.global_step
+    def _write_embedding(self, trainer: Trainer, task: LightningModule, record: Activations) -> None:
+        info, logits, self._embedded = task.info, record.logits.cpu(), trainer.global_step
         if info.target:
             header = [info.target, "estimated"]
             numbers = ((self._labels * info.scale).tolist(), (logits[:, 0] * info.scale).tolist())
-            rows = [[f"{truth:.1f}", f"{answer:.1f}"] for truth, answer in zip(*numbers, strict=True)]
+            rows = [[f"{truth:.1f}", f"{estimate:.1f}"] for truth, estimate in zip(*numbers, strict=True)]
         else:
             header = ["image", "label", "answer", "is"]
             pairs = zip(self._labels.tolist(), logits.argmax(1).tolist(), strict=True)
-            rows = [_row(info.class_names[truth], info.class_names[answer]) for truth, answer in pairs]
-        thumbnails = torch.from_numpy(image_grids.to_grey_levels(self._images).copy()).permute(0, 3, 1, 2).float() / 255
+            rows = [_metadata_row(info.class_names[label], info.class_names[predicted]) for label, predicted in pairs]
+        thumbnails = torch.from_numpy(image_grids.to_rgb(self._images).copy()).permute(0, 3, 1, 2).float() / 255
         self.writer.add_embedding(
-            seen.features.cpu(), rows, thumbnails, trainer.global_step, tag="features", metadata_header=header
+            record.features.cpu(), rows, thumbnails, trainer.global_step, tag="features", metadata_header=header
         )
 
 
-def fixed_rows(labels: Tensor, count: int, numbers: bool = False) -> Tensor:
-    """Rows of at most `count` labels: one of each class, then another of each, and so on; evenly spaced of numbers."""
+def balanced_rows(labels: Tensor, count: int, numbers: bool = False) -> Tensor:
+    """Rows of at most `count` labels: one of each class, then another of each, and so on; evenly spaced for numbers."""
     count = min(count, len(labels))
     if numbers:
         return torch.arange(count) * len(labels) // count
     by_class = labels.argsort(stable=True)
     firsts = labels.bincount().cumsum(0) - labels.bincount()
-    turn = torch.empty_like(by_class)
-    turn[by_class] = torch.arange(len(labels)) - firsts[labels[by_class]]
-    return (turn * (int(labels.max()) + 1) + labels).argsort()[:count]
+    rank_in_class = torch.empty_like(by_class)
+    rank_in_class[by_class] = torch.arange(len(labels)) - firsts[labels[by_class]]
+    return (rank_in_class * (int(labels.max()) + 1) + labels).argsort()[:count]
 
 
-def _evenly(activities: dict[str, Activity]) -> list[tuple[str, Activity]]:
-    drawn = [(name, activity) for name, activity in activities.items() if activity.maps is not None]
-    drawn = [pair for pair in drawn if pair[1].kind] or drawn  # not those of shortcuts
-    count = min(MAPPED, len(drawn))
-    return [drawn[place * (len(drawn) - 1) // max(1, count - 1)] for place in range(count)]
+def _mapped_layers(layers: dict[str, LayerActivations]) -> list[tuple[str, LayerActivations]]:
+    convolutions = [(name, layer) for name, layer in layers.items() if layer.maps is not None]
+    convolutions = [pair for pair in convolutions if pair[1].activation] or convolutions  # without shortcuts
+    count = min(MAX_MAPPED, len(convolutions))
+    return [convolutions[index * (len(convolutions) - 1) // max(1, count - 1)] for index in range(count)]
 
 
-def _row(truth: str, answer: str) -> list[str]:
-    # The page names points by the first column that holds more than numbers.
-    name, right = f"is {truth}", truth == answer
-    return [name if right else f"{name}, answered {answer}", truth, answer, "right" if right else "wrong"]
+def _metadata_row(label: str, predicted: str) -> list[str]:
+    # TensorBoard names points by the first column that holds more than numbers.
+    name, right = f"is {label}", label == predicted
+    return [name if right else f"{name}, answered {predicted}", label, predicted, "right" if right else "wrong"]
 
 
-def _when(trainer: Trainer) -> str:
+def _epoch_name(trainer: Trainer) -> str:
     return "before the first step" if trainer.global_step == 0 else f"epoch {trainer.current_epoch + 1}"

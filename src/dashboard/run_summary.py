@@ -1,4 +1,4 @@
-"""What a finished run leaves in TensorBoard beside its curves."""
+"""Write a finished run to TensorBoard: graph, config, figures and hyperparameters."""
 
 import json
 import warnings
@@ -8,11 +8,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
-SHOWN = ("data", "augment", "model", "loss", "optimizer", "scheduler", "finetune", "task")
-MACHINE = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "eval_batch_size", "memory_gb", "fused")
+GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "finetune", "task")
+SKIPPED = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "eval_batch_size", "memory_gb", "fused")
 
 
-def write_run(
+def write_run_summary(
     loggers: list[Logger],
     task: LightningModule,
     config: dict,
@@ -20,9 +20,9 @@ def write_run(
     final: dict[str, float],
     graph: bool = True,
 ) -> None:
-    """The network's graph, the config as text, the pictures, and the hyper-parameters with the final metrics.
+    """Write the network's graph, the config as text, the figures, and the hyperparameters with the final metrics.
 
-    final: metrics of the HPARAMS tab by name; they are logged as final/<name>.
+    final: metrics of the HPARAMS tab by name, logged as final/<name>.
     """
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger):
@@ -31,23 +31,23 @@ def write_run(
         writer.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```")
         for name, figure in figures.items():
             writer.add_figure(f"test/{name}", figure, step, close=False)
-        if graph and task.model._compiled_call_impl is None:  # the tracer cannot see through torch.compile
+        if graph and task.model._compiled_call_impl is None:  # the tracer cannot trace a compiled network
             with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")  # the tracer's notes on shapes that are constant here
+                warnings.simplefilter("ignore")  # the tracer's warnings about shapes that are constant here
                 example = torch.zeros(1, *task.info.shape, device=task.device, dtype=next(task.parameters()).dtype)
                 writer.add_graph(task.model.eval(), example)
         metrics = {f"final/{name}": value for name, value in final.items() if value is not None}
-        logger.log_hyperparams(hyper_parameters(config), metrics)
+        logger.log_hyperparams(flat_hyperparameters(config), metrics)
 
 
-def hyper_parameters(config: dict) -> dict[str, str | int | float | bool]:
-    """The choices of a run as flat keys with values that the HPARAMS tab can sort."""
+def flat_hyperparameters(config: dict) -> dict[str, str | int | float | bool]:
+    """The config's choices as flat keys with values that the HPARAMS tab can sort."""
     flat = {"seed": config["seed"], "max_epochs": config["trainer"]["max_epochs"]}
-    for group in SHOWN:
+    for group in GROUPS:
         for key, value in config[group].items():
             if key == "_target_":
                 flat[group] = value.rpartition(".")[2] if value else "none"
-            elif not key.startswith("_") and key not in MACHINE:
+            elif not key.startswith("_") and key not in SKIPPED:
                 flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
     flat["data"] = flat.pop("data.name")
     return {key: value if value is not None else "null" for key, value in flat.items()}
