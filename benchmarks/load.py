@@ -1,7 +1,7 @@
-"""Requests as fast as a server takes them: python -m benchmarks.load <address> <request file> [--connections 16]
+"""Load on a server: python -m benchmarks.load <address> <request file> [--connections 16]
 
-Keep-alive connections, each of which sends the next request as soon as the last one is answered. It speaks just enough
-HTTP for that, so that it is not what is measured, and runs in a process of its own. Prints one line of JSON.
+Each keep-alive connection sends its next request as soon as the last one is answered. The client parses just enough
+HTTP for that, so that the server is what is measured, and runs in its own process. Prints one line of JSON.
 """
 
 import argparse
@@ -16,19 +16,19 @@ import uvloop
 
 
 class Client(asyncio.Protocol):
-    """One connection. Every answer is noted as (status, seconds); `more` says whether another request may be sent."""
+    """One connection. may_send: whether to send another request. record: called with status and seconds of each."""
 
-    def __init__(self, request: bytes, more, note):
-        self.request, self.more, self.note = request, more, note
+    def __init__(self, request: bytes, may_send, record):
+        self.request, self.may_send, self.record = request, may_send, record
         self.buffer, self.sent = b"", 0.0
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport) -> None:
         self.transport = transport
-        self._next()
+        self._send()
 
-    def _next(self) -> None:
-        if not self.more():
+    def _send(self) -> None:
+        if not self.may_send():
             self.transport.close()
             return
         self.sent = time.perf_counter()
@@ -36,20 +36,20 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        head, found, body = self.buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, body = self.buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         lower = head.lower()
         start = lower.index(b"content-length: ") + 16
         length = int(lower[start:].split(b"\r\n", 1)[0])
         if len(body) < length:
             return
-        self.note(int(head[9:12]), time.perf_counter() - self.sent)
+        self.record(int(head[9:12]), time.perf_counter() - self.sent)
         self.buffer = b""
         if b"connection: close" in lower:
             self.transport.close()
         else:
-            self._next()
+            self._send()
 
     def connection_lost(self, error) -> None:
         if not self.done.done():
@@ -57,37 +57,37 @@ class Client(asyncio.Protocol):
 
 
 def post(path: str, body: bytes, kind: str = "image/png") -> bytes:
-    """A request's bytes."""
+    """The bytes of a POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-async def drive(address: str, request: bytes, connections: int, seconds: float, requests: int | None) -> dict:
-    """Send for so many seconds, or so many requests; requests per second, milliseconds, statuses."""
-    place, loop = urlsplit(address), asyncio.get_running_loop()
+async def run_load(address: str, request: bytes, connections: int, seconds: float, requests: int | None) -> dict:
+    """Send requests for `seconds`, or `requests` of them; returns rates, latencies, statuses."""
+    target, loop = urlsplit(address), asyncio.get_running_loop()
     times, statuses, sent = [], {}, 0
     start = time.perf_counter()
 
-    def more() -> bool:
+    def may_send() -> bool:
         nonlocal sent
-        go = sent < requests if requests else time.perf_counter() - start < seconds
-        sent += go
-        return go
+        allowed = sent < requests if requests else time.perf_counter() - start < seconds
+        sent += allowed
+        return allowed
 
-    def note(status: int, took: float) -> None:
+    def record(status: int, latency: float) -> None:
         statuses[status] = statuses.get(status, 0) + 1
-        times.append(took)
+        times.append(latency)
 
-    made = [
-        loop.create_connection(lambda: Client(request, more, note), place.hostname, place.port)
+    connecting = [
+        loop.create_connection(lambda: Client(request, may_send, record), target.hostname, target.port)
         for _ in range(connections)
     ]
-    clients = [client for _, client in await asyncio.gather(*made)]
+    clients = [client for _, client in await asyncio.gather(*connecting)]
     await asyncio.gather(*(client.done for client in clients))
-    spent = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     p50, p99 = np.percentile(times, [50, 99]) * 1000
     return {
-        "requests": len(times), "seconds": spent, "per_second": len(times) / spent, "p50_ms": p50, "p99_ms": p99,
+        "requests": len(times), "seconds": elapsed, "per_second": len(times) / elapsed, "p50_ms": p50, "p99_ms": p99,
         "statuses": statuses, "lost": sent - len(times),
     }  # fmt: skip
 
@@ -95,13 +95,13 @@ async def drive(address: str, request: bytes, connections: int, seconds: float, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("address")
-    parser.add_argument("request", type=Path, help="a file with the bytes that are sent")
+    parser.add_argument("request", type=Path, help="a file with the bytes to send")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--requests", type=int, help="instead of seconds")
-    given = parser.parse_args()
-    request = given.request.read_bytes()
-    print(json.dumps(uvloop.run(drive(given.address, request, given.connections, given.seconds, given.requests))))
+    args = parser.parse_args()
+    request = args.request.read_bytes()
+    print(json.dumps(uvloop.run(run_load(args.address, request, args.connections, args.seconds, args.requests))))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""How fast answers come: python -m benchmarks.serve [--ckpt <run or file>] [--requests 100000] [--only network ...]
+"""How fast predictions are: python -m benchmarks.serve [--ckpt <run or file>] [--requests 100000] [--only network ...]
 
-network: one image, and 256 at once, through torch as it is, compiled by torch, and ONNX Runtime in float32 and int8,
-with one thread and two. They take turns within one process per number of threads. int8 is calibrated on noise: its time
-does not hang on that, its answers do, and are not looked at.
-server: `src.serve` and two bare handlers on the same uvicorn, at 16 keep-alive connections, taking turns; one opens the
-picture with Pillow and does nothing else, one calls the project's `decode`, which also looks at limits, rotation and
-transparency. The picture is what the page sends: 280x280, RGBA, PNG. The load comes from a process of its own, so that
-on two cores three processes want to run. "cpu" is what the server's process spent per request, and hangs less on what
-else the machine does.
-memory: resident set of the server, before and after so many requests, pictures of many kinds and errors among them.
-Without --ckpt an untrained lenet is measured: weights do not change the time.
+network: one image, and 256 at once, by eager torch, compiled torch, and ONNX Runtime in float32 and int8, with one and
+two threads; engines take turns within one process per number of threads. int8 is calibrated on noise: that changes its
+predictions, which are not looked at, but not its time.
+server: `src.serve` and two bare servers on the same uvicorn, at 16 keep-alive connections, in turns. One decodes the
+picture with Pillow and does nothing else, one with the project's `decode`, which also handles limits, rotation and
+transparency. The picture is what the page sends: 280x280, RGBA, PNG. The load comes from another process, so that three
+processes share two cores. "cpu ms" is the processor time of the server per request; it varies less with other load.
+memory: resident set of the server over so many requests, pictures of many formats and errors among them.
+Without --ckpt it measures an untrained LeNet: weights do not change the time.
 """
 
 import argparse
@@ -37,11 +36,11 @@ from src.cli.config import ROOT
 from src.model_files.locate import find_checkpoint
 
 CONNECTIONS, BATCH, IMAGES, TIMES = 16, 256, 200, 10
-REST_S = 0.05  # torch's threads look for more work for some milliseconds, on a core that the next engine wants
+PAUSE_S = 0.05  # torch's threads spin for some milliseconds, on a core that the next engine needs
 
 
-def untrained(path: Path) -> Path:
-    """The file of a lenet with random weights."""
+def write_untrained(path: Path) -> Path:
+    """Write a LeNet with random weights."""
     from src.data.info import DataInfo
     from src.model_files.checkpoint import write_checkpoint
     from src.models.lenet import LeNet
@@ -53,7 +52,7 @@ def untrained(path: Path) -> Path:
     return path
 
 
-def canvas() -> bytes:
+def draw_seven() -> bytes:
     """A 7 as the page sends it."""
     large = Image.new("RGB", (1120, 1120), "white")
     ImageDraw.Draw(large).line([(300, 250), (800, 250), (450, 950)], fill="black", width=90, joint="curve")
@@ -62,8 +61,8 @@ def canvas() -> bytes:
     return file.getvalue()
 
 
-def network(path: Path, threads: int, rounds: int) -> dict:
-    """Milliseconds of one image and images per second of 256, by engine. In this process, with so many threads."""
+def measure_network(path: Path, threads: int, rounds: int) -> dict:
+    """Milliseconds for one image and images per second for 256, by engine, in this process."""
     import torch
 
     from src.cli.process import tune_process
@@ -78,29 +77,30 @@ def network(path: Path, threads: int, rounds: int) -> dict:
     net = load_predictor(path)
     images = np.random.default_rng(0).integers(0, 256, (BATCH, *net.info.shape), dtype=np.uint8)
 
-    def eager(given: np.ndarray) -> np.ndarray:
+    def eager(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return net.probs(torch.from_numpy(given)).numpy()
+            return net.probs(torch.from_numpy(batch)).numpy()
 
-    def session(content: bytes) -> Callable:
+    def onnxruntime_call(content: bytes) -> Callable:
         return partial(Runner(content, threads), output_names(net.info)[0])
 
     content = onnx_bytes(net)
-    engines = {"torch": eager, "onnxruntime": session(content), "int8": session(quantize(content, images[:IMAGES]))}
-    skipped = {}
+    engines = {"torch": eager, "onnxruntime": onnxruntime_call(content)}
+    engines["int8"] = onnxruntime_call(quantize(content, images[:IMAGES]))
+    notes = {}
     if shutil.which(os.environ.get("CXX", "g++")) is None:
-        skipped["compiled"] = "there is no C++ compiler (CXX, g++)"
+        notes["compiled"] = "there is no C++ compiler (CXX, g++)"
     else:
         start = time.perf_counter()
         compiled = torch.compile(net)
 
-        def fused(given: np.ndarray) -> np.ndarray:
+        def compiled_probs(batch: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
-                return (compiled(torch.from_numpy(given)) / (net.temperature or 1.0)).softmax(1).numpy()
+                return (compiled(torch.from_numpy(batch)) / (net.temperature or 1.0)).softmax(1).numpy()
 
-        fused(images[:1]), fused(images)
-        engines["compiled"] = fused
-        skipped["compiling_s"] = time.perf_counter() - start
+        compiled_probs(images[:1]), compiled_probs(images)
+        engines["compiled"] = compiled_probs
+        notes["compiling_s"] = time.perf_counter() - start
     one = {name: [] for name in engines}
     many = {name: [] for name in engines}
     for call in engines.values():
@@ -108,18 +108,18 @@ def network(path: Path, threads: int, rounds: int) -> dict:
             call(images[:1])
     for _ in range(rounds):
         for name, call in engines.items():
-            time.sleep(REST_S)
+            time.sleep(PAUSE_S)
             for row in range(100):
-                given = images[row : row + 1]
+                image = images[row : row + 1]
                 start = time.perf_counter()
-                call(given)
+                call(image)
                 one[name].append(time.perf_counter() - start)
             call(images)
             start = time.perf_counter()
             for _ in range(TIMES):
                 call(images)
             many[name].append((time.perf_counter() - start) / TIMES)
-    found = {
+    results = {
         name: {
             "p50_ms": float(np.percentile(one[name], 50) * 1e3),
             "p99_ms": float(np.percentile(one[name], 99) * 1e3),
@@ -128,141 +128,150 @@ def network(path: Path, threads: int, rounds: int) -> dict:
         }
         for name in engines
     }
-    return {"engines": found, **skipped}
+    return {"engines": results, **notes}
 
 
 @contextlib.contextmanager
 def servers(path: Path, folder: Path) -> Iterator[dict[str, tuple[subprocess.Popen, str]]]:
-    """The running server and its two rivals, by name: process and address."""
+    """The server and the two baselines: name -> process and address."""
     words = [f"ckpt={path}", "port=0", f"feedback={folder}/f.sqlite", f"hydra.run.dir={folder}/serve"]
     quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    made = {"serve": subprocess.Popen([sys.executable, "-m", "src.serve", *words], **quiet)}
+    processes = {"serve": subprocess.Popen([sys.executable, "-m", "src.serve", *words], **quiet)}
     try:
         while not (folder / "serve/results.json").is_file():
-            if made["serve"].poll() is not None:
+            if processes["serve"].poll() is not None:
                 raise SystemExit("the server did not start: see python -m src.serve")
             time.sleep(0.1)
         address = json.loads((folder / "serve/results.json").read_text())["address"]
-        found = {"serve": address}
+        addresses = {"serve": address}
         for name in ("pillow", "decode"):
-            port = int(address.rpartition(":")[2]) + 1 + len(made)
+            port = int(address.rpartition(":")[2]) + 1 + len(processes)
             words = [sys.executable, "-m", "benchmarks.bare", str(port), name]
-            made[name] = subprocess.Popen(words, cwd=ROOT)
-            found[name] = f"http://127.0.0.1:{port}"
-        for address in found.values():
-            reach(int(address.rpartition(":")[2]))
-        with urlopen(f"{found['serve']}/healthz") as answer:
-            answer.read()  # its port listens before there is an answer
-        yield {name: (made[name], found[name]) for name in found}
+            processes[name] = subprocess.Popen(words, cwd=ROOT)
+            addresses[name] = f"http://127.0.0.1:{port}"
+        for address in addresses.values():
+            wait_for_port(int(address.rpartition(":")[2]))
+        with urlopen(f"{addresses['serve']}/healthz") as answer:
+            answer.read()  # its port listens before it answers
+        yield {name: (processes[name], address) for name, address in addresses.items()}
     finally:
-        for process in made.values():
+        for process in processes.values():
             process.terminate()
-        for process in made.values():
+        for process in processes.values():
             process.wait()
 
 
-def reach(port: int) -> None:
-    """Wait until somebody listens on a port of this machine."""
+def wait_for_port(port: int) -> None:
+    """Wait until a port of this machine is listened on."""
     for _ in range(600):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.1)
-    raise SystemExit(f"nobody listens on port {port}")
+    raise SystemExit(f"nothing listens on port {port}")
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds that a process has spent."""
+    """Processor seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_mb(pid: int) -> float:
-    """What a process holds in memory."""
+    """Resident set of a process in megabytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def load(address: str, request: Path, *words: str) -> dict:
-    """One go of `benchmarks.load`."""
+def run_load(address: str, request: Path, *words: str) -> dict:
+    """One run of `benchmarks.load`."""
     command = [sys.executable, "-m", "benchmarks.load", address, str(request), *words]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
 
-def whole(running: dict, request: Path, rounds: int, seconds: float) -> dict:
-    """Requests per second and more of each server, medians over rounds in which they take turns."""
-    goes: dict[str, list[dict]] = {name: [] for name in running}
+def measure_servers(running: dict, request: Path, rounds: int, seconds: float) -> dict:
+    """Rates, latencies and processor time of each server, medians over rounds in which they take turns."""
+    runs: dict[str, list[dict]] = {name: [] for name in running}
     for number in range(rounds + 1):
         for name, (process, address) in running.items():
             before = cpu_s(process.pid)
-            go = load(address, request, "--connections", str(CONNECTIONS), "--seconds", str(seconds if number else 1))
-            go["cpu_ms"] = (cpu_s(process.pid) - before) / go["requests"] * 1e3
-            if set(go["statuses"]) != {"200"} or go["lost"]:
-                raise SystemExit(f"{name}: {go['statuses']}, {go['lost']} lost")
-            goes[name] += [go] if number else []  # the first is for warming up
+            result = run_load(
+                address, request, "--connections", str(CONNECTIONS), "--seconds", str(seconds if number else 1)
+            )
+            result["cpu_ms"] = (cpu_s(process.pid) - before) / result["requests"] * 1e3
+            if set(result["statuses"]) != {"200"} or result["lost"]:
+                raise SystemExit(f"{name}: {result['statuses']}, {result['lost']} lost")
+            runs[name] += [result] if number else []  # the first round warms up
     keys = ("per_second", "p50_ms", "p99_ms", "cpu_ms")
-    found = {name: {key: statistics.median(go[key] for go in some) for key in keys} for name, some in goes.items()}
-    for rival in ("pillow", "decode"):
-        ratios = [a["per_second"] / b["per_second"] for a, b in zip(goes["serve"], goes[rival], strict=True)]
-        found["serve"][f"of_{rival}"] = statistics.median(ratios)
-    return found
+    medians = {
+        name: {key: statistics.median(result[key] for result in results) for key in keys}
+        for name, results in runs.items()
+    }
+    for baseline in ("pillow", "decode"):
+        ratios = [a["per_second"] / b["per_second"] for a, b in zip(runs["serve"], runs[baseline], strict=True)]
+        medians["serve"][f"of_{baseline}"] = statistics.median(ratios)
+    return medians
 
 
-def memory(process: subprocess.Popen, address: str, folder: Path, requests: int) -> list[tuple[int, float]]:
-    """Requests so far and megabytes, ten times over so many requests of several kinds."""
+def measure_memory(process: subprocess.Popen, address: str, folder: Path, requests: int) -> list[tuple[int, float]]:
+    """Requests so far and megabytes: ten samples over `requests` requests of several kinds."""
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 255, (300, 400), dtype=np.uint8))
-    kinds = [post("/predict", canvas()), post("/predict?look=true&top_k=10", canvas()), post("/predict", b"no picture")]
+    contents = [
+        post("/predict", draw_seven()),
+        post("/predict?look=true&top_k=10", draw_seven()),
+        post("/predict", b"no picture"),
+    ]
     for name in ("PNG", "JPEG", "WEBP", "BMP", "GIF"):
         file = io.BytesIO()
         noise.save(file, name)
-        kinds.append(post("/predict", file.getvalue()))
+        contents.append(post("/predict", file.getvalue()))
     files = []
-    for place, kind in enumerate(kinds):
-        files.append(folder / f"kind{place}.http")
-        files[-1].write_bytes(kind)
-    shares = [0.75, *[0.25 / (len(files) - 1)] * (len(files) - 1)]
-    found, sent = [], 0
-    for part in range(11):  # the first is for warming up
-        for file, share in zip(files, shares, strict=True):
-            count = max(CONNECTIONS, round(requests / 10 * share))
-            sent += load(address, file, "--connections", str(CONNECTIONS), "--requests", str(count))["requests"]
+    for index, content in enumerate(contents):
+        files.append(folder / f"kind{index}.http")
+        files[-1].write_bytes(content)
+    fractions = [0.75, *[0.25 / (len(files) - 1)] * (len(files) - 1)]
+    samples, sent = [], 0
+    for part in range(11):  # the first round warms up
+        for file, fraction in zip(files, fractions, strict=True):
+            count = max(CONNECTIONS, round(requests / 10 * fraction))
+            sent += run_load(address, file, "--connections", str(CONNECTIONS), "--requests", str(count))["requests"]
         if part == 0:
             sent = 0
-        found.append((sent, rss_mb(process.pid)))
-    return found
+        samples.append((sent, rss_mb(process.pid)))
+    return samples
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt", help="a run's folder or a file; an untrained lenet by default")
+    parser.add_argument("--ckpt", help="a run's folder or a file; an untrained LeNet by default")
     parts = ["network", "server", "memory"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="of load per server and round")
     parser.add_argument("--requests", type=int, default=100_000, help="for memory")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = find_checkpoint(given.ckpt, ROOT / "outputs") if given.ckpt else untrained(folder / "lenet.ckpt")
-        if given.threads:  # one of the processes below
-            print(json.dumps(network(path, given.threads, given.rounds)))
+        path = find_checkpoint(args.ckpt, ROOT / "outputs") if args.ckpt else write_untrained(folder / "lenet.ckpt")
+        if args.threads:  # in a process that print_network starts
+            print(json.dumps(measure_network(path, args.threads, args.rounds)))
             return
-        if "network" in given.only:
-            show_network(path, given.rounds)
-        if not {"server", "memory"} & set(given.only):
+        if "network" in args.only:
+            print_network(path, args.rounds)
+        if not {"server", "memory"} & set(args.only):
             return
         request = folder / "canvas.http"
-        request.write_bytes(post("/predict", canvas()))
+        request.write_bytes(post("/predict", draw_seven()))
         with servers(path, folder) as running:
-            if "server" in given.only:
-                show_server(whole(running, request, given.rounds, given.seconds))
-            if "memory" in given.only:
-                show_memory(memory(*running["serve"], folder, given.requests))
+            if "server" in args.only:
+                print_servers(measure_servers(running, request, args.rounds, args.seconds))
+            if "memory" in args.only:
+                print_memory(measure_memory(*running["serve"], folder, args.requests))
 
 
-def show_network(path: Path, rounds: int) -> None:
-    """Measure and print, one number of threads after the other."""
+def print_network(path: Path, rounds: int) -> None:
+    """Measure and print the engines with one thread, then with two."""
     print(f"{'network':24} {'p50 ms':>9} {'p99 ms':>9} {'x faster':>9} {'images/s':>11} {'at best':>11}")
     for threads in (1, 2):
         words = ["--ckpt", str(path), "--threads", str(threads), "--rounds", str(rounds)]
@@ -271,36 +280,36 @@ def show_network(path: Path, rounds: int) -> None:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
-        found = json.loads(done.stdout.splitlines()[-1])
-        eager = found["engines"]["torch"]["p50_ms"]
-        for name, row in found["engines"].items():
+        results = json.loads(done.stdout.splitlines()[-1])
+        eager = results["engines"]["torch"]["p50_ms"]
+        for name, row in results["engines"].items():
             label = f"{name}, {threads} thread{'s' * (threads > 1)}"
             print(f"{label:24} {row['p50_ms']:9.4f} {row['p99_ms']:9.4f} {eager / row['p50_ms']:9.1f} "
                   f"{row['images_per_second']:11,.0f} {row['best_images_per_second']:11,.0f}")  # fmt: skip
-        if isinstance(found.get("compiled"), str):
-            print(f"compiled, {threads}: left out, {found['compiled']}")
-        if "compiling_s" in found:
-            print(f"  compiling took {found['compiling_s']:.0f} s")
+        if isinstance(results.get("compiled"), str):
+            print(f"compiled, {threads}: skipped, {results['compiled']}")
+        if "compiling_s" in results:
+            print(f"  compiling took {results['compiling_s']:.0f} s")
 
 
-def show_server(found: dict) -> None:
-    """Print what `whole` found."""
+def print_servers(medians: dict) -> None:
+    """Print a table of the servers."""
     print(f"\n{'at 16 connections':24} {'per second':>11} {'p50 ms':>9} {'p99 ms':>9} {'cpu ms':>9}")
-    for name, row in found.items():
+    for name, row in medians.items():
         cells = f"{row['per_second']:11,.0f} {row['p50_ms']:9.1f} {row['p99_ms']:9.1f} {row['cpu_ms']:9.3f}"
         print(f"{name:24} {cells}")
-    ours = found["serve"]
-    print(f"serve answers {ours['of_pillow']:.2f} of what the handler with Pillow does, {ours['of_decode']:.2f} of the "
+    ours = medians["serve"]
+    print(f"serve answers {ours['of_pillow']:.2f} of the requests of the server with Pillow, {ours['of_decode']:.2f} of the "
           "one with decode (medians of rounds)")  # fmt: skip
 
 
-def show_memory(found: list[tuple[int, float]]) -> None:
-    """Print what `memory` found."""
+def print_memory(samples: list[tuple[int, float]]) -> None:
+    """Print the samples and the growth."""
     print(f"\n{'requests':>10} {'resident MB':>12}")
-    for sent, megabytes in found:
+    for sent, megabytes in samples:
         print(f"{sent:10,} {megabytes:12.1f}")
-    half = len(found) // 2
-    growth = statistics.mean(mb for _, mb in found[half:]) - statistics.mean(mb for _, mb in found[1:half])
+    half = len(samples) // 2
+    growth = statistics.mean(mb for _, mb in samples[half:]) - statistics.mean(mb for _, mb in samples[1:half])
     print(f"second half minus first half: {growth:+.1f} MB")
 
 

@@ -1,6 +1,15 @@
-"""A small network, and applications that serve it."""
+"""A small network and applications that serve it; a server process, and its page in a browser."""
+
+import json
+import shutil
+import signal
+import time
+from urllib.request import urlopen
 
 import pytest
+
+from tests.commands import output_of, run, start
+from tests.server.page import DESK
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +54,87 @@ def _close_event_loop():
     from tests.server.client import RUNNER
 
     RUNNER.close()
+
+
+@pytest.fixture(scope="session")
+def page_server(mnist_root, tmp_path_factory):
+    """The address of a server with a network trained on MNIST, and the file of its corrections."""
+    folder = tmp_path_factory.mktemp("page")
+    words = [f"data.root={mnist_root}", "data.download=false", "experiment=fast", "augment=stroke", "test=false"]
+    done = run(
+        "src.train",
+        *words,
+        "logger=csv",
+        "figures=false",
+        "data.fraction=0.5",
+        "trainer.max_epochs=1",
+        f"hydra.run.dir={folder}/run",
+    )
+    assert done.returncode == 0, done.stderr
+    store = folder / "feedback.sqlite"
+    options = ["port=0", f"feedback={store}", f"hydra.run.dir={folder}/serve"]
+    process = start("src.serve", f"ckpt={folder}/run", *options)
+    try:
+        until = time.monotonic() + 60
+        while not (folder / "serve/results.json").is_file() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+        address = json.loads((folder / "serve/results.json").read_text())["address"]
+        while time.monotonic() < until:
+            try:
+                with urlopen(f"{address}/readyz", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield address, store
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = output_of(process, 30)
+    assert process.returncode == 143, err
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(page_server, browser):
+    """Opens the page; at the end the console is empty, and no other host was requested."""
+    from playwright.sync_api import expect
+
+    contexts, logged, requested, allowed = [], [], [], []
+
+    def visit(size=DESK, scheme="light", phone=False, fragment="", before=None, complaints=()):
+        width, height = size
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=phone, is_mobile=phone
+        )
+        contexts.append(context)
+        allowed.extend(complaints)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on(
+            "console", lambda message: logged.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("request", lambda request: requested.append(request.url))
+        if before is not None:
+            before(page)
+        page.goto(page_server[0] + "/" + fragment)
+        expect(page.locator("#about")).to_contain_text("network")
+        return page
+
+    yield visit
+    for context in contexts:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")
+        context.close()
+    assert [text for text in logged if not any(part in text for part in allowed)] == []
+    assert {url for url in requested if not url.startswith((page_server[0] + "/", "blob:", "data:"))} == set()

@@ -114,4 +114,5 @@ def test_corrections_are_rejected_without_a_store_and_by_a_full_one(make_app, tm
     assert post(full, given, "/corrections", JSON).status_code == 201
     assert is_error(post(full, given, "/corrections", JSON), 429, "full")
     (tmp_path / "g.sqlite").write_text("became something else " * 100)
-    assert is_error(post(make_app(CorrectionStore(tmp_path / "g.sqlite")), given, "/corrections", JSON), 503, "not_kept")
+    broken = make_app(CorrectionStore(tmp_path / "g.sqlite"))
+    assert is_error(post(broken, given, "/corrections", JSON), 503, "not_kept")

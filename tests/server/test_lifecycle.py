@@ -1,4 +1,4 @@
-"""The server as a process: what is refused before it starts, signals under load, slow and rude clients."""
+"""The server as a process: startup errors, signals under load, slow and invalid clients."""
 
 import base64
 import contextlib
@@ -28,7 +28,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A run that knows digits: of MNIST where it is here, else of the small ones that scikit-learn brings."""
+    """A run trained on MNIST if its files are here, otherwise on the digits of scikit-learn."""
     folder, root = tmp_path_factory.mktemp("trained") / "run", mnist_folder()
     words = ["data=digits", "trainer.max_epochs=8", "model.deslant=false"]
     if root is not None:
@@ -42,7 +42,7 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def launch(trained, tmp_path):
-    """Starts servers and waits until they are ready: (process, port, folder). None is left at the end."""
+    """Starts servers and waits until they answer: (process, port, folder). Kills those left at the end."""
     started = []
 
     def launch(*words, ckpt=trained):
@@ -67,13 +67,13 @@ def launch(trained, tmp_path):
 
 
 def seven() -> bytes:
-    from src.server.self_test import sample
+    from src.server.self_test import sample_digit
 
-    return sample()
+    return sample_digit()
 
 
 def exchange(port: int, raw: bytes, seconds: float = 10) -> bytes:
-    """What comes back on a bare connection until it is closed or `seconds` pass."""
+    """What a bare connection receives until it is closed or `seconds` pass."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(raw)
         parts = []
@@ -86,17 +86,17 @@ def exchange(port: int, raw: bytes, seconds: float = 10) -> bytes:
 
 
 class Load:
-    """Clients on keep-alive connections that ask as fast as they are answered, until they are told to go away (503) or
-    nobody listens any more; every request that goes unanswered is noted."""
+    """Clients on keep-alive connections that send requests as fast as they are answered, until they get a 503 or nobody
+    listens; `lost` lists the requests without a response."""
 
     def __init__(self, port: int, clients: int = 8):
         self.port, self.answers, self.lost = port, [], []
         self.over = threading.Event()
-        self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self.threads = [threading.Thread(target=self._send_requests) for _ in range(clients)]
         for thread in self.threads:
             thread.start()
 
-    def _ask(self):
+    def _send_requests(self):
         while not self.over.is_set():
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
                 try:
@@ -110,11 +110,11 @@ class Load:
                 except Exception as error:
                     self.lost.append(repr(error))
                     return
-                if status == 503:  # it says when to come again
+                if status == 503:  # with Retry-After
                     return
 
     def _one(self, connection) -> tuple[int, bool]:
-        """One request: its status, and whether the connection stays open."""
+        """Send one request: its status, and whether the connection stays open."""
         connection.request("POST", "/predict", seven(), {"Content-Type": "image/png"})
         answer = connection.getresponse()
         body = json.loads(answer.read())
@@ -147,14 +147,14 @@ def port_is_free(port: int) -> bool:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_under_load_loses_nothing(launch, number, status):
+def test_a_signal_under_load_loses_no_request(launch, number, status):
     process, port, folder = launch()
     load = Load(port)
     time.sleep(1)
     health = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     health.connect()
     assert children(process.pid) == []
-    told = time.monotonic()
+    signaled = time.monotonic()
     process.send_signal(number)
     time.sleep(0.1)
     with contextlib.closing(health):
@@ -162,21 +162,21 @@ def test_a_signal_under_load_loses_nothing(launch, number, status):
         answer = health.getresponse()
         assert (answer.status, json.loads(answer.read())["error"]["code"]) == (503, "draining")
     out, err = output_of(process, 20)
-    took = time.monotonic() - told
+    took = time.monotonic() - signaled
     load.end()
     assert process.returncode == status, out + err
     assert "Traceback" not in out + err
     assert load.lost == []
     statuses = {code for code, _, _ in load.answers}
     assert statuses <= {200, 503} and sum(code == 200 for code, _, _ in load.answers) > 50
-    assert any(code == 200 and at > told for code, _, at in load.answers)
+    assert any(code == 200 and at > signaled for code, _, at in load.answers)
     assert took < 10 and port_is_free(port)
     counted = json.loads((folder / "results.json").read_text())["requests"]
     assert counted["/predict 200"] == sum(code == 200 for code, _, _ in load.answers)
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
 
 
-def test_many_hang_ups_load_the_network_once_more(launch):
+def test_many_sighups_cause_few_reloads(launch):
     process, _, folder = launch()
     for _ in range(40):
         process.send_signal(signal.SIGHUP)
@@ -185,10 +185,10 @@ def test_many_hang_ups_load_the_network_once_more(launch):
     while lines < (lines := log.read_text().count("SIGHUP: ")) or not lines:
         assert time.monotonic() < until
         time.sleep(3)
-    assert lines <= 10  # a load takes longer than a few signals; without an end to them there were forty
+    assert lines <= 10  # a reload takes longer than a few signals; without the lock there were forty
 
 
-def test_hang_up_takes_the_new_network_and_loses_nothing(launch, trained, tmp_path):
+def test_sighup_serves_the_new_network_and_loses_no_request(launch, trained, tmp_path):
     ckpt = tmp_path / "served.ckpt"
     shutil.copy(trained / "checkpoints/best.ckpt", ckpt)
     process, port, folder = launch(ckpt=ckpt)
@@ -237,8 +237,8 @@ def test_hang_up_takes_the_new_network_and_loses_nothing(launch, trained, tmp_pa
     assert process.returncode == 143
 
 
-def test_rude_clients(launch):
-    """No connection is held for ever, and what is no HTTP gets the one shape, too."""
+def test_slow_and_invalid_clients_get_errors_or_are_disconnected(launch):
+    """No connection stays open for ever; what is not HTTP gets an error of the same shape."""
     process, port, _ = launch("deadline_s=1", "connections=8")
     head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
@@ -266,10 +266,10 @@ def test_rude_clients(launch):
     assert error(exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")) == (429, "busy")
     time.sleep(1)
     got = exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    assert b" 200 OK" in got, "the longest idle one has made room"
+    assert b" 200 OK" in got, "it replaces the connection that has been idle for the longest"
     assert idle[0].recv(1) == b""
     idle[1].sendall(b"POST /pre")
-    assert all(one.recv(1) == b"" for one in idle)  # closed, without a word
+    assert all(one.recv(1) == b"" for one in idle)  # closed without a response
     for one in idle:
         one.close()
     pipelined = (head + b"Content-Length: %d\r\n\r\n" % len(seven()) + seven()) * 3
@@ -280,7 +280,7 @@ def test_rude_clients(launch):
             431, "headers_too_large")  # fmt: skip
     endless = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nx-long: " + b"a" * 1_500_000
     start_s = time.monotonic()
-    with contextlib.suppress(OSError):  # it is not waited for what still comes
+    with contextlib.suppress(OSError):  # the server does not wait for the rest
         exchange(port, endless)
     assert time.monotonic() - start_s < 1
     process.send_signal(signal.SIGTERM)
@@ -288,8 +288,7 @@ def test_rude_clients(launch):
     assert process.returncode == 143 and "Traceback" not in out + err
 
 
-def test_what_is_refused_before_it_starts(trained, tmp_path):
-    """One line each, and exit status 1."""
+def test_startup_errors_are_one_line_with_status_1(trained, tmp_path):
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "short").write_text("a" * 15)
     (tmp_path / "long").write_text("a" * 16)
@@ -301,14 +300,14 @@ def test_what_is_refused_before_it_starts(trained, tmp_path):
         cases = {
             "is in use on 127.0.0.1": [f"port={port}"],
             "is open to others: set SERVE_TOKEN": ["host=0.0.0.0"],
-            "port=70000: 0 to 65535": ["port=70000"],
+            "port=70000: a whole number, 0 to 65,535": ["port=70000"],
             "a token is one word": ["host=0.0.0.0", f"token_file={tmp_path}/empty"],
             "a token of 15 characters can be guessed, at least 16": ["host=0.0.0.0", token],
             "host=nope.invalid: there is no such address": ["host=nope.invalid", "port=0", long],
             "host=192.0.2.1 port=0 cannot be used": ["host=192.0.2.1", "port=0", long],
             "cannot take corrections (file is not a database)": ["port=0", f"feedback={tmp_path}/short"],
             "feedback=/proc/x.sqlite cannot take corrections": ["port=0", "feedback=/proc/x.sqlite"],
-            "deadline_s=0: seconds": ["deadline_s=0"],
+            "deadline_s=0: a number of seconds, above 0, at most 600": ["deadline_s=0"],
             "waiting=0: a whole number": ["waiting=0"],
             "token does not exist": ["token=secret"],
         }
@@ -322,7 +321,7 @@ def test_what_is_refused_before_it_starts(trained, tmp_path):
             assert said in err and len(err.splitlines()) == 1, (said, err)
 
 
-def test_another_host_with_a_token(launch, monkeypatch):
+def test_a_public_host_requires_the_token(launch, monkeypatch):
     monkeypatch.setenv("SERVE_TOKEN", "open-sesame-open-sesame")
     process, port, folder = launch("host=0.0.0.0")
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
@@ -337,13 +336,13 @@ def test_another_host_with_a_token(launch, monkeypatch):
     assert "open-sesame-open-sesame" not in written
 
 
-def test_odd_pictures(launch, mnist_root):
-    """What people send: the digit, or the reason's status."""
+def test_unusual_pictures_are_read_or_rejected(launch, mnist_root):
+    """Pictures that people send: the digit they show, or the status of the error."""
     test = load_source("mnist", root=str(mnist_root), download=False).test()
     images, labels = test.images[:, 0].numpy(), test.labels.numpy()
 
     def digit(number: int) -> np.ndarray:
-        """The one that is nearest to the mean of its class."""
+        """The image nearest to the mean of its class."""
         own = images[labels == number].astype(float)
         return own[np.square(own - own.mean(0)).sum((1, 2)).argmin()].astype(np.uint8)
 

@@ -1,13 +1,13 @@
-// The drawing page: a sheet of strokes and pictures, asked about while it changes, one request at a time.
+// The drawing page: a sheet of strokes and pictures, sent to the server as it changes, one request at a time.
 
-const SIDE = 280; // the sheet's own units, and the pixels of what is sent
-const PEN = 22; // width of a stroke: 2.2 of the 28 pixels that a network sees
-const MOST_BYTES = 700_000; // of a picture that is sent as it is, so that its base64 stays below 1 MiB; a larger one is scaled down
-const MOST_PIXELS = 4_000_000;
-const MOST_SIDE = 1024;
-const KNOWN = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"];
-const REST_MS = 30; // between an answer and the next request
-const LOOK_MS = 150; // while the pen moves, where the network looked is asked for if answers come faster than this
+const SIDE = 280; // side of the sheet in its own units, and of the PNG that is sent in pixels
+const PEN = 22; // width of a stroke: 2.2 of the 28 pixels that a network reads
+const MAX_BYTES = 700_000; // larger pictures are scaled down: the base64 of a correction stays below 1 MiB
+const MAX_PIXELS = 4_000_000;
+const MAX_SIDE = 1024;
+const SERVER_TYPES = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"];
+const PAUSE_MS = 30; // between an answer and the next request
+const LOOK_MS = 150; // during a stroke the Grad-CAM map is requested only if answers come faster
 
 const $ = (id) => document.getElementById(id);
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -16,18 +16,18 @@ const sheet = new OffscreenCanvas(SIDE, SIDE);
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let model = { classes: [], target: null };
-let done = [], undone = []; // strokes, pictures and clearings, in their order
+let done = [], undone = []; // strokes, pictures and clearings, in order
 let version = 0; // of the drawing
-let moving = false; // a stroke is being drawn
-let over = -1; // no answer to this version is shown: what was to replace it is no picture
-let answer = null; // { version, picture: Blob, rect, found } that is shown
-let chosen = 0; // which of its digits
-const told = new Map(); // "version digit" of corrections that were sent -> the last of them: its name and what was said
+let strokeActive = false; // the pen is down
+let rejectedVersion = -1; // this version gets no answer: an unreadable file was to replace it
+let answer = null; // the answer on the page: { version, picture: Blob, origin, result }
+let selected = 0; // index of the digit that bars, images and correction are about
+const corrections = new Map(); // "version digit" -> the last correction sent: its class and the message shown
 const pen = { x: SIDE / 2, y: SIDE / 2, down: false, shown: false };
 
 // ---- the sheet --------------------------------------------------------------------------------------------------
 
-/** What is on the sheet now: everything after the last clearing. */
+/** The items on the sheet: everything after the last clearing. */
 function visible() {
   return done.slice(done.findLastIndex((item) => item.kind === "clear") + 1);
 }
@@ -40,10 +40,10 @@ function add(item) {
 
 function changed() {
   version += 1;
-  if (answer) correction(answer.found.digits[chosen]);
+  if (answer) renderCorrection(answer.result.digits[selected]);
   draw();
   refreshTools();
-  ask();
+  requestAnswer();
 }
 
 function refreshTools() {
@@ -69,23 +69,23 @@ function clear() {
   if (visible().length) add({ kind: "clear" });
 }
 
-/** Draw the items in sheet units; a later picture covers what was before it. */
-function paint(context, items, ground, colour) {
-  context.fillStyle = ground;
+/** Draw the items in sheet units; a picture covers earlier items. */
+function paint(context, items, background, colour) {
+  context.fillStyle = background;
   context.fillRect(0, 0, SIDE, SIDE);
   for (const item of items) {
     if (item.kind === "picture") {
-      context.fillStyle = `rgb(${item.ground})`;
+      context.fillStyle = `rgb(${item.background})`;
       context.fillRect(0, 0, SIDE, SIDE);
       context.imageSmoothingQuality = "high";
       context.drawImage(item.bitmap, item.rect.x, item.rect.y, item.rect.w, item.rect.h);
-      colour = item.ground.reduce((sum, level) => sum + level) > 384 ? "#000" : "#fff";
-    } else stroke(context, item.points, colour);
+      colour = item.background.reduce((sum, level) => sum + level) > 384 ? "#000" : "#fff";
+    } else drawStroke(context, item.points, colour);
   }
 }
 
-/** A curve through the points, as wide at each of them as it says. */
-function stroke(context, points, colour) {
+/** A curve through the points, with the width of each. */
+function drawStroke(context, points, colour) {
   context.lineCap = context.lineJoin = "round";
   context.strokeStyle = context.fillStyle = colour;
   if (points.length === 1) {
@@ -123,18 +123,18 @@ function contextOf(canvas) {
 function draw() {
   const style = getComputedStyle(document.documentElement);
   paint(contextOf(ink), visible(), style.getPropertyValue("--sheet"), style.getPropertyValue("--ink"));
-  mark();
+  drawOverlay();
 }
 
-/** The boxes of the digits that were read, and the pen of the keyboard. */
-function mark() {
+/** Draw the boxes of the digits, and the pen of the keyboard. */
+function drawOverlay() {
   const context = contextOf(marks);
   context.clearRect(0, 0, SIDE, SIDE);
   const accent = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-  const digits = answer?.found.digits ?? [];
-  context.globalAlpha = current() ? 1 : 0.25; // of an older drawing; hidden until the next answer they would flicker
+  const digits = answer?.result.digits ?? [];
+  context.globalAlpha = isCurrent() ? 1 : 0.25; // faint on a newer drawing; hidden until the next answer they would flicker
   const several = digits.length > 1 || visible().some((item) => item.kind === "picture");
-  if (several) digits.forEach((digit, place) => frame(context, digit, place, accent, digits.length > 1));
+  if (several) digits.forEach((digit, index) => drawBox(context, digit, index, accent, digits.length > 1));
   context.globalAlpha = 1;
   if (pen.shown) {
     context.lineWidth = 2;
@@ -149,16 +149,16 @@ function mark() {
   }
 }
 
-function frame(context, digit, place, accent, named) {
+function drawBox(context, digit, index, accent, named) {
   if (!digit.box) return;
   const [left, top, right, bottom] = digit.box;
-  const { x, y, scale } = answer.place;
+  const { x, y, scale } = answer.origin;
   const gap = 4;
   const [l, t] = [Math.max(1.5, x + left * scale - gap), Math.max(1.5, y + top * scale - gap)];
   const [r, b] = [Math.min(SIDE - 1.5, x + right * scale + gap), Math.min(SIDE - 1.5, y + bottom * scale + gap)];
   context.strokeStyle = context.fillStyle = accent;
-  context.lineWidth = place === chosen ? 2.5 : 1;
-  context.setLineDash(place === chosen ? [] : [4, 3]);
+  context.lineWidth = index === selected ? 2.5 : 1;
+  context.setLineDash(index === selected ? [] : [4, 3]);
   context.beginPath();
   context.roundRect(l, t, r - l, b - t, 5);
   context.stroke();
@@ -183,12 +183,12 @@ function pointOf(event) {
 ink.addEventListener("pointerdown", (event) => {
   if (pointer !== null || (event.pointerType === "mouse" && event.button !== 0)) return;
   event.preventDefault();
-  $("sheet").classList.add("by-hand"); // no ring: a browser shows one where a script gives the focus
+  $("sheet").classList.add("by-hand"); // browsers draw a focus ring when a script sets the focus
   ink.focus({ preventScroll: true });
   pen.shown = pen.down = false;
   pointer = event.pointerId;
   ink.setPointerCapture(pointer);
-  moving = true;
+  strokeActive = true;
   add({ kind: "stroke", points: [pointOf(event)] });
 });
 
@@ -207,11 +207,11 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
   ink.addEventListener(name, (event) => {
     if (event.pointerId !== pointer) return;
     pointer = null;
-    moving = false;
-    if (answer) correction(answer.found.digits[chosen]);
-    mark();
-    ask(); // about what is drawn now, or once more, if it was not said where the network looked
-    speak();
+    strokeActive = false;
+    if (answer) renderCorrection(answer.result.digits[selected]);
+    drawOverlay();
+    requestAnswer(); // for the final drawing, or for its Grad-CAM map
+    announceAnswer();
   });
 
 // ---- keyboard -------------------------------------------------------------------------------------------------------
@@ -232,15 +232,15 @@ ink.addEventListener("keydown", (event) => {
       changed();
     } else {
       pen.down = false;
-      mark();
+      drawOverlay();
     }
   } else if (event.key === " ") {
     pen.down = !pen.down || !pen.shown;
     pen.shown = true;
     if (pen.down) add({ kind: "stroke", points: [{ x: pen.x, y: pen.y, w: PEN }] });
-    else mark();
-    say(pen.down ? "Pen down" : "Pen up");
-    if (!pen.down) speak();
+    else drawOverlay();
+    announce(pen.down ? "Pen down" : "Pen up");
+    if (!pen.down) announceAnswer();
   } else return;
   event.preventDefault();
 });
@@ -248,7 +248,7 @@ ink.addEventListener("keydown", (event) => {
 ink.addEventListener("blur", () => {
   $("sheet").classList.remove("by-hand");
   pen.shown = pen.down = false;
-  mark();
+  drawOverlay();
 });
 
 addEventListener("keydown", (event) => {
@@ -266,21 +266,21 @@ for (const [id, action] of [["undo", undo], ["redo", redo], ["clear", clear]])
   $(id).addEventListener("click", () => {
     pen.down = false;
     action();
-    if ($(id).disabled) ink.focus({ preventScroll: true }); // a button that goes grey would lose the focus
+    if ($(id).disabled) ink.focus({ preventScroll: true }); // a disabled button would lose the focus
   });
 
 // ---- pictures --------------------------------------------------------------------------------------------------------
 
 $("open").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", (event) => {
-  place(event.target.files[0]);
+  addPicture(event.target.files[0]);
   event.target.value = "";
 });
 addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
   if (file) {
     event.preventDefault();
-    place(file);
+    addPicture(file);
   }
 });
 addEventListener("dragover", (event) => {
@@ -295,31 +295,31 @@ for (const name of ["dragleave", "drop", "dragend"])
 addEventListener("drop", (event) => {
   if (!event.dataTransfer.files.length) return;
   event.preventDefault();
-  place(event.dataTransfer.files[0]);
+  addPicture(event.dataTransfer.files[0]);
 });
 
-/** Put a picture on the sheet as large as it goes, around it the colour of its border. */
-async function place(file) {
+/** Fit a picture into the sheet, surrounded by the colour of its border. */
+async function addPicture(file) {
   if (!file) return;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    over = version;
+    rejectedVersion = version;
     answer = null;
-    show();
-    state(`${file.name || "This"} is no picture that a browser can show: PNG, JPEG, WebP, BMP or GIF`);
+    render();
+    setStatus(`${file.name || "This file"} is not a picture that browsers can show (PNG, JPEG, WebP, BMP or GIF)`);
     return;
   }
-  const { ground, clear: transparent } = borderOf(bitmap);
+  const { background, clear: transparent } = borderColor(bitmap);
   let picture = file;
-  if (file.size > MOST_BYTES || !KNOWN.includes(file.type) || bitmap.width * bitmap.height > MOST_PIXELS) {
-    const shrink = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
+  if (file.size > MAX_BYTES || !SERVER_TYPES.includes(file.type) || bitmap.width * bitmap.height > MAX_PIXELS) {
+    const shrink = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
     const small = new OffscreenCanvas(...[bitmap.width, bitmap.height].map((v) => Math.max(1, Math.round(v * shrink))));
     const context = small.getContext("2d");
     context.imageSmoothingQuality = "high";
     if (transparent) {
-      context.fillStyle = `rgb(${ground})`;
+      context.fillStyle = `rgb(${background})`;
       context.fillRect(0, 0, small.width, small.height);
     }
     context.drawImage(bitmap, 0, 0, small.width, small.height);
@@ -327,12 +327,12 @@ async function place(file) {
   }
   const scale = Math.min(SIDE / bitmap.width, SIDE / bitmap.height);
   const [w, h] = [bitmap.width * scale, bitmap.height * scale];
-  state("");
-  add({ kind: "picture", bitmap, picture, ground, rect: { x: (SIDE - w) / 2, y: (SIDE - h) / 2, w, h } });
+  setStatus("");
+  add({ kind: "picture", bitmap, picture, background, rect: { x: (SIDE - w) / 2, y: (SIDE - h) / 2, w, h } });
 }
 
-/** The median colour of a picture's border; of a transparent one white, or black under light ink. */
-function borderOf(bitmap) {
+/** The median colour of a picture's border; for transparent pictures white, or black under light ink. */
+function borderColor(bitmap) {
   const n = 32, small = new OffscreenCanvas(n, n), context = small.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0, n, n);
   const { data } = context.getImageData(0, 0, n, n), border = [[], [], []];
@@ -344,60 +344,60 @@ function borderOf(bitmap) {
     light += (a * (r + g + b)) / 3;
     if (x === 0 || y === 0 || x === n - 1 || y === n - 1) [r, g, b].forEach((level, c) => border[c].push(level));
   }
-  if (clear) return { clear, ground: light > 128 * weight ? [0, 0, 0] : [255, 255, 255] };
-  return { clear, ground: border.map((levels) => levels.sort((p, q) => p - q)[levels.length >> 1]) };
+  if (clear) return { clear, background: light > 128 * weight ? [0, 0, 0] : [255, 255, 255] };
+  return { clear, background: border.map((levels) => levels.sort((p, q) => p - q)[levels.length >> 1]) };
 }
 
-/** What is sent, and where its pixels lie on the sheet: a picture nobody drew on as it is, else the sheet as PNG. */
-async function sent(items) {
+/** What to send, and where it lies on the sheet: a picture without strokes as it is, otherwise the sheet as PNG. */
+async function snapshot(items) {
   const last = items.at(-1);
   if (last.kind === "picture") return { picture: last.picture, rect: last.rect };
   paint(sheet.getContext("2d"), items, "#fff", "#000");
   return { picture: await sheet.convertToBlob({ type: "image/png" }), rect: { x: 0, y: 0, w: SIDE, h: SIDE } };
 }
 
-// ---- asking ----------------------------------------------------------------------------------------------------------
+// ---- requests --------------------------------------------------------------------------------------------------------
 
-class Refused extends Error {
+class ServerError extends Error {
   constructor(message, status, wait_s) {
     super(message);
     Object.assign(this, { status, wait_s });
   }
 }
 
-/** JSON of an answer. Throws Refused with the server's one line, or TypeError where there is no server. */
+/** The JSON of a response. Throws ServerError with the server's message, or TypeError if there is no response. */
 async function fetchJson(path, options = {}) {
   const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...options.headers };
   const reply = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(15_000), cache: "no-store" });
   const body = await reply.json().catch(() => ({}));
   if (reply.ok) return body;
-  const hint = reply.status === 401 ? " Open the address that the server printed, with #token=… at its end." : "";
+  const hint = reply.status === 401 ? " Add #token=… to the address of this page." : "";
   const text = (body.error?.message ?? `the server answered ${reply.status}`) + hint;
-  throw new Refused(text, reply.status, Number(reply.headers.get("Retry-After")) || 0);
+  throw new ServerError(text, reply.status, Number(reply.headers.get("Retry-After")) || 0);
 }
 
-let asking = false, failures = 0, elapsed_ms = 0, timer = null;
-let asked = -1, looked = false; // the version that was answered last, and whether with where the network looked
+let inFlight = false, failures = 0, elapsed_ms = 0, timer = null;
+let answeredVersion = -1, answeredWithMap = false; // the last version with an answer, and whether with Grad-CAM
 
-/** Ask about the newest drawing; while a request is on its way nothing is asked, and the newest is next. */
-async function ask() {
-  if (asking || timer) return;
-  if (over === version || (asked === version && (looked || moving))) return;
-  const items = visible(), mine = version;
+/** Request the answer to the current drawing, unless a request is in flight: the next one is then for the newest. */
+async function requestAnswer() {
+  if (inFlight || timer) return;
+  if (rejectedVersion === version || (answeredVersion === version && (answeredWithMap || strokeActive))) return;
+  const items = visible(), requested = version;
   if (!items.length) {
-    asked = mine;
-    looked = true;
+    answeredVersion = requested;
+    answeredWithMap = true;
     answer = null;
-    show();
+    render();
     return;
   }
-  asking = true;
-  const look = !moving || elapsed_ms < LOOK_MS;
+  inFlight = true;
+  const look = !strokeActive || elapsed_ms < LOOK_MS;
   try {
-    const { picture, rect } = await sent(items);
+    const { picture, rect } = await snapshot(items);
     const begun = performance.now();
     const count = model.classes.length || 1;
-    const found = await fetchJson(`/predict?top_k=${count}&look=${look}`, {
+    const result = await fetchJson(`/predict?top_k=${count}&look=${look}`, {
       method: "POST",
       body: picture,
       headers: { "Content-Type": picture.type || "application/octet-stream" },
@@ -405,112 +405,112 @@ async function ask() {
     const took_ms = performance.now() - begun;
     elapsed_ms = elapsed_ms ? 0.7 * elapsed_ms + 0.3 * took_ms : took_ms;
     failures = 0;
-    asked = mine;
-    looked = look;
-    if (mine > over) {
-      if (visible().length) take(mine, picture, rect, found);
-      state("");
+    answeredVersion = requested;
+    answeredWithMap = look;
+    if (requested > rejectedVersion) {
+      if (visible().length) setAnswer(requested, picture, rect, result);
+      setStatus("");
     }
   } catch (error) {
-    refused(error, mine);
+    handleError(error, requested);
   }
-  asking = false;
-  if (!timer) again(REST_MS);
+  inFlight = false;
+  if (!timer) scheduleRequest(PAUSE_MS);
 }
 
-function again(wait_ms) {
+function scheduleRequest(wait_ms) {
   timer = setTimeout(() => {
     timer = null;
-    ask();
+    requestAnswer();
   }, wait_ms);
 }
 
-function refused(error, mine) {
+function handleError(error, requested) {
   const busy = [429, 503, 504].includes(error.status);
-  if (error instanceof Refused && !busy) {
-    asked = mine; // this drawing has its answer: the error
-    looked = true;
+  if (error instanceof ServerError && !busy) {
+    answeredVersion = requested; // the error is the answer
+    answeredWithMap = true;
     answer = null;
-    show();
-    state(error.message);
+    render();
+    setStatus(error.message);
     return;
   }
   failures += 1;
-  if (!answer) show(); // it no longer asks for a drawing
+  if (!answer) render(); // removes the hint to draw
   const wait_s = Math.max(error.wait_s ?? 0, Math.min(8, 0.25 * 2 ** failures));
-  if (!busy) state(`The server does not answer. The drawing stays; trying again every ${Math.max(1, Math.round(wait_s))} s.`);
-  else if (failures > 2) state("The server is busy; the answer comes as soon as it has time.");
-  again(1000 * wait_s);
+  if (!busy) setStatus(`The server does not respond. Your drawing is kept; retrying every ${Math.max(1, Math.round(wait_s))} s.`);
+  else if (failures > 2) setStatus("The server is busy; still trying.");
+  scheduleRequest(1000 * wait_s);
 }
 
-// ---- showing ---------------------------------------------------------------------------------------------------------
+// ---- rendering -------------------------------------------------------------------------------------------------------
 
-function take(mine, picture, rect, found) {
-  if (chosen >= found.digits.length || answer?.found.digits.length !== found.digits.length) chosen = 0;
-  const scale = rect.w / (found.size?.[0] ?? SIDE);
-  answer = { version: mine, picture, place: { x: rect.x, y: rect.y, scale }, found };
-  show();
+function setAnswer(requested, picture, rect, result) {
+  if (selected >= result.digits.length || answer?.result.digits.length !== result.digits.length) selected = 0;
+  const scale = rect.w / (result.size?.[0] ?? SIDE);
+  answer = { version: requested, picture, origin: { x: rect.x, y: rect.y, scale }, result };
+  render();
 }
 
 const percent = (p) => (p > 0.9995 && p < 1 ? ">99.9" : (100 * p).toFixed(1)) + "\u00a0%";
 
-/** Put the answer on the page: number, bars, pictures, correction. */
-function show() {
-  const found = answer?.found, digits = found?.digits ?? [];
-  const number = $("number"), text = found?.prediction ?? "";
-  number.classList.toggle("unsure", Boolean(found?.low_confidence));
+/** Show the answer: digits, bars, images, correction. */
+function render() {
+  const result = answer?.result, digits = result?.digits ?? [];
+  const number = $("number"), text = result?.prediction ?? "";
+  number.classList.toggle("unsure", Boolean(result?.low_confidence));
   number.dataset.size = Math.min(5, Math.max(1, Math.ceil(text.length / (text.length > 4 ? 1.6 : 1))));
   const names = digits.map((digit) => digit.label ?? String(digit.value));
   if (!digits.length) number.replaceChildren(Object.assign(document.createElement("span"), { className: "none", textContent: "–" }));
   else if (digits.length === 1) number.replaceChildren(names[0]);
   else {
-    const held = number.contains(document.activeElement);
-    number.replaceChildren(...names.map((name, place) => digitButton(name, place, digits.length)));
-    if (held) number.children[chosen]?.focus();
+    const hadFocus = number.contains(document.activeElement);
+    number.replaceChildren(...names.map((name, index) => digitButton(name, index, digits.length)));
+    if (hadFocus) number.children[selected]?.focus();
   }
-  $("sure").textContent = sentence(found);
-  bars(digits[chosen]);
-  inside(digits[chosen]);
-  correction(digits[chosen]);
-  mark();
-  speak();
+  $("sure").textContent = describeAnswer(result);
+  renderBars(digits[selected]);
+  renderInputs(digits[selected]);
+  renderCorrection(digits[selected]);
+  drawOverlay();
+  announceAnswer();
 }
 
-function digitButton(name, place, count) {
+function digitButton(name, index, count) {
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
-  button.setAttribute("aria-label", `${name}, character ${place + 1} of ${count}`);
-  button.setAttribute("aria-pressed", String(place === chosen));
+  button.setAttribute("aria-label", `${name}, character ${index + 1} of ${count}`);
+  button.setAttribute("aria-pressed", String(index === selected));
   button.addEventListener("click", () => {
-    chosen = place;
-    show();
+    selected = index;
+    render();
   });
   return button;
 }
 
-/** Why there is no digit on a sheet that is not empty. */
-const nothing = () => (visible().at(-1).kind === "picture" ? "No ink found in this picture" : "Nothing to read yet");
+/** Why a sheet that is not empty has no digit. */
+const describeEmpty = () => (visible().at(-1).kind === "picture" ? "No ink found in this picture" : "Nothing to read yet");
 
-function sentence(found) {
-  if (!visible().length) return model.target ? "Draw something" : "Draw something, and it is read at once";
-  if (!found) return over === version ? "Draw on, and it is read again" : "";
-  if (found.reason === "empty" || !found.digits.length) return nothing();
+function describeAnswer(result) {
+  if (!visible().length) return model.target ? "Draw something" : "Draw something, and the network reads it";
+  if (!result) return rejectedVersion === version ? "Keep drawing, and the network reads it" : "";
+  if (result.reason === "empty" || !result.digits.length) return describeEmpty();
   if (model.target) return model.target;
-  const several = found.digits.length > 1;
-  const sure = several ? `at least ${percent(found.probability)} sure of each` : `${percent(found.probability)} sure`;
-  const notes = (found.notes ?? []).filter((note) => !note.includes("where it looked"));
-  const doubt = found.low_confidence ? `Not certain: ${sure}` : sure;
+  const several = result.digits.length > 1;
+  const sure = several ? `at least ${percent(result.probability).replace(">", "")} sure of each` : `${percent(result.probability)} sure`;
+  const notes = (result.notes ?? []).filter((note) => !note.includes("Grad-CAM"));
+  const doubt = result.low_confidence ? `Not certain: ${sure}` : sure;
   return [doubt, ...notes].join(" · ");
 }
 
 let rows = new Map(); // class -> its row
 
-function bars(digit) {
+function renderBars(digit) {
   const all = model.classes;
   let top = digit?.top ?? [];
   const shown = all.length <= 12 ? all : top.slice(0, 10).map((entry) => entry.label);
   const list = $("bars");
   if ([...rows.keys()].join("\n") !== shown.join("\n")) {
-    rows = new Map(shown.map((name) => [name, row(name)]));
+    rows = new Map(shown.map((name) => [name, makeRow(name)]));
     list.replaceChildren(...rows.values());
     const longest = Math.max(1, ...shown.map((name) => name.length));
     list.style.setProperty("--name", longest > 1 ? `${Math.min(9, longest * 0.6 + 0.5)}rem` : "1ch");
@@ -524,7 +524,7 @@ function bars(digit) {
   }
 }
 
-function row(name) {
+function makeRow(name) {
   const item = document.createElement("li");
   for (const part of ["name", "track", "value"]) item.append(Object.assign(document.createElement("span"), { className: part }));
   item.querySelector(".name").textContent = item.querySelector(".name").title = name;
@@ -533,10 +533,10 @@ function row(name) {
   return item;
 }
 
-let seen = null; // the last picture that the network saw, as a bitmap
+let seen = null; // the last image that the network read, as a bitmap
 
-async function inside(digit) {
-  const mine = answer;
+async function renderInputs(digit) {
+  const rendered = answer;
   $("inside").classList.toggle("resting", !digit);
   const context = $("seen").getContext("2d"), look = $("looked").getContext("2d");
   if (!digit) {
@@ -544,10 +544,10 @@ async function inside(digit) {
     seen = null;
     return;
   }
-  if (!digit.seen) return; // the pen moves on a slow machine: the last ones stay until it rests
+  if (!digit.seen) return; // not requested during a stroke on a slow machine: the last images stay
   const bytes = Uint8Array.from(atob(digit.seen), (character) => character.charCodeAt(0));
   seen = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-  if (answer !== mine) return;
+  if (answer !== rendered) return;
   $("seen").width = seen.width;
   $("seen").height = seen.height;
   context.drawImage(seen, 0, 0);
@@ -563,11 +563,11 @@ async function inside(digit) {
   look.globalAlpha = 1;
   look.imageSmoothingEnabled = true;
   look.imageSmoothingQuality = "high";
-  look.drawImage(heat(digit.looked), 0, 0, side, side);
+  look.drawImage(heatmap(digit.looked), 0, 0, side, side);
 }
 
-/** Values 0 to 1 as an amber veil, the denser the more the network looked there. */
-function heat(values) {
+/** A map of 0 to 1 as an amber layer, opaque where it is 1. */
+function heatmap(values) {
   const [h, w] = [values.length, values[0].length];
   const canvas = new OffscreenCanvas(w, h), context = canvas.getContext("2d"), image = context.createImageData(w, h);
   values.flat().forEach((value, i) => image.data.set([255, 140 + 80 * value, 20, 235 * Math.max(0, value) ** 1.3], 4 * i));
@@ -575,73 +575,73 @@ function heat(values) {
   return canvas;
 }
 
-// ---- speaking: at most once a rest, so that a screen reader is not flooded --------------------------------------------
+// ---- announcements for screen readers, once a pause -------------------------------------------------------------------
 
-let speaking = null;
+let announcing = null;
 
-function say(text) {
-  clearTimeout(speaking);
+function announce(text) {
+  clearTimeout(announcing);
   $("spoken").textContent = text;
 }
 
-function speak() {
-  clearTimeout(speaking);
-  speaking = setTimeout(() => {
-    const found = answer?.found;
-    if (moving || pen.down || answer?.version !== version) return;
-    if (!found?.digits.length) say(visible().length ? nothing() : "");
-    else say(`Read ${found.prediction}, ${sentence(found)}`);
+function announceAnswer() {
+  clearTimeout(announcing);
+  announcing = setTimeout(() => {
+    const result = answer?.result;
+    if (strokeActive || pen.down || answer?.version !== version) return;
+    if (!result?.digits.length) announce(visible().length ? describeEmpty() : "");
+    else announce(`Read ${result.prediction}, ${describeAnswer(result)}`);
   }, 800);
 }
 
-function state(text) {
+function setStatus(text) {
   const line = $("state");
   if (line.textContent === text) return;
   line.textContent = text;
   line.hidden = !text;
-  if (text) say(text);
+  if (text) announce(text);
 }
 
-// ---- correcting --------------------------------------------------------------------------------------------------------
+// ---- corrections ------------------------------------------------------------------------------------------------------
 
-function key() {
-  return `${answer.version} ${chosen}`;
+function correctionKey() {
+  return `${answer.version} ${selected}`;
 }
 
-/** Whether the answer is about the drawing as it is; until then it is not corrected, and its boxes are faint. */
-const current = () => !moving && answer?.version === version;
+/** Whether the answer is about the current drawing; otherwise it cannot be corrected, and its boxes are faint. */
+const isCurrent = () => !strokeActive && answer?.version === version;
 
-function correction(digit) {
+function renderCorrection(digit) {
   const form = $("correct");
   form.hidden = !model.classes.length || Boolean(model.target);
-  form.classList.toggle("unseen-yet", !digit?.label); // it keeps its room, so that nothing jumps
+  form.classList.toggle("unseen-yet", !digit?.label); // invisible but in place: nothing jumps
   $("thanks").hidden = true;
   if (form.hidden || !digit?.label) return;
-  const several = answer.found.digits.length > 1;
+  const several = answer.result.digits.length > 1;
   $("wrong").textContent = several
-    ? `Is “${digit.label}”, ${chosen + 1} of ${answer.found.digits.length}, wrong? It is a …`
-    : "Wrong? It is a …";
-  const sent = told.get(key());
+    ? `Is “${digit.label}”, ${selected + 1} of ${answer.result.digits.length}, wrong? It should be …`
+    : "Wrong? It should be …";
+  const sent = corrections.get(correctionKey());
   for (const button of $("choices").querySelectorAll("button")) {
     const name = button.dataset.name, now = name === digit.label;
     button.classList.toggle("now", now);
-    button.disabled = asking_correction || !current() || (Boolean(name) && name === sent?.name);
+    button.disabled = sendingCorrection || !isCurrent() || (Boolean(name) && name === sent?.name);
     if (name) button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
-    button.title = now ? "Right as it is" : "";
+    button.title = now ? "The network's answer" : "";
     button.classList.toggle("sent", Boolean(name) && name === sent?.name);
   }
   const select = $("choices").querySelector("select");
-  if (select) select.disabled = asking_correction || !current();
-  const line = failed?.key === key() ? failed : sent;
+  if (select) select.disabled = sendingCorrection || !isCurrent();
+  const line = failedCorrection?.key === correctionKey() ? failedCorrection : sent;
   $("thanks").textContent = line?.text ?? "";
-  $("thanks").classList.toggle("failed", Boolean(line) && line === failed);
+  $("thanks").classList.toggle("failed", Boolean(line) && line === failedCorrection);
   $("thanks").hidden = !line;
 }
 
-let asking_correction = false;
-let failed = null; // the correction that was not kept: its key and why
+let sendingCorrection = false;
+let failedCorrection = null; // the correction that was not saved: its key and why
 
-function choices() {
+function renderChoices() {
   const box = $("choices");
   const longest = Math.max(0, ...model.classes.map((name) => name.length));
   box.classList.toggle("keys", longest <= 2);
@@ -652,99 +652,99 @@ function choices() {
       ...model.classes.map((name) => {
         const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
         button.dataset.name = name;
-        button.addEventListener("click", () => correct(name));
+        button.addEventListener("click", () => sendCorrection(name));
         return button;
       }),
     );
     return;
   }
   const select = document.createElement("select");
-  select.setAttribute("aria-label", "It is a");
+  select.setAttribute("aria-label", "Correct class");
   select.append(new Option("…", ""), ...model.classes.map((name) => new Option(name, name)));
   const send = Object.assign(document.createElement("button"), { type: "button", textContent: "Send" });
   send.dataset.name = "";
-  send.addEventListener("click", () => select.value && correct(select.value));
+  send.addEventListener("click", () => select.value && sendCorrection(select.value));
   box.replaceChildren(select, send);
 }
 
-/** Send what a digit is. Of one drawing the last word counts, so that a wrong key is made good by another one. */
-async function correct(name) {
-  if (!current() || asking_correction || told.get(key())?.name === name) return;
-  const mine = key(), digit = answer.found.digits[chosen];
-  asking_correction = true;
-  const held = $("choices").contains(document.activeElement) ? document.activeElement : null;
-  correction(digit);
-  const kept = told.has(mine) ? "Changed" : "Kept";
-  let text = `${kept}: it is ${name}. Wrong key? Choose again.`;
+/** Send the class of a digit. The last correction of a drawing counts: a wrong one is corrected by another. */
+async function sendCorrection(name) {
+  if (!isCurrent() || sendingCorrection || corrections.get(correctionKey())?.name === name) return;
+  const corrected = correctionKey(), digit = answer.result.digits[selected];
+  sendingCorrection = true;
+  const hadFocus = $("choices").contains(document.activeElement) ? document.activeElement : null;
+  renderCorrection(digit);
+  const saved = corrections.has(corrected) ? "Changed to" : "Saved as";
+  let text = `${saved} ${name}. Wrong button? Choose again.`;
   try {
-    const body = { image: await base64(answer.picture), box: digit.box ?? null, answer: digit.label, correction: name };
+    const body = { image: await toBase64(answer.picture), box: digit.box ?? null, answer: digit.label, correction: name };
     const headers = { "Content-Type": "application/json" };
     await fetchJson("/corrections", { method: "POST", body: JSON.stringify(body), headers });
-    told.set(mine, { name, text });
-    failed = null;
+    corrections.set(corrected, { name, text });
+    failedCorrection = null;
   } catch (error) {
-    text = `Not kept: ${error instanceof Refused ? error.message : "the server does not answer"}. Try again.`;
-    failed = { key: mine, text };
+    text = `Not saved: ${error instanceof ServerError ? error.message : "the server does not respond"}. Try again.`;
+    failedCorrection = { key: corrected, text };
   }
-  asking_correction = false;
-  if (answer) correction(answer.found.digits[chosen]);
-  if (held) (held.disabled ? $("thanks") : held).focus({ preventScroll: true }); // what goes grey loses the focus
-  say(text);
+  sendingCorrection = false;
+  if (answer) renderCorrection(answer.result.digits[selected]);
+  if (hadFocus) (hadFocus.disabled ? $("thanks") : hadFocus).focus({ preventScroll: true }); // a disabled button loses the focus
+  announce(text);
 }
 
-async function base64(blob) {
+async function toBase64(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   let text = "";
   for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
   return btoa(text);
 }
 
-// ---- beginning -----------------------------------------------------------------------------------------------------------
+// ---- start -------------------------------------------------------------------------------------------------------------
 
-function introduce() {
+function renderModel() {
   const names = model.classes;
   const digits = names.length > 0 && names.every((name) => /^\d$/.test(name));
-  const few = names.length <= 12 ? names.join(", ") : `one of ${names.length} classes`;
+  const classes = names.length <= 12 ? names.join(", ") : `${names.length} classes`;
   const title = digits ? "Draw a digit" : model.target ? "Draw something" : "Draw a picture";
   $("title").textContent = document.title = title;
-  $("lead").textContent = digits || model.target ? "The network reads while you draw." : `The network tells ${few} apart.`;
+  $("lead").textContent = digits || model.target ? "The network reads as you draw." : `The network distinguishes ${classes}.`;
   ink.setAttribute("aria-label", digits ? "Drawing area for one or several digits" : "Drawing area");
-  const parts = [model.engine && `answers by ${model.engine}`];
+  const parts = [model.engine && `computed by ${model.engine}`];
   const accuracy = typeof model.accuracy === "number" ? model.accuracy : null;
-  if (accuracy !== null) parts.push(`${(100 * accuracy).toFixed(2)} % right on its test pictures`);
+  if (accuracy !== null) parts.push(`${(100 * accuracy).toFixed(2)} % test accuracy`);
   if (model.sha256) parts.push(`network ${model.sha256.slice(0, 12)}`);
   const [depth, height, width] = model.shape ?? [];
   const grey = depth === 3 ? "colours" : "grey levels";
-  const size = height ? `${height} × ${width} ${grey}: all that reaches the network.` : "";
-  $("form").textContent = `${size} ${model.looks === false ? "" : "Amber is what spoke most for the answer."}`.trim();
+  const size = height ? `${height} × ${width} ${grey}: all that the network sees.` : "";
+  $("form").textContent = `${size} ${model.looks === false ? "" : "Amber marks what counted most for the answer."}`.trim();
   $("look").hidden = model.looks === false;
   const line = parts.filter(Boolean).join(" · ");
   $("about").textContent = line;
-  if (token) return; // a link does not carry it
-  const docs = Object.assign(document.createElement("a"), { href: "/docs", textContent: "For programs" });
+  if (token) return; // links carry no token
+  const docs = Object.assign(document.createElement("a"), { href: "/docs", textContent: "API" });
   $("about").append(line && " · ", docs);
 }
 
-/** Who answers; asked until there is an answer. */
-async function begin(failed = 0) {
+/** Load the description of the network; retry until the server responds. */
+async function loadModel(failures = 0) {
   try {
     const { classes, ...rest } = await fetchJson("/model");
     model = { ...rest, classes: classes ?? [], target: rest.target ?? null };
-    state("");
-    introduce();
-    choices();
-    asked = -1;
-    ask();
+    setStatus("");
+    renderModel();
+    renderChoices();
+    answeredVersion = -1;
+    requestAnswer();
   } catch (error) {
-    const gone = !(error instanceof Refused);
-    state(gone ? "The server does not answer. Trying again." : error.message);
-    if (gone || [429, 503, 504].includes(error.status)) setTimeout(begin, Math.min(8000, 500 * 2 ** failed), failed + 1);
+    const unreachable = !(error instanceof ServerError);
+    setStatus(unreachable ? "The server does not respond. Retrying." : error.message);
+    if (unreachable || [429, 503, 504].includes(error.status)) setTimeout(loadModel, Math.min(8000, 500 * 2 ** failures), failures + 1);
   }
 }
 
 new ResizeObserver(draw).observe(ink);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 still.addEventListener("change", draw);
-show();
+render();
 refreshTools();
-begin();
+loadModel();
