@@ -1,4 +1,4 @@
-"""What figures and terminal tables share: palette, axes, columns of text. Imports no matplotlib."""
+"""Shared by figures and terminal tables: palette, axes, aligned text. Does not import matplotlib."""
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ FRAME = "#c9ccd1"
 
 
 def frame_image(axes: "Axes") -> None:
-    """Leave an image's axes without ticks, in a thin frame."""
+    """Remove the ticks of an image and draw a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(FRAME)
@@ -19,16 +19,16 @@ def frame_image(axes: "Axes") -> None:
 
 
 def open_axes(axes: "Axes", label_size: float | None = None) -> None:
-    """Leave a chart's axes without the frame's top and right side."""
+    """Hide the top and right spines of a chart."""
     axes.spines[["top", "right"]].set_visible(False)
     if label_size is not None:
         axes.tick_params(labelsize=label_size)
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: str = "  ", indent: str = "") -> str:
-    """Rows of cells as lines whose columns are aligned: to the left, or to the right where `right` has their number.
+    """Rows of cells as lines with aligned columns; `right` holds the indices of the right-aligned ones.
 
-    Rows may have fewer cells than others; lines end without blanks.
+    Rows may differ in length; lines have no trailing blanks.
     """
     columns = max(map(len, rows), default=0)
     widths = [max((len(row[column]) for row in rows if column < len(row)), default=0) for column in range(columns)]

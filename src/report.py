@@ -19,13 +19,7 @@ if TYPE_CHECKING:
     from src.dataset_report.context import ReportContext
 
 log = logging.getLogger(__name__)
-RANGES = {
-    "seed": (0, 2**32 - 1),
-    "max_images": (50, 200_000),
-    "tsne_images": (100, 10_000),
-    "suspects": (1, 10_000),
-    "folds": (2, 20),
-}
+RANGES = {"max_images": (50, 200_000), "tsne_images": (100, 10_000), "suspects": (1, 10_000), "folds": (2, 20)}
 
 
 @command("report")
@@ -59,6 +53,7 @@ def main(cfg: DictConfig) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Raise InputError for an option that cannot be used."""
+    integer("seed", cfg.seed, 0, 2**32 - 1)
     check_threads(cfg.threads)
     for key, (least, most) in RANGES.items():
         integer(key, cfg[key], least, most)
@@ -78,18 +73,10 @@ def load_context(cfg: DictConfig, on_progress: Callable[[], None]) -> "ReportCon
     set_threads(cfg.threads)
     augmentations = {name: instantiate(node, f"augment {name}") for name, node in augmentation_nodes(cfg).items()}
     data = instantiate(cfg.data, "data")
-    return ReportContext(
-        sample_dataset(data, cfg.max_images, cfg.seed),
-        seed=cfg.seed,
-        threads=torch.get_num_threads(),
-        tsne_images=cfg.tsne_images,
-        suspects=cfg.suspects,
-        folds=cfg.folds,
-        predictions=cfg.predictions,
-        augmentations=augmentations,
-        normalize=data.normalize,
-        on_progress=on_progress,
-    )
+    sample = sample_dataset(data, cfg.max_images, cfg.seed)
+    options = {key: cfg[key] for key in ("seed", "tsne_images", "suspects", "folds", "predictions")}
+    callables = {"augmentations": augmentations, "normalize": data.normalize, "on_progress": on_progress}
+    return ReportContext(sample, threads=torch.get_num_threads(), **options, **callables)
 
 
 def command_typed() -> str:

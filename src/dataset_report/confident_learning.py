@@ -99,7 +99,11 @@ def read_predictions(folder: str, rows: Tensor, labels: Tensor, classes: int) ->
     expected[rows] = labels
     total, count = torch.zeros(size, classes), torch.zeros(size)
     for path in files:
-        index, file_labels, logits = _read_npz(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                index, file_labels, logits = (torch.from_numpy(file[key]) for key in ("index", "labels", "logits"))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} cannot be read ({error}): {HINT}") from None
         require(
             logits.ndim == 2 and logits.shape[1] == classes,
             f"{path} has {logits.shape[-1]} classes, the data have {classes}: give the data= it was trained on",
@@ -116,13 +120,3 @@ def read_predictions(folder: str, rows: Tensor, labels: Tensor, classes: int) ->
     missing = int((count[rows] == 0).sum())
     require(missing == 0, f"predictions={folder} leave out {missing:,} of {len(rows):,} images: {HINT}")
     return (total[rows] / count[rows].unsqueeze(1)).clamp_min(1e-12).log()
-
-
-def _read_npz(path: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows, labels and logits of a predictions.npz."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            index, labels, logits = (torch.from_numpy(file[key]) for key in ("index", "labels", "logits"))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read ({error}): {HINT}") from None
-    return index, labels, logits

@@ -1,7 +1,5 @@
 """The section on labels that look wrong."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from src.dataset_report.wording import format_percent, join_names, pluralize
 from src.plotting import RIGHT, WRONG
 
 SHOWN = 36
-TOP_PAIRS = 8  # in the table
+TOP_PAIRS = 8
 MIN_IMAGES = 5  # per class for the patch classifier, whose scores for smaller classes are noise
 POOR = 0.8  # agreement with the labels; below it, most doubts are the classifier's own mistakes
 TITLE = "Labels that look wrong"
@@ -37,21 +35,29 @@ def labels_section(context: ReportContext) -> Section:
         logits, source = _patch_predictions(context, rows)
     check = check_labels(logits, labels)
     order = check.margin.argsort(stable=True)[: context.suspects]
-    numbers = _numbers(check, labels, source)
-    text = _paragraphs(numbers)
+    agreement, largest = 1 - float(check.differs.float().mean()), float(labels.bincount().max()) / len(labels)
+    differ, doubted = int(check.differs.sum()), int(check.doubted.sum())
+    poor = agreement < POOR or agreement <= largest
+    text = _paragraphs(source, agreement, largest if poor else None, differ, doubted)
     small = [name for name, count in zip(names, counts.tolist(), strict=True) if count < least]
     if small:
         text.append(
             f"Classes with fewer than {least} images are left out, both as labels and as predictions: "
             f"{join_names(small)} ({pluralize(len(train) - len(rows), 'image')})."
         )
-    pairs = _frequent_pairs(check, labels, names)
+    numbers = {"judge": source, "agree": agreement, "largest_class": largest, "poor": poor, "judged": len(rows)}
+    numbers |= {"differ": differ, "surely": doubted, "ranked": _ranked(context, rows, check, order)}
+    joint = confident_joint(labels[check.doubted], check.confident[check.doubted], len(names)).flatten()
+    top = joint.topk(min(TOP_PAIRS, len(joint)))
+    pairs = [
+        [names[pair // len(names)], names[pair % len(names)], count]
+        for count, pair in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        if count
+    ]
     table = Table(["label", "confident prediction", "images"], pairs, "The most frequent doubts (confident joint).")
-    doubted, poor = numbers["surely"], " by a poor classifier" * numbers["poor"]
-    summary = {TITLE.lower(): f"{doubted:,} doubted, {format_percent(doubted, len(rows))}{poor}"}
-    figure = _figure(context, rows, check, order[:SHOWN], len(order))
-    numbers["ranked"] = _ranked(context, rows, check, order)
-    return Section(TITLE, text, [figure], [table] if pairs else [], numbers, summary)
+    doubts = f"{doubted:,} doubted, {format_percent(doubted, len(rows))}{' by a poor classifier' * poor}"
+    figure = _figure(context, rows, check, order)
+    return Section(TITLE, text, [figure], [table] if pairs else [], numbers, {TITLE.lower(): doubts})
 
 
 def _patch_predictions(context: ReportContext, rows: Tensor) -> tuple[Tensor, str]:
@@ -70,85 +76,53 @@ def _patch_predictions(context: ReportContext, rows: Tensor) -> tuple[Tensor, st
     return logits, source + f"{context.folds} folds (seed {context.seed})"
 
 
-def _numbers(check: LabelCheck, labels: Tensor, source: str) -> dict:
-    agreement, largest = 1 - float(check.differs.float().mean()), float(labels.bincount().max()) / len(labels)
-    return {
-        "judge": source,
-        "agree": agreement,
-        "largest_class": largest,
-        "poor": agreement < POOR or agreement <= largest,
-        "judged": len(labels),
-        "differ": int(check.differs.sum()),
-        "surely": int(check.doubted.sum()),
-    }
-
-
-def _paragraphs(numbers: dict) -> list[str]:
+def _paragraphs(source: str, agreement: float, largest: float | None, differ: int, doubted: int) -> list[str]:
+    """largest: share of the largest class if the classifier is poor, else None."""
     text = [
-        f"The labels are compared with the predictions of {numbers['judge']}; {format_percent(numbers['agree'])} of "
-        "them agree. Images are ranked by the log-probability of their label minus that of the likeliest other class "
-        "(confident learning; Northcutt, Jiang & Chuang 2021)."
+        f"The labels are compared with the predictions of {source}; {format_percent(agreement)} of them agree. Images "
+        "are ranked by the log-probability of their label minus that of the likeliest other class (confident learning; "
+        "Northcutt, Jiang & Chuang 2021)."
     ]
-    if numbers["poor"]:
+    if largest is not None:
         text.append(
             "Beware: this classifier is poor. Predicting the largest class for every image would agree with "
-            f"{format_percent(numbers['largest_class'])} of the labels. Most of its doubts are its own mistakes. More "
-            "images, or predictions=<sweep of trained networks>, give a better one."
+            f"{format_percent(largest)} of the labels. Most of its doubts are its own mistakes. More images, or "
+            "predictions=<sweep of trained networks>, give a better one."
         )
     text.append(
-        f"{pluralize(numbers['differ'], 'prediction differs', 'predictions differ')} from the label. "
-        f"{numbers['surely']:,} of these labels are doubted: the classifier gives another class at least the "
-        "probability that it gives on average to images of that class. This is not the number of wrong labels: in "
-        "good data, most doubts are the classifier's own mistakes. Look at the images before you change a label."
+        f"{pluralize(differ, 'prediction differs', 'predictions differ')} from the label. {doubted:,} of these labels "
+        "are doubted: the classifier gives another class at least the probability that it gives on average to images "
+        "of that class. This is not the number of wrong labels: in good data, most doubts are the classifier's own "
+        "mistakes. Look at the images before you change a label."
     )
-    if not numbers["differ"]:
+    if not differ:
         text.append("Since every prediction agrees, the images below are those with the least certain labels.")
     return text
 
 
-def _frequent_pairs(check: LabelCheck, labels: Tensor, names: Sequence[str]) -> list[list]:
-    """Label, confident class and number of images of the most frequent doubts."""
-    joint = confident_joint(labels[check.doubted], check.confident[check.doubted], len(names)).flatten()
-    counts, pairs = joint.topk(min(TOP_PAIRS, len(joint)))
-    return [
-        [names[pair // len(names)], names[pair % len(names)], count]
-        for count, pair in zip(counts.tolist(), pairs.tolist(), strict=True)
-        if count
-    ]
-
-
 def _ranked(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor) -> list[dict]:
     """The images `order` of `rows`, as report.json lists them."""
-    train, names = context.data.train, context.class_names
-    return [
-        {
-            "row": int(train.rows[rows[i]]),
-            "label": names[train.labels[rows[i]]],
-            "looks_like": names[check.other[i]],
-            "margin": round(float(check.margin[i]), 4),
-            "p_label": round(float(check.prob[i]), 5),
-        }
-        for i in order.tolist()
-    ]
-
-
-def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor, listed: int) -> ReportFigure:
-    train, names = context.data.train, context.class_names
-    above, below = [], []
+    train, names, ranked = context.data.train, context.class_names, []
     for i in order.tolist():
-        verdict = "looks like" if check.differs[i] else "next"
+        image = {"row": int(train.rows[rows[i]]), "label": names[train.labels[rows[i]]]}
+        numbers = {"margin": round(float(check.margin[i]), 4), "p_label": round(float(check.prob[i]), 5)}
+        ranked.append({**image, "looks_like": names[check.other[i]], **numbers})
+    return ranked
+
+
+def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor) -> ReportFigure:
+    """The first of the images `order` of `rows`."""
+    train, names, top = context.data.train, context.class_names, order[:SHOWN]
+    above, below = [], []
+    for i in top.tolist():
+        verdict, prob = "looks like" if check.differs[i] else "next", float(check.prob[i])
+        short = f"{prob:.2f}" if prob >= 0.01 else f"{prob:.0e}".replace("e-0", "e-")
         above.append(f"label {short_name(names[train.labels[rows[i]]], 9)}")
-        prob = f"#{train.rows[rows[i]]}  p {_format_prob(float(check.prob[i]))}"
-        below.append(f"{verdict} {short_name(names[check.other[i]], 8)}\n{prob}")
-    pictures = to_rgb(train.images[rows[order]])
+        below.append(f"{verdict} {short_name(names[check.other[i]], 8)}\n#{train.rows[rows[i]]}  p {short}")
     caption = (
-        f"The {len(order)} most suspicious of {pluralize(len(rows), 'label')}, in order. Above: the label. Below: the "
-        "likeliest other class (“next” where the label is still likelier), the row, and the probability of the "
-        f"label. report.json lists {listed}."
+        f"The {len(top)} most suspicious of {pluralize(len(rows), 'label')}, in order. Above: the label. Below: the "
+        "likeliest other class (“next” where the label is still likelier), the row, and the probability of the label. "
+        f"report.json lists {len(order)}."
     )
-    plot = captioned_pictures(pictures, above, below, colors=(WRONG, RIGHT))
+    plot = captioned_pictures(to_rgb(train.images[rows[top]]), above, below, colors=(WRONG, RIGHT))
     return ReportFigure("labels", plot, "Images whose label looks wrong.", caption)
-
-
-def _format_prob(prob: float) -> str:
-    return f"{prob:.2f}" if prob >= 0.01 else f"{prob:.0e}".replace("e-0", "e-")

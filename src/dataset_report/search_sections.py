@@ -6,18 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.dataset_report import figures
+from src.dataset_report import duplicates, figures, outliers
 from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.duplicates import (
-    NEAR_DISTANCE,
-    NEAR_RATIO,
-    class_medians,
-    identical_groups,
-    near_duplicates,
-    nearest_images,
-)
 from src.dataset_report.image_grids import captioned_pictures, pair_pictures, short_name, to_rgb
-from src.dataset_report.outliers import MAX_RATIO, K, explain_outliers, knn_distances, outlier_ratio
 from src.dataset_report.sample import DatasetSample, SplitSample
 from src.dataset_report.wording import pluralize
 
@@ -29,7 +20,7 @@ TITLE = "Duplicates and leaks"
 
 @dataclass
 class _NearestPairs:
-    """Each image of `left` with its nearest image of `right`, at a distance.
+    """Each image of `left` with its nearest image of `right`.
 
     nearest, distances: (n,). labels: (n,), the class whose usual distance counts. usual: (K,).
     """
@@ -42,10 +33,10 @@ class _NearestPairs:
     usual: Tensor
 
     def once(self, rows: list[int]) -> list[int]:
-        """Rows without the second mention of a pair, which occurs within one split only."""
+        """Rows without the second mention of a pair, which occurs only within one split."""
         if self.left is not self.right:
             return rows
-        pairs = {}
+        pairs: dict[frozenset[int], int] = {}
         for row in rows:
             pairs.setdefault(frozenset((row, int(self.nearest[row]))), row)
         return list(pairs.values())
@@ -53,14 +44,12 @@ class _NearestPairs:
     def near_duplicates(self, names: Sequence[str]) -> list[dict]:
         """Near-duplicates that are not identical, nearest for their class first."""
         pairs = []
-        for row in self.once(near_duplicates(self.distances, self.labels, self.usual).tolist()):
+        for row in self.once(duplicates.near_duplicates(self.distances, self.labels, self.usual).tolist()):
             other = int(self.nearest[row])
             if not self.left.images[row].equal(self.right.images[other]):
-                pairs.append({
-                    "rows": [int(self.left.rows[row]), int(self.right.rows[other])],
-                    "distance": round(float(self.distances[row]), 5),
-                    "labels": [names[self.left.labels[row]], names[self.right.labels[other]]],
-                })  # fmt: skip
+                rows = [int(self.left.rows[row]), int(self.right.rows[other])]
+                labels = [names[self.left.labels[row]], names[self.right.labels[other]]]
+                pairs.append({"rows": rows, "distance": round(float(self.distances[row]), 5), "labels": labels})
         return pairs
 
     def figure(self, name: str, title: str, names: Sequence[str]) -> ReportFigure:
@@ -88,37 +77,33 @@ def neighbours_section(context: ReportContext) -> Section:
     """Duplicates within the training images, and test images that are also training images."""
     train, test, names = context.data.train, context.data.test, context.class_names
     if len(train) < 2:
-        return Section(TITLE, ["There is only one training image: nothing to compare it with."])
+        return Section(TITLE, ["There is only one training image, so there is nothing to compare it with."])
     identical = _identical(context.data)
-    nearest, distances = nearest_images(train.vectors, train.vectors, train.pca, same=True)
+    nearest, distances = duplicates.nearest_images(train.vectors, train.vectors, train.pca, same=True)
     context.on_progress()
-    usual = class_medians(distances, train.labels, len(names))
-    within = _NearestPairs(train, train, nearest, distances, train.labels, usual)
+    usual = duplicates.class_medians(distances, train.labels, len(names))
+    pairs = {"train": _NearestPairs(train, train, nearest, distances, train.labels, usual)}
     groups = {"training images to another training image": distances.numpy()}
-    near = {"train": within.near_duplicates(names), "test_train": []}
-    shown = [within.figure("train_train", "train | train", names)]
+    shown = [pairs["train"].figure("train_train", "train | train", names)]
     if len(test):
-        nearest, distances = nearest_images(test.vectors, train.vectors, train.pca)
+        nearest, distances = duplicates.nearest_images(test.vectors, train.vectors, train.pca)
         context.on_progress()
-        across = _NearestPairs(test, train, nearest, distances, train.labels[nearest], usual)
-        near["test_train"] = across.near_duplicates(names)
+        pairs["test_train"] = _NearestPairs(test, train, nearest, distances, train.labels[nearest], usual)
         groups["test images to a training image"] = distances.numpy()
-        shown.insert(0, across.figure("test_train", "test | train", names))
+        shown.insert(0, pairs["test_train"].figure("test_train", "test | train", names))
     medians = " and ".join(f"{torch.from_numpy(values).median():.3f} for {name}" for name, values in groups.items())
-    shown.append(
-        ReportFigure(
-            "distances",
-            figures.plot_nearest_distances(groups, NEAR_DISTANCE),
-            "Distances to the nearest image.",
-            f"The median distance is {medians}. If the two curves differ, the splits come from different sources; a "
-            "peak at 0 means duplicates.",
-        )
+    caption = (
+        f"The median distance is {medians}. If the two curves differ, the splits come from different sources; a peak "
+        "at 0 means duplicates."
     )
-    counts = {name: len(pairs) for name, pairs in near.items()}
+    plot = figures.plot_nearest_distances(groups, duplicates.NEAR_DISTANCE)
+    shown.append(ReportFigure("distances", plot, "Distances to the nearest image.", caption))
+    near = {"train": [], "test_train": []} | {key: value.near_duplicates(names) for key, value in pairs.items()}
+    counts = {key: len(value) for key, value in near.items()}
     numbers = {
         "identical": identical,
         "usual_distance": dict(zip(names, usual.tolist(), strict=True)),
-        "near": {**{name: pairs[:MAX_PAIRS] for name, pairs in near.items()}, "counts": counts},
+        "near": {**{key: value[:MAX_PAIRS] for key, value in near.items()}, "counts": counts},
     }
     leak, copies = identical["leak"], identical["train"]
     summary = {
@@ -133,19 +118,15 @@ def _identical(data: DatasetSample) -> dict:
     """Groups of identical images, and the number of copies within and across the splits."""
     train, test, size = data.train, data.test, len(data.train)
     labels = torch.cat([train.labels, test.labels])
-    copies = {"train": 0, "test": 0, "leak": 0, "contradicting": 0}
-    groups = []
-    for rows in identical_groups(torch.cat([train.images, test.images])):
+    copies, groups = {"train": 0, "test": 0, "leak": 0, "contradicting": 0}, []
+    for rows in duplicates.identical_groups(torch.cat([train.images, test.images])):
         in_train, in_test = [row for row in rows if row < size], [row - size for row in rows if row >= size]
         copies["train"] += max(0, len(in_train) - 1)
         copies["test"] += max(0, len(in_test) - 1)
         copies["leak"] += len(in_test) if in_train else 0
         copies["contradicting"] += len(set(labels[rows].tolist())) > 1
-        groups.append({
-            "train": train.rows[in_train].tolist(),
-            "test": test.rows[in_test].tolist(),
-            "labels": [data.class_names[label] for label in labels[rows].tolist()],
-        })  # fmt: skip
+        names = [data.class_names[label] for label in labels[rows].tolist()]
+        groups.append({"train": train.rows[in_train].tolist(), "test": test.rows[in_test].tolist(), "labels": names})
     return {"groups": groups[:MAX_PAIRS], **copies}
 
 
@@ -153,14 +134,14 @@ def _paragraphs(identical: dict, near: dict[str, int]) -> list[str]:
     return [
         f"Identical byte for byte: {pluralize(identical['train'], 'surplus copy', 'surplus copies')} among the "
         f"training images and {identical['test']:,} among the test images; test images that are also training images: "
-        f"{identical['leak']:,}. {pluralize(identical['contradicting'], 'group')} of identical images with different "
-        "labels.",
+        f"{identical['leak']:,}. Identical images with different labels: "
+        f"{pluralize(identical['contradicting'], 'group')}.",
         f"Nearly identical: {pluralize(near['train'], 'pair')} of training images, and "
         f"{pluralize(near['test_train'], 'pair')} of a test and a training image. The distance between two images is "
         "√(2 − 2 r), where r is the correlation of their pixels, so brightness and contrast do not count. Two images "
-        f"are near-duplicates if their distance is below {NEAR_DISTANCE} (r above 0.995), or below {NEAR_RATIO:g} of "
-        "what is usual in the class: the median distance to the nearest image. A copy that is shifted or rotated by "
-        "more than a fraction of a pixel is not found.",
+        f"are near-duplicates if their distance is at most {duplicates.NEAR_DISTANCE} (r of 0.995 or more), or at most "
+        f"{duplicates.NEAR_RATIO:g} of what is usual in the class: the median distance to the nearest image. A copy "
+        "that is shifted or rotated by more than a fraction of a pixel is not found.",
         "The test images are compared only to find leaks; nothing is chosen by them.",
     ]
 
@@ -168,34 +149,32 @@ def _paragraphs(identical: dict, near: dict[str, int]) -> list[str]:
 def outliers_section(context: ReportContext) -> Section:
     """Training images far from the rest of their class."""
     train, names = context.data.train, context.class_names
-    distances = knn_distances(train.vectors, train.labels, len(names))
-    ratios = outlier_ratio(distances, train.labels, len(names))
+    distances = outliers.knn_distances(train.vectors, train.labels, len(names))
+    ratios = outliers.outlier_ratio(distances, train.labels, len(names))
     ranked = ratios.nan_to_num(-1).argsort(descending=True, stable=True)[: int(ratios.isfinite().sum())]
     by_class = [ranked[train.labels[ranked] == label] for label in range(len(names))]
-    rows = torch.cat([ranked_class[:MAX_OUTLIERS] for ranked_class in by_class])
-    reasons = explain_outliers(context.ink_measures, train.labels, len(names), rows)
-    numbers = {"rows": [
-        {"row": int(train.rows[row]), "label": names[train.labels[row]],
-         "times": round(float(ratios[row]), 3) if ratios[row] <= MAX_RATIO else None,
-         "distance": round(float(distances[row]), 4), "why": reason}
-        for row, reason in zip(rows.tolist(), reasons, strict=True)
-    ]}  # fmt: skip
-    text = (
-        f"The distance, √(2 − 2 r), from each training image to the {K}th nearest image of its class, relative to the "
-        "median of the class."
-    )
+    rows = torch.cat([members[:MAX_OUTLIERS] for members in by_class])
+    reasons = outliers.explain_outliers(context.ink_measures, train.labels, len(names), rows)
+    reason_of = dict(zip(rows.tolist(), reasons, strict=True))
+    numbers = {"rows": []}
+    for row, reason in reason_of.items():
+        ratio = round(float(ratios[row]), 3) if ratios[row] <= outliers.MAX_RATIO else None
+        place = {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": ratio}
+        numbers["rows"].append({**place, "distance": round(float(distances[row]), 4), "why": reason})
     alone = int(distances.isnan().sum())
+    text = (
+        f"The distance, √(2 − 2 r), from each training image to the {outliers.K}th nearest image of its class, "
+        "relative to the median of the class."
+    )
     text += f" Left out because alone in its class: {pluralize(alone, 'image')}." if alone else ""
     if not len(rows):
         return Section("Outliers", [text], numbers=numbers)
     per_class = max(1, SHOWN // len(names))
-    reason_of = dict(zip(rows.tolist(), reasons, strict=True))
-    top = torch.cat([ranked_class[:per_class] for ranked_class in by_class])[: 2 * SHOWN]
+    top = torch.cat([members[:per_class] for members in by_class])[: 2 * SHOWN]
     above, below = [], []
     for row, ratio in zip(top.tolist(), ratios[top].tolist(), strict=True):
-        above.append(
-            f"{short_name(names[train.labels[row]], 9)}  {f'{ratio:.2f}x' if ratio <= MAX_RATIO else '(0 usual)'}"
-        )
+        times = f"{ratio:.2f}x" if ratio <= outliers.MAX_RATIO else "(0 usual)"
+        above.append(f"{short_name(names[train.labels[row]], 9)}  {times}")
         below.append(f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n"))
     caption = (
         f"The {pluralize(per_class, 'image')} of each class farthest from the others. Above: label, and distance "
