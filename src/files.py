@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -16,17 +19,27 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside `path`, sync to disk, rename: readers see the old file or the whole new one."""
+@contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """A file beside `path` that replaces it when the block ends without an error, synced to disk.
+
+    Readers see the old file or the whole new one.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replaced_file(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -54,23 +54,21 @@ class Affine:
         self.scale = fraction("augment.scale", scale, one=False)
         self.shift_px = number("augment.shift_px", shift_px, 0, unit="pixels")
 
-    def matrices(self, shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Output-to-input matrices in the normalised coordinates of `grid_sample`: (B, 2, 3)."""
-        batch, _, height, width = shape
-        draw = torch.rand(6, batch, generator=generator, device=device) * 2 - 1
+    def grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The input position of each output pixel, in the normalised coordinates of `grid_sample`: (B, H, W, 2)."""
+        batch, _, height, width = images.shape
+        draw = torch.rand(6, batch, generator=generator, device=images.device) * 2 - 1
         angle, shear = draw[0] * self.rotate, draw[1] * self.shear
         x_scale, y_scale = 1 + draw[2] * self.scale, 1 + draw[3] * self.scale
         cos, sin, tan = angle.cos(), angle.sin(), shear.tan()
-        matrix = torch.empty(batch, 2, 3, device=device)
+        matrix = torch.empty(batch, 2, 3, device=images.device)
         matrix[:, 0, 0], matrix[:, 0, 1] = cos / x_scale, (cos * tan - sin) / x_scale
         matrix[:, 1, 0], matrix[:, 1, 1] = sin / y_scale, (sin * tan + cos) / y_scale
         matrix[:, 0, 2], matrix[:, 1, 2] = draw[4] * 2 * self.shift_px / width, draw[5] * 2 * self.shift_px / height
-        return matrix
+        return F.affine_grid(matrix, list(images.shape), align_corners=False)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        matrices = self.matrices(images.shape, generator, images.device)
-        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-        return F.grid_sample(images.float(), grid, align_corners=False)
+        return F.grid_sample(images.float(), self.grid(images, generator), align_corners=False)
 
 
 class Elastic:
@@ -88,8 +86,7 @@ class Elastic:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         batch, _, height, width = images.shape
         device = images.device
-        matrices = self.affine.matrices(images.shape, generator, device)
-        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+        grid = self.affine.grid(images, generator)
         # A coarse field, one knot per sigma, interpolated bicubically: as smooth as a Gaussian blur, ten times cheaper.
         knots = [max(2, round(side / self.sigma_px)) for side in (height, width)]
         field = torch.randn(batch, 2, *knots, generator=generator, device=device)

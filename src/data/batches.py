@@ -71,15 +71,13 @@ class SeededBatchSampler(SequentialSampler):
         self.start, self.rank, self.world, self.epoch = start, rank, world, 0
         self.repeats = max(1, -(-min_steps * batch_size * world // size)) if seed is not None else 1
         self.total = min_steps * batch_size * world if self.repeats > 1 else size
+        self.per_process = -(-self.total // world)
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._per_process() // self.batch_size)
-
-    def _per_process(self) -> int:
-        return -(-self.total // self.world)
+        return -(-self.per_process // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]  # the base yields single positions
         start, self.start = self.start, 0
@@ -90,5 +88,5 @@ class SeededBatchSampler(SequentialSampler):
             orders = [torch.randperm(self.size, generator=generator) for _ in range(self.repeats)]
             order = torch.cat(orders)[: self.total] if self.repeats > 1 else orders[0]
         if self.world > 1:
-            order = order.repeat(2)[: self._per_process() * self.world][self.rank :: self.world]
+            order = order.repeat(2)[: self.per_process * self.world][self.rank :: self.world]
         yield from order.split(self.batch_size)[start:]

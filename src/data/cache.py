@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.data.source import Split
 
-MAX_ENTRIES = 8  # three per data set: its two splits and the statistics of its training images
+MAX_ENTRIES = 8  # of a data set: its two splits, the statistics of its training images, accuracies on it
 _entries: OrderedDict[tuple[str, str], Any] = OrderedDict()
 _enabled = False
 

@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -28,8 +27,7 @@ from src.errors import InputError, integer, number, positive_int, require
 
 
 def _collate(batch):
-    """The batch itself: it comes as one item."""
-    return batch
+    return batch  # it comes as one item
 
 
 class ImageData(LightningDataModule):
@@ -95,17 +93,13 @@ class ImageData(LightningDataModule):
         self.num_workers = (os.cpu_count() or 1) if workers is None else workers
         self.augment = augment or Identity()
         check_target(target, max_angle_deg, self.augment)
-        self._options = options
-        self._transforms: dict[str, Any] = {"classes": classes, "quarter_turns": quarter_turns}
-        self._original = load_source(name, **options)
-        self.source = self._transformed(ink)
+        self._options, original = options, load_source(name, **options)
+        self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
+        self.source = self._transform(ink=ink)
         require(target == "class" or self.source.transformable, f"data.target={target}: corrections are about classes")
         self._batches_to_skip = 0
         self._generator: torch.Generator | None = None
         self.feature_cache = FeatureCache(self)
-
-    def _transformed(self, ink: str) -> Source:
-        return transform_source(self._original, ink, **self._transforms)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the training images (downloading missing files), split them and measure them; once."""
@@ -114,7 +108,7 @@ class ImageData(LightningDataModule):
         images, labels = self._read_split("train", self.source.train)
         classes = len(self.source.class_names)
         rule = classes, self.val, self.folds, self.fold, self.split_seed, self.name
-        in_val = self.source.validation_mask(labels, lambda some: validation_mask(some, *rule))
+        in_val = self.source.validation_mask(labels, lambda original: validation_mask(original, *rule))
         train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed)
         train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=classes)
@@ -195,7 +189,7 @@ class ImageData(LightningDataModule):
     @property
     def cache_key(self) -> str:
         """Equal for equal images and labels."""
-        return repr((self.name, self.ink, self.target, self._transforms, self._options, self.source.version))
+        return repr((self.name, self.ink, self.target, self._transform.keywords, self._options, self.source.version))
 
     @property
     def few_labels(self) -> bool:
@@ -204,7 +198,7 @@ class ImageData(LightningDataModule):
 
     def without_ink(self) -> "ImageData":
         """The same data set without data.ink=mnist."""
-        return self._with_source(self._transformed("none"), "none")
+        return self._with_source(self._transform(ink="none"), "none")
 
     def target_data(self) -> "ImageData | None":
         """The data whose test split measures what fine-tuning gains, mostly itself; None if there are none."""

@@ -1,4 +1,4 @@
-"""Grey levels to the inputs of a network."""
+"""Normalisation of grey levels, and the statistics it needs."""
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,7 @@ class Normalize(nn.Module):
 def channel_statistics(images: Images, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of grey levels scaled to 0..1, over `rows` of `images`.
 
-    A data set that is not held in memory is measured on an even sample of 2,000 pictures. A constant channel gets
-    std 1/255.
+    Images that are not held in memory are sampled: 2,000, evenly spaced. A constant channel gets std 1/255.
     """
     if not isinstance(images, Tensor):
         rows = rows[:: max(1, len(rows) // SAMPLE_SIZE)]

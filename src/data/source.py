@@ -43,7 +43,7 @@ class Source:
     transformable: ClassVar[bool] = True  # whether ink, classes, quarter turns and angles may change its images
 
     def validation_mask(self, labels: Tensor, split: Callable[[Tensor], Tensor]) -> Tensor:
-        """Mask (N,) of the training images that validate. split: makes such a mask from labels."""
+        """Mask (N,) of the training images that validate. split: makes such a mask from labels (N,)."""
         return split(labels)
 
     def epoch_rows(self, rows: Tensor, labels: Tensor, seed: int) -> Tensor:

@@ -31,17 +31,13 @@ class PictureFiles:
     """Files of pictures as Images (N, C, H, W); decoded at each access."""
 
     def __init__(self, paths: Sequence[Path], size: int, channels: int):
-        self.paths = list(paths)
-        self.shape: tuple[int, ...] = (len(paths), channels, size, size)
+        self.paths, self.shape = paths, (len(paths), channels, size, size)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         return torch.stack([self._read(row) for row in index.tolist()])
 
     def _read(self, row: int) -> Tensor:
         return read_picture(self.paths[row], self.shape[2], self.shape[1])
-
-    def select(self, rows: Tensor) -> "PictureFiles":
-        return PictureFiles([self.paths[row] for row in rows.tolist()], self.shape[2], self.shape[1])
 
     def decode_all(self) -> Tensor:
         """All pictures as one tensor, decoded by one thread per core."""
@@ -70,16 +66,17 @@ def load_folder(
     positive_int("data.size", size, unit="pixels")
     choice("data.channels", channels, (1, 3))
     base = Path(root).expanduser()
-    has_test = (base / "train").is_dir()
-    names = _class_names(base / "train" if has_test else base)
+    has_splits = (base / "train").is_dir()
+    names = _class_names(base / "train" if has_splits else base)
 
     def read(split: str) -> Split:
-        pictures, labels = _list_pictures(base / split if has_test else base, names, size, channels)
-        if not has_test:
+        paths, labels = _list_pictures(base / split if has_splits else base, names)
+        if not has_splits:
             in_test = stratified_mask(labels, round(TEST_FRACTION * len(labels)), TEST_SEED)
             rows = (in_test == (split == "test")).nonzero().flatten()
-            pictures, labels = pictures.select(rows), labels[rows]
-        in_memory = len(pictures.paths) * size * size * channels <= memory_gb * 1e9
+            paths, labels = [paths[row] for row in rows.tolist()], labels[rows]
+        pictures = PictureFiles(paths, size, channels)
+        in_memory = len(paths) * size * size * channels <= memory_gb * 1e9
         return Split(pictures.decode_all() if in_memory else pictures, labels)
 
     return Source(names, lambda: read("train"), lambda: read("test"))
@@ -100,7 +97,7 @@ def _class_names(base: Path) -> tuple[str, ...]:
     return names
 
 
-def _list_pictures(base: Path, names: tuple[str, ...], size: int, channels: int) -> tuple[PictureFiles, Tensor]:
+def _list_pictures(base: Path, names: tuple[str, ...]) -> tuple[list[Path], Tensor]:
     if not base.is_dir():
         raise InputError(f"{base} is missing: beside train/, give test/ with the same class folders")
     unknown = set(_subfolders(base)) - set(names)
@@ -113,4 +110,4 @@ def _list_pictures(base: Path, names: tuple[str, ...], size: int, channels: int)
             raise InputError(f"{base / name} holds no pictures ({', '.join(sorted(SUFFIXES))})")
         paths += found
         labels += [label] * len(found)
-    return PictureFiles(paths, size, channels), torch.tensor(labels)
+    return paths, torch.tensor(labels)

@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -52,35 +53,37 @@ def read_verified(path: Path, unpack: Callable[[], bytes] | None, sha256: str | 
     unpack: returns the content, downloading what it needs; None forbids it.
     Raises InputError for a missing or damaged file that may not be replaced.
     """
-    digest_file = path.with_name(f"{path.name}.sha256")
-
-    def read() -> Tensor | str:
-        if not path.is_file():
-            return f"{path} is missing"
-        content = np.fromfile(path, np.uint8)
-        expected = sha256 or (digest_file.read_text().strip() if digest_file.is_file() else None)
-        if expected and hashlib.sha256(content.data).hexdigest() != expected:
-            return f"{path} is damaged (wrong SHA-256)"
-        try:
-            return parse_idx(content, str(path))
-        except InputError as error:
-            return str(error)
-
-    tensor = read()
-    if isinstance(tensor, str) and unpack is not None:
+    with suppress(InputError):
+        return _read_idx(path, sha256)
+    if unpack is not None:
         with lock(path):
-            tensor = read()  # another process may have written it meanwhile
-            if isinstance(tensor, str):
-                content = unpack()
-                digest = hashlib.sha256(content).hexdigest()
-                if sha256 and digest != sha256:
-                    raise InputError(f"{path.name} was unpacked to the wrong content (SHA-256 {digest})")
-                write_bytes(digest_file, f"{digest}\n".encode())
-                write_bytes(path, content)
-                tensor = read()
-    if isinstance(tensor, str):
-        raise InputError(f"{tensor}: give data.root=<folder that has it> or data.download=true")
-    return tensor
+            with suppress(InputError):
+                return _read_idx(path, sha256)  # another process has written it meanwhile
+            content = unpack()
+            digest = hashlib.sha256(content).hexdigest()
+            if sha256 and digest != sha256:
+                raise InputError(f"{path.name} was unpacked to the wrong content (SHA-256 {digest})")
+            write_bytes(_digest_file(path), f"{digest}\n".encode())
+            write_bytes(path, content)
+    try:
+        return _read_idx(path, sha256)
+    except InputError as error:
+        raise InputError(f"{error}: give data.root=<folder that has it> or data.download=true") from None
+
+
+def _read_idx(path: Path, sha256: str | None) -> Tensor:
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    content = np.fromfile(path, np.uint8)
+    digest_file = _digest_file(path)
+    expected = sha256 or (digest_file.read_text().strip() if digest_file.is_file() else None)
+    if expected and hashlib.sha256(content.data).hexdigest() != expected:
+        raise InputError(f"{path} is damaged (wrong SHA-256)")
+    return parse_idx(content, str(path))
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _gunzip(path: Path) -> bytes:
@@ -112,7 +115,7 @@ def load_idx(
         packed, md5 = dataset.files[role]
 
         def unpack() -> bytes:
-            fetch([_url(mirror, packed) for mirror in mirrors or dataset.mirrors], raw / packed, md5)
+            fetch(mirrors or dataset.mirrors, raw / packed, md5)
             return _gunzip(raw / packed)
 
         return read_verified(raw / packed.removesuffix(".gz"), unpack if download else None, dataset.sha256.get(role))
@@ -135,7 +138,7 @@ def load_emnist(
 
         def unpack() -> bytes:
             packed, md5 = idx_catalog.EMNIST_ZIP
-            fetch([_url(mirror, packed) for mirror in mirrors or idx_catalog.EMNIST_MIRRORS], raw / packed, md5)
+            fetch(mirrors or idx_catalog.EMNIST_MIRRORS, raw / packed, md5)
             with zipfile.ZipFile(raw / packed) as archive:
                 return gzip.decompress(archive.read(f"gzip/{name}.gz"))
 
@@ -145,10 +148,6 @@ def load_emnist(
         return tensor - 1 if variant == "letters" else tensor  # letters count from 1
 
     return Source(names, partial(_read_split, "train", read), partial(_read_split, "test", read))
-
-
-def _url(mirror: str, name: str) -> str:
-    return f"{mirror.rstrip('/')}/{name}"
 
 
 load_mnist = partial(load_idx, idx_catalog.MNIST, DIGIT_NAMES)

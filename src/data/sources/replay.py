@@ -60,10 +60,9 @@ class Corrections:
                 )
 
     def to_tensors(self, corrections: list[StoredCorrection]) -> tuple[Tensor, Tensor]:
-        """Images of one shape, and their labels."""
-        images = torch.stack([c.image for c in corrections]) if corrections else torch.empty(0, dtype=torch.uint8)
+        """Images and labels of one correction or more, of one shape."""
         labels = [self.class_names.index(c.correction) for c in corrections]
-        return images, torch.tensor(labels, dtype=torch.long)
+        return torch.stack([c.image for c in corrections]), torch.tensor(labels)
 
     def _check_classes(self, corrections: list[StoredCorrection]) -> None:
         """Refuse the first row that counts and names an unknown class; log superseded rows that do."""

@@ -33,7 +33,7 @@ def load_usps(root: str, download: bool = True, mirrors: Sequence[str] | None = 
                 state = "damaged (wrong MD5)" if path.is_file() else "missing"
                 raise InputError(f"{path} is {state}: give data.root=<folder that has it> or data.download=true")
             with lock(path):
-                fetch([f"{mirror.rstrip('/')}/{name}" for mirror in mirrors or USPS_MIRRORS], path, md5)
+                fetch(mirrors or USPS_MIRRORS, path, md5)
         return parse_libsvm(bz2.decompress(path.read_bytes()).decode("ascii"), name)
 
     return Source(DIGIT_NAMES, lambda: read("train"), lambda: read("test"), frame_scans)
