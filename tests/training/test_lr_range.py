@@ -165,7 +165,7 @@ def test_an_empty_range_is_refused(options, message):
 
 
 def test_a_method_without_steps_is_refused(data_root, tmp_path):
-    with pytest.raises(InputError, match="makes none: give another finetune"):
+    with pytest.raises(InputError, match="has none: give another finetune"):
         train(data_root, tmp_path, RateRange(str(tmp_path)), method=Ridge(), augment=Identity())
 
 
