@@ -61,7 +61,7 @@ def main(cfg: DictConfig) -> float:
     tune_process()
     folder = output_folder()
     net = require_weights(load_predictor(path, base), f"method={cfg.method}")
-    require(not net.info.target, f"{net.info.target} is a number: compress compares how many classes are right")
+    net.info.output.require_classes(f"method={cfg.method}", "compress compares how many classes are right")
     data = build_data(cfg, net.config["data"])
     batches = select_split(data, "test", net.info)
     data.setup()
