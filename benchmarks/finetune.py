@@ -1,7 +1,7 @@
 """Fine-tuning methods and numbers of labels: python -m benchmarks.finetune [--start newest] [--shots 1 5]
 
-Every run is what `python -m src.train init_from=... finetune=... data=... data.shots=...` does, a process per core.
-The last row of each block is training from scratch. With --split val nothing reads the test split: for choosing.
+Each run is `python -m src.train init_from=... finetune=... data=... data.shots=...`, in one process per core. The last
+row of each block is training from scratch. --split val never reads the test split: use it to tune.
 """
 
 import argparse
@@ -27,8 +27,8 @@ def methods() -> list[str]:
     return sorted(path.stem for path in (CONF / "finetune").glob("*.yaml") if path.stem != "none")
 
 
-def run(job: tuple[str, int | None, int], start: str, words: list[str], split: str) -> dict | str:
-    """What one run reached, or why it was refused."""
+def run(job: tuple[str, int | None, int], source: str, words: list[str], split: str) -> dict | str:
+    """The results of one run, or the message that refused it."""
     import torch
 
     from src.errors import InputError
@@ -37,14 +37,25 @@ def run(job: tuple[str, int | None, int], start: str, words: list[str], split: s
     torch.set_num_threads(1)
     method, shots, seed = job
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        given = ["experiment=finetune", f"seed={seed}", f"data.shots={shots or 'null'}", "logger=none", "figures=false"]
-        given += [f"output_dir={folder}", "run_name=x", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu"]
-        given += [f"test={str(split == 'test').lower()}", "threads=1"]
-        given += ["finetune=none"] if method == SCRATCH else [f"init_from='{start}'"]
-        given += [f"finetune={method}"] if method not in (SCRATCH, "default") else []
-        cfg = load_config([*given, *words])
+        overrides = [
+            "experiment=finetune",
+            f"seed={seed}",
+            f"data.shots={shots or 'null'}",
+            "logger=none",
+            "figures=false",
+        ]
+        overrides += [
+            f"output_dir={folder}",
+            "run_name=x",
+            "trainer.enable_progress_bar=false",
+            "trainer.accelerator=cpu",
+        ]
+        overrides += [f"test={str(split == 'test').lower()}", "threads=1"]
+        overrides += ["finetune=none"] if method == SCRATCH else [f"init_from='{source}'"]
+        overrides += [f"finetune={method}"] if method not in (SCRATCH, "default") else []
+        cfg = load_config([*overrides, *words])
         try:
-            val = train(cfg, given)
+            val = train(cfg, overrides)
         except InputError as error:
             return str(error)
         if split == "val":
@@ -54,7 +65,7 @@ def run(job: tuple[str, int | None, int], start: str, words: list[str], split: s
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± sd, and the half-width of the mean's 95 % interval, in per cent."""
+    """Mean ± sd, and the half-width of the 95 % interval of the mean, in per cent."""
     mean = 100 * statistics.mean(values)
     if len(values) < 2:
         return f"{mean:6.2f}"
@@ -79,14 +90,14 @@ def main() -> None:
 
     from src.model_files.locate import find_checkpoint
 
-    start = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
+    source = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
     words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]
     cells: dict[str, list[str]] = {}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for shots in args.shots:
             print(f"\n{args.data}, {f'{shots} images per class' if shots else 'all images'}, {args.split} split")
             jobs = [(method, shots or None, seed) for method in args.methods for seed in range(args.seeds)]
-            done = list(pool.map(partial(run, start=start, words=words, split=args.split), jobs))
+            done = list(pool.map(partial(run, source=source, words=words, split=args.split), jobs))
             for method in args.methods:
                 results = [result for job, result in zip(jobs, done, strict=True) if job[0] == method]
                 if isinstance(results[0], str):
@@ -98,8 +109,8 @@ def main() -> None:
                 if results[0].get("before") is not None:
                     row += f"   zero-shot {spread([r['before'] for r in results])[:6]}"
                 if results[0].get("source_after") is not None:
-                    kept = spread([r["source_after"] for r in results])
-                    row += f"   source {100 * results[0]['source_before']:.2f} -> {kept[:14]}"
+                    retained = spread([r["source_after"] for r in results])
+                    row += f"   source {100 * results[0]['source_before']:.2f} -> {retained[:14]}"
                 if "trainable" in results[0]:
                     seconds = statistics.median(result["seconds"] for result in results)
                     row += f"   {results[0]['trainable']:,} trained, {seconds:.1f} s"

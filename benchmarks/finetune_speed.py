@@ -1,6 +1,6 @@
-"""What fine-tuning methods cost: python -m benchmarks.finetune_speed [--root data]
+"""Training time of fine-tuning methods: python -m benchmarks.finetune_speed [--root data]
 
-Ratios of medians from epochs that take turns, in one process: training only, MNIST, validation left out.
+Ratios of medians from interleaved epochs, in one process: training on MNIST, without validation.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Clock(Callback):
 
 
 def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int) -> float:
-    """Seconds of the second of two epochs (the first computes what is kept)."""
+    """Seconds of the second of two epochs; the first one fills the feature cache."""
     clock = Clock()
     adamw = partial(torch.optim.AdamW, lr=1e-3, fused=True)
     task = Classifier(method.adapt(model, data.info.shape), data.info, adamw, method=method)
@@ -58,18 +58,18 @@ def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int)
     return clock.seconds[-1]
 
 
-def compare(title: str, over: tuple, under: tuple, aim: str, repeats: int) -> None:
-    """Print the ratio of two ways of training, each a function that makes a model and a method."""
+def compare(title: str, numerator: tuple, denominator: tuple, aim: str, repeats: int) -> None:
+    """Print the ratio of two ways of training, each a model factory, a method factory, data and steps per epoch."""
     times = [[], []]
     for _ in range(repeats):
-        for place, (make, method, data, steps) in enumerate((over, under)):
+        for index, (make, method, data, steps) in enumerate((numerator, denominator)):
             data.feature_cache = type(data.feature_cache)(data)
             torch.manual_seed(0)
-            times[place].append(epoch(make(), method(), data, steps))
+            times[index].append(epoch(make(), method(), data, steps))
     first, second = map(statistics.median, times)
-    spread = [a / b for a, b in zip(*times, strict=True)]
+    ratios = [a / b for a, b in zip(*times, strict=True)]
     print(
-        f"{title:<58} {first / second:6.2f}   {aim}; {min(spread):.2f} to {max(spread):.2f}, n={repeats}; "
+        f"{title:<58} {first / second:6.2f}   {aim}; {min(ratios):.2f} to {max(ratios):.2f}, n={repeats}; "
         f"{first:.3g} s over {second:.3g} s",
         flush=True,
     )
@@ -87,8 +87,10 @@ def main() -> None:
         data = ImageData("mnist", root=str(Path(args.root).resolve()), download=False, batch_size=size)
         data.setup()
         lenet, resnet = (partial(kind, data.info.shape, 10) for kind in (LeNet, ResNet))
-        plain, kept = (lenet, partial(Head, cached_passes=0), data, 1.0), (lenet, Head, data, 1.0)
-        compare(f"head, batch {size}: an epoch on images over kept features", plain, kept, "at least 10", args.repeats)
+        plain, cached = (lenet, partial(Head, cached_passes=0), data, 1.0), (lenet, Head, data, 1.0)
+        compare(
+            f"head, batch {size}: an epoch on images over cached features", plain, cached, "at least 10", args.repeats
+        )
         if size == 128:
             lora, full = (lenet, LoRA, data, 200), (lenet, Full, data, 200)
             compare("lenet, batch 128: a step of lora over full", lora, full, "at most 1.25", args.repeats)

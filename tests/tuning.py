@@ -7,7 +7,7 @@ from src.training.task import Classifier
 
 
 def tune(model, method, data, folder, epochs=1, batches=2, callbacks=(), **task) -> Trainer:
-    """Train `model` with `method`; the trainer, whose lightning_module is the task."""
+    """Train `model` with `method`; returns the trainer, whose lightning_module is the task."""
     classifier = Classifier(model, data.info, method=method, config={}, **task)
     trainer = Trainer(
         accelerator="cpu",
