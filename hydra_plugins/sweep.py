@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: our sweepers and launchers, found without being installed."""
+"""Our sweepers and launchers in the namespace package where Hydra looks for plugins; nothing is installed."""
 
 from src.sweep import grid_sweeper, launcher, optuna_sweeper
 

@@ -1,4 +1,4 @@
-"""Runs side by side, whenever they were made: python -m src.compare outputs/<sweep> [more] [metric=val/loss]"""
+"""Compare runs of any date in one table: python -m src.compare outputs/<sweep> [more] [metric=val/loss]"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from src.cli.command import command, output_folder
 from src.errors import require
 from src.files import display_path
 
-FLAGS = ("-", "hydra.", "hydra/")
+PREFIXES = ("-", "hydra.", "hydra/")  # words that are no folders
 
 
 def resolve(words: Sequence[str]) -> list[str]:
-    """The words with the folders that stand alone on the command line as the key `runs`."""
-    folders = [word for word in words if not word.startswith(FLAGS) and ("=" not in word or Path(word).exists())]
+    """The words with bare folders collected into the key `runs`."""
+    folders = [word for word in words if not word.startswith(PREFIXES) and ("=" not in word or Path(word).exists())]
     if not folders:
         return list(words)
     quoted = ",".join("'" + folder.replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in folders)
@@ -23,18 +23,18 @@ def resolve(words: Sequence[str]) -> list[str]:
 
 @command("compare", resolve=resolve)
 def main(cfg: DictConfig) -> None:
-    """A table per run and per configuration, pictures, and the best one's experiment file."""
+    """Write a table of runs and one of configurations, figures, and the best configuration as an experiment file."""
     from src.sweep.report import write_sweep_report
     from src.sweep.run_records import find_runs
     from src.sweep.table import compare_runs, sweep_summary, write_tables
 
-    given = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
-    require(bool(given), "which runs? give folders: python -m src.compare outputs/<sweep> [more]")
-    runs = find_runs(given)
+    folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
+    require(bool(folders), "which runs? give folders: python -m src.compare outputs/<sweep> [more]")
+    runs = find_runs(folders)
     comparison = compare_runs(runs, cfg.metric)
     folder = output_folder()
     write_tables(comparison, folder)
-    lines = write_sweep_report(comparison, folder, {}, pictures=cfg.figures)
+    lines = write_sweep_report(comparison, folder, figures=cfg.figures)
     print(f"{len(runs)} runs\n\n{sweep_summary(comparison, cfg.rows)}\n")
     print("\n".join([f"everything is in {display_path(folder)}", *lines]))
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from src.cli.command import command
 from src.cli.references import resolve_overrides
 from src.sweep.ledger import resume_sweep
-from src.sweep.study import objectives, pruning_check
+from src.sweep.study import pruning_check, search_objectives
 
 
 def resolve(words: Sequence[str]) -> list[str]:
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float | None:
     """One run. Returns the best validation metric."""
     from src.training.fit import train  # torch and lightning: --help, --cfg job and completion answer at once
 
-    return train(cfg, list(HydraConfig.get().overrides.task), pruning_check(), objectives())
+    return train(cfg, list(HydraConfig.get().overrides.task), pruning_check(), search_objectives())
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Many runs of one command: planned, launched, resumed, searched and compared."""
+"""Many runs of one command: sweepers, launchers, searches, resume, and tables of the results."""

@@ -1,4 +1,4 @@
-"""Every combination of values. Hydra's sweeper `grid`, which -m takes unless another is given."""
+"""Grid search: every combination of values. Hydra's sweeper `grid`, the default of -m."""
 
 from itertools import product
 
@@ -6,47 +6,51 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from src.errors import require
-from src.sweep.ledger import flat, identity
+from src.sweep.ledger import flatten_space, job_identity
 from src.sweep.sweeper import JobSweeper
 
 
 class GridSweeper(JobSweeper):
-    """Every combination of the values given, in the order they are typed; Hydra's choice, range and glob too.
+    """Every combination of the values, in the order they are typed; Hydra's choice, range and glob included.
 
-    params: values to sweep where the command line gives none for a key.
+    params: key -> values, for keys that the command line does not set.
     """
 
     def __init__(self, params: dict[str, str] | None = None):
-        self.params = flat(params or {})
+        self.params = flatten_space(params or {})
 
     def plan(self, overrides: list[Override]) -> None:
-        """List the combinations; those that the ledger has keep their numbers."""
+        """List the combinations; those already in the ledger keep their numbers."""
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        given = {override.get_key_element() for override in overrides}
-        more = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
-        words: dict[str, list[str]] = {}
-        for override in [*(each for each in more if each.get_key_element() not in given), *overrides]:
-            words[override.get_key_element()] = _words(override)
-        first = [some[0] for some in words.values()]
-        self.check(first)
-        groups = self.config.hydra.runtime.choices
-        for place, (key, some) in enumerate(words.items()):
-            for word in some[1:] if key in groups else ():  # an option that does not exist; each once
-                self.check([*first[:place], word, *first[place + 1 :]])
-        self.varied = [key.lstrip("+") for key, some in words.items() if len(some) > 1]
-        known = {identity(job): number for number, job in enumerate(self.ledger.jobs)}
-        for job in product(*words.values()):
-            number = known.setdefault(identity(job), len(self.ledger.jobs))
+        typed = {override.get_key_element() for override in overrides}
+        defaults = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
+        grid: dict[str, list[str]] = {}
+        for override in [*(each for each in defaults if each.get_key_element() not in typed), *overrides]:
+            grid[override.get_key_element()] = _expand(override)
+        self._check_options(grid)
+        self.swept_keys = [key.lstrip("+") for key, words in grid.items() if len(words) > 1]
+        numbers = {job_identity(job): number for number, job in enumerate(self.ledger.jobs)}
+        for job in product(*grid.values()):
+            number = numbers.setdefault(job_identity(job), len(self.ledger.jobs))
             self.ledger.jobs[number : number + 1] = [list(job)]
-        self.total = len(self.ledger.jobs)
+        self.total_jobs = len(self.ledger.jobs)
+
+    def _check_options(self, grid: dict[str, list[str]]) -> None:
+        """Compose the first job, and each option of a config group once: an unknown one fails before any job runs."""
+        first = [words[0] for words in grid.values()]
+        self.check_job(first)
+        groups = self.config.hydra.runtime.choices
+        for index, (key, words) in enumerate(grid.items()):
+            for word in words[1:] if key in groups else ():
+                self.check_job([*first[:index], word, *first[index + 1 :]])
 
 
-def _words(override: Override) -> list[str]:
+def _expand(override: Override) -> list[str]:
     """An override as it was typed, or one for each of its values."""
     if not override.is_sweep_override():
         return [override.input_line]
     require(
         override.is_discrete_sweep(),
-        f"{override.input_line}: an interval has no list of values; give hydra/sweeper=optuna to search it",
+        f"{override.input_line}: a grid needs a list of values; give hydra/sweeper=optuna to search an interval",
     )
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

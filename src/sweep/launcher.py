@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: in this process one after another, or in several processes at once."""
+"""Launchers: jobs in this process one after another, or in several worker processes at once."""
 
 import logging
 import os
@@ -17,17 +17,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.cli.process import exit_on_sigterm
-from src.errors import InputError, is_integer, require
+from src.errors import InputError, positive_int
 
-GRACE_S = 30  # for a job to save what it has when it is told to stop
+GRACE_S = 30  # for a job to save its state after SIGTERM
 
 
-def run_one(
-    context: HydraContext, task: TaskFunction, config: DictConfig, words: Sequence[str], number: int
+def run_sweep_job(
+    context: HydraContext, task: TaskFunction, config: DictConfig, overrides: Sequence[str], number: int
 ) -> JobReturn:
-    """Compose and run one job of a sweep in its own folder; on the terminal it shows only warnings."""
+    """Compose and run one job in its own folder; only warnings go to the terminal."""
     setup_globals()
-    job = context.config_loader.load_sweep_config(config, list(words))
+    job = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
         job.hydra.sweep.dir = str(config.hydra.sweep.dir)
@@ -35,7 +35,7 @@ def run_one(
         job.hydra.run.dir = f"{config.hydra.sweep.dir}/{number}"  # where Lightning starts a job's other processes
         if "console" in (job.hydra.job_logging.get("handlers") or {}):
             job.hydra.job_logging.handlers.console.level = "WARNING"
-    from src.data.cache import cache_enabled  # torch: not where Hydra looks for plugins
+    from src.data.cache import cache_enabled  # torch: Hydra imports this file whenever it looks for plugins
 
     with cache_enabled():
         return run_job(
@@ -48,7 +48,7 @@ def run_one(
 
 
 class JobLauncher(Launcher):
-    """A launcher that takes one job at a time.
+    """A launcher that accepts one job at a time.
 
     slots: jobs at once.
     """
@@ -58,43 +58,39 @@ class JobLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
 
-    def submit(self, words: Sequence[str], number: int) -> Future:
+    def submit(self, overrides: Sequence[str], number: int) -> Future:
         """Start a job; the future's result is Hydra's JobReturn."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stop what still runs, letting it save."""
+        """Stop the running jobs after they have saved their state."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        futures = [self.submit(words, initial_job_idx + place) for place, words in enumerate(job_overrides)]
+        futures = [self.submit(overrides, number) for number, overrides in enumerate(job_overrides, initial_job_idx)]
         return [future.result() for future in futures]
 
 
 class SerialLauncher(JobLauncher):
-    """In this process: imports and data are paid for once."""
+    """One job after another in this process, which imports libraries and reads data once."""
 
-    def submit(self, words: Sequence[str], number: int) -> Future:
+    def submit(self, overrides: Sequence[str], number: int) -> Future:
         future: Future = Future()
-        future.set_result(run_one(self.context, self.task, self.config, words, number))
+        future.set_result(run_sweep_job(self.context, self.task, self.config, overrides, number))
         return future
 
 
 class JoblibLauncher(JobLauncher):
-    """In processes of joblib's loky, which are used again for the next job; the cores are shared out among them.
+    """Several jobs at once in processes of joblib's loky, which are reused and share the cores.
 
-    n_jobs: jobs at once; None for one per GPU, or one per core where there is none. threads: of torch in each job; None
-    for the cores divided by n_jobs. With several GPUs each process sees one.
-    A process that is killed loses its own job only.
+    n_jobs: jobs at once; None for one per GPU, or one per core without GPUs. threads: of torch in each job; None for
+    the cores divided by n_jobs. With several GPUs each process sees one.
+    A worker that is killed loses its own job only.
     """
 
     def __init__(self, n_jobs: int | None = None, threads: int | None = None):
-        for key, value in (("n_jobs", n_jobs), ("threads", threads)):
-            require(
-                value is None or (is_integer(value) and value >= 1),
-                f"hydra.launcher.{key}={value}: at least 1, or null",
-            )
+        self.n_jobs = positive_int("hydra.launcher.n_jobs", n_jobs, optional=True)
+        self.threads = positive_int("hydra.launcher.threads", threads, optional=True)
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.given, self.threads = n_jobs, threads
         self.gpus: list[str] = []
         self.workers: dict[int, object] = {}
         self.free: list[int] = []
@@ -106,37 +102,38 @@ class JoblibLauncher(JobLauncher):
             raise InputError(f"trainer.strategy={strategy} starts its own processes: give hydra/launcher=serial")
         accelerator = config.get("trainer", {}).get("accelerator", "auto")
         self.gpus = visible_gpus() if accelerator in ("auto", "gpu", "cuda") else []
-        self.slots = self.given or len(self.gpus) or self.cores
+        self.slots = self.n_jobs or len(self.gpus) or self.cores
         self.threads = self.threads or max(1, self.cores // self.slots)
         self.free = list(range(self.slots))
 
-    def submit(self, words: Sequence[str], number: int) -> Future:
+    def submit(self, overrides: Sequence[str], number: int) -> Future:
         slot = self.free.pop()
         if slot not in self.workers:
-            self.workers[slot] = self._start(slot)
+            self.workers[slot] = self._start_worker(slot)
         name = JobRuntime.instance().get("name")
-        inner = self.workers[slot].submit(_work, self.context, self.task, self.config, list(words), number, name)
+        arguments = (self.context, self.task, self.config, list(overrides), number, name)
+        inner = self.workers[slot].submit(_run_in_worker, *arguments)
         outer: Future = Future()
 
-        def pass_on(done: Future) -> None:
+        def forward(done: Future) -> None:
             error = done.exception()
             if error is not None and type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):
                 self.workers.pop(slot).shutdown(wait=False, kill_workers=True)
-                error = ProcessLostError("its process was killed (out of memory?)")
+                error = WorkerLostError("its process was killed (out of memory?)")
             self.free.append(slot)
-            outer.set_result(_failed(words, error) if error is not None else done.result())
+            outer.set_result(_failed_result(overrides, error) if error is not None else done.result())
 
-        inner.add_done_callback(pass_on)
+        inner.add_done_callback(forward)
         return outer
 
-    def _start(self, slot: int):
+    def _start_worker(self, slot: int):
         from joblib.externals.loky import ProcessPoolExecutor
 
         env = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         if len(self.gpus) > 1:
             env["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         # One executor per process: in a shared one the death of a process takes the others' jobs with it.
-        return ProcessPoolExecutor(max_workers=1, env=env, initializer=_end_with, initargs=(os.getpid(),))
+        return ProcessPoolExecutor(max_workers=1, env=env, initializer=_exit_with_parent, initargs=(os.getpid(),))
 
     def close(self) -> None:
         pids = [pid for worker in self.workers.values() for pid in worker._processes]
@@ -152,28 +149,33 @@ class JoblibLauncher(JobLauncher):
         self.workers.clear()
 
 
-class ProcessLostError(RuntimeError):
-    """A job ended without a word."""
+class WorkerLostError(RuntimeError):
+    """The worker process of a job died."""
 
 
 def visible_gpus() -> list[str]:
     """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    names = [name.strip() for name in named.split(",")] if named else [str(place) for place in range(count)]
+    names = [name.strip() for name in visible.split(",")] if visible else [str(index) for index in range(count)]
     return names[:count]
 
 
-def _failed(words: Sequence[str], error: BaseException) -> JobReturn:
-    result = JobReturn(overrides=list(words), status=JobStatus.FAILED)
+def job_error(result: JobReturn) -> BaseException | None:
+    """The exception of a failed job. `JobReturn.return_value` would raise it."""
+    return result._return_value if result.status == JobStatus.FAILED else None
+
+
+def _failed_result(overrides: Sequence[str], error: BaseException) -> JobReturn:
+    result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
     result.return_value = error
     return result
 
 
-def _end_with(parent: int) -> None:
-    """End this process when `parent` has: killed, it can tell nobody to stop."""
+def _exit_with_parent(parent: int) -> None:
+    """Exit when the parent process is gone: killed, it cannot stop its workers."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -183,18 +185,17 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(context, task, config, words: list[str], number: int, name: str) -> JobReturn:
-    """A job in a process of its own; what cannot be sent back is sent as text."""
+def _run_in_worker(context, task, config, overrides: list[str], number: int, name: str) -> JobReturn:
+    """Run a job in a worker process; its error is sent as text, since not every exception can be pickled."""
     Plugins.instance()
     JobRuntime.instance().set("name", name)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
     try:
-        result = run_one(context, task, config, words, number)
-    except BaseException as error:  # Stop, KeyboardInterrupt: the folder has what there is to say
-        return _failed(words, RuntimeError(f"{type(error).__name__}: {error}"))
+        result = run_sweep_job(context, task, config, overrides, number)
+    except BaseException as error:  # CommandExit, KeyboardInterrupt: the job's folder has the details
+        return _failed_result(overrides, RuntimeError(f"{type(error).__name__}: {error}"))
     finally:
         logging.shutdown()
         sys.stdout.flush()
-    if result.status == JobStatus.FAILED:
-        return _failed(words, RuntimeError(str(result._return_value)))
-    return result
+    error = job_error(result)
+    return result if error is None else _failed_result(overrides, RuntimeError(str(error)))

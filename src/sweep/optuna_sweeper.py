@@ -1,35 +1,34 @@
-"""A search: Optuna says what the next job is given, from what the ones before came to. Hydra's sweeper `optuna`."""
+"""Search: Optuna chooses each job's values from the results so far. Hydra's sweeper `optuna`."""
 
 import json
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 
-from src.errors import InputError, is_integer, require
+from src.errors import InputError, choice, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
-from src.sweep.ledger import flat
-from src.sweep.study import STUDY, draw_again, first_line, make_pruner, open_storage, quiet, study_extras
-from src.sweep.sweeper import JobSweeper
+from src.sweep.ledger import flatten_space
+from src.sweep.study import STUDY, SearchSummary, first_line, make_pruner, open_storage, repeat_draw, silence_optuna
+from src.sweep.sweeper import DONE, JobSweeper
 
 if TYPE_CHECKING:
     import optuna
 
 SAMPLERS = ("tpe", "cmaes", "gp", "random", "grid")
 PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
-OF_THE_RUN = ("parameters", "latency_ms", "seconds")
+RUN_METRICS = ("parameters", "latency_ms", "seconds")
 
 
 class OptunaSweeper(JobSweeper):
     """Search with Optuna; trial n is job n.
 
-    n_trials: jobs in all, those of an earlier call counted. sampler: tpe, cmaes, gp, random or grid. pruner: none;
-    median, halving, hyperband or wilcoxon stop a trial whose validation after an epoch is hopeless. objectives: figures
-    of a run that are searched; None for the metric that its best epoch is chosen by. storage: sqlite or journal, a file
-    in the sweep's folder, or a URL of SQLAlchemy's. seed: with a trial's number and the results before it, determines
-    what it is given. n_jobs: trials at once where the launcher takes jobs in batches. params: the space, see
-    `read_space`.
-    startup: random trials before a sampler learns from results; pruner_startup: finished trials before the median
-    judges. warmup: epochs of each trial before a pruner judges it.
+    n_trials: jobs of the sweep, those before a resume included. sampler: tpe, cmaes, gp, random or grid. pruner: none;
+    or median, halving, hyperband, wilcoxon, which stop trials with poor validation early. objectives: metrics to
+    optimize; None for the monitored metric. storage: sqlite or journal, a file in the sweep's folder, or a database
+    URL of SQLAlchemy. seed: with the trial's number and the results so far, determines the suggested values. n_jobs:
+    trials at once with a launcher that takes batches. params: the space, see `read_space`.
+    startup: random trials before the sampler learns from results. pruner_startup: finished trials before the median
+    pruner decides. warmup: epochs of each trial before a pruner decides.
     """
 
     def __init__(
@@ -46,45 +45,43 @@ class OptunaSweeper(JobSweeper):
         pruner_startup: int = 5,
         warmup: int = 1,
     ):
-        for key, value in (
-            ("n_trials", n_trials),
-            ("n_jobs", n_jobs),
-            ("startup", startup),
-            ("pruner_startup", pruner_startup),
-        ):
-            require(is_integer(value) and value >= 1, f"hydra.sweeper.{key}={value}: at least 1")
-        for key, value in (("seed", seed), ("warmup", warmup)):
-            require(is_integer(value) and value >= 0, f"hydra.sweeper.{key}={value}: a whole number, 0 or more")
-        require(sampler in SAMPLERS, f"hydra.sweeper.sampler={sampler}: one of {', '.join(SAMPLERS)}")
-        require(pruner in PRUNERS, f"hydra.sweeper.pruner={pruner}: one of {', '.join(PRUNERS)}")
-        self.total, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed
+        self.total_jobs = positive_int("hydra.sweeper.n_trials", n_trials)
+        self.sampler = choice("hydra.sweeper.sampler", sampler, SAMPLERS)
+        self.pruner = choice("hydra.sweeper.pruner", pruner, PRUNERS)
         self.objectives = [objectives] if isinstance(objectives, str) else list(objectives or [])
-        self.storage, self.batch, self.params = storage, n_jobs, flat(params or {})
-        self.startup, self.pruner_startup, self.warmup = startup, pruner_startup, warmup
+        self.storage, self.params = storage, flatten_space(params or {})
+        self.seed = integer("hydra.sweeper.seed", seed, 0)
+        self.batch_size = positive_int("hydra.sweeper.n_jobs", n_jobs)
+        self.startup = positive_int("hydra.sweeper.startup", startup)
+        self.pruner_startup = positive_int("hydra.sweeper.pruner_startup", pruner_startup)
+        self.warmup = integer("hydra.sweeper.warmup", warmup, 0)
 
     def plan(self, overrides: list[Override]) -> None:
-        """Read the space, compose its corners, and open the study."""
-        quiet()
+        """Read and check the space, open the study, and tell it the results of jobs that ended unrecorded."""
+        silence_optuna()
+        from optuna.trial import TrialState
+
         from src.sweep.space import grid_points, read_space
 
         self.space = read_space(self.params, overrides)
-        self.varied = [parameter.key for parameter in self.space]
-        self.fixed = [word.input_line for word in overrides if not word.is_sweep_override()]
+        self.swept_keys = [parameter.key for parameter in self.space]
+        self.fixed_overrides = [word.input_line for word in overrides if not word.is_sweep_override()]
+        self.fixed_values = dict(word.partition("=")[::2] for word in self.fixed_overrides)
         self._check_objectives()
-        self._check_corners()
-        require(not self.config.sweep.retry_failed, "sweep.retry_failed is for grids: a search goes on with new trials")
+        self._check_space()
+        require(
+            not self.config.sweep.retry_failed, "sweep.retry_failed is for grids: a search continues with new trials"
+        )
         if self.sampler == "grid":
-            self.points = grid_points(self.space, self._fixed_values())
-            self.total = min(self.total, len(self.points))
+            self.points = grid_points(self.space, self.fixed_values)
+            self.total_jobs = min(self.total_jobs, len(self.points))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.study = self._open()
-        from optuna.trial import TrialState
-
+        self.study = self._open_study()
         for trial in self.study.get_trials(deepcopy=False)[: len(self.ledger.jobs)]:
-            if trial.state == TrialState.RUNNING:  # the sweep ended before it could say what the job came to
-                self._read(trial.number)
-                if self.runs[trial.number].state in ("finished", "pruned", "failed"):
-                    self.told(trial.number)
+            if trial.state == TrialState.RUNNING:  # the sweep was killed before it could tell the study
+                self._read_run(trial.number)
+                if self.runs[trial.number].state in DONE:
+                    self.on_job_end(trial.number)
 
     def _check_objectives(self) -> None:
         from src.evaluation.metrics import make_classification_metrics, make_regression_metrics
@@ -94,54 +91,50 @@ class OptunaSweeper(JobSweeper):
         require(bool(saved), "without checkpoints no job reports a result: leave them on for a search")
         numbers = self.config.data.get("target") not in (None, "class")
         metrics = make_regression_metrics() if numbers else make_classification_metrics(10)
-        known = [f"val/{name}" for name in (*metrics, "loss")]
+        validation = [f"val/{name}" for name in (*metrics, "loss")]
         monitor = checkpoints.get("monitor", "auto")
         default = ("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor
         self.objectives = self.objectives or [default]
-        self.ordered_by, self.beside = self.objectives[0], self.objectives[1:]
+        self.metric, *self.extra_metrics = self.objectives
+        key, known = "hydra.sweeper.objectives", [*validation, *RUN_METRICS]
         for name in self.objectives:
-            require(not name.startswith("test/"), f"hydra.sweeper.objectives: {name}; the test split chooses nothing")
-            listed = [*known, *OF_THE_RUN]
-            require(name in listed, f"hydra.sweeper.objectives: no job reports {name}; known: {', '.join(listed)}")
-        require(
-            len(set(self.objectives)) == len(self.objectives), "hydra.sweeper.objectives: one of them is there twice"
-        )
+            require(not name.startswith("test/"), f"{key}: {name}; the test split chooses nothing, give a val/ metric")
+            require(name in known, f"{key}: no job reports {name}; known: {', '.join(known)}")
+        require(len({*self.objectives}) == len(self.objectives), f"{key}: one of them is listed twice")
+        single = len(self.objectives) == 1
         if self.pruner != "none":
-            judged, fix = len(self.objectives) == 1 and self.objectives[0] in known, "give hydra.sweeper.pruner=none"
-            require(judged, f"hydra.sweeper.pruner={self.pruner} judges by one val/ objective: {fix}")
+            fix = "give hydra.sweeper.pruner=none"
+            can_prune = single and self.objectives[0] in validation
+            require(can_prune, f"hydra.sweeper.pruner={self.pruner} needs one val/ objective: {fix}")
             strategy = str(self.config.trainer.strategy)
             require(not strategy.startswith(("ddp", "fsdp")), f"trainer.strategy={strategy} cannot be pruned: {fix}")
-        alone = len(self.objectives) == 1 or self.sampler != "cmaes"
-        require(alone, "hydra.sweeper.sampler=cmaes has one objective: give tpe or gp")
+        require(single or self.sampler != "cmaes", "hydra.sweeper.sampler=cmaes has one objective: give tpe or gp")
 
-    def _check_corners(self) -> None:
-        """Compose every choice and both ends of every range once: an unknown key is told before the first job."""
+    def _check_space(self) -> None:
+        """Compose every choice and both ends of every range once: an unknown key fails before the first job."""
         first: dict[str, str] = {}
-        fixed = self._fixed_values()
         for parameter in self.space:
-            if parameter.applies({**fixed, **first}):
-                first[parameter.key] = parameter.corners()[0]
-        self.check([*self.fixed, *(f"{key}={value}" for key, value in first.items())])
+            if parameter.is_active({**self.fixed_values, **first}):
+                first[parameter.key] = parameter.extremes()[0]
+        self.check_job(self._to_overrides(first))
         for parameter in self.space:
-            beside = {**first, **{key: allowed[0] for key, allowed in parameter.when.items()}}
-            beside = {key: value for key, value in beside.items() if self._of(key, beside)}
-            for corner in parameter.corners():
-                values = {**beside, parameter.key: corner}
-                kept = {key: value for key, value in values.items() if self._of(key, values)}
-                self.check([*self.fixed, *(f"{key}={value}" for key, value in kept.items())])
+            values = self._active({**first, **{key: allowed[0] for key, allowed in parameter.conditions.items()}})
+            for extreme in parameter.extremes():
+                self.check_job(self._to_overrides(self._active({**values, parameter.key: extreme})))
 
-    def _of(self, key: str, values: dict[str, str]) -> bool:
-        """Whether a parameter exists beside these values."""
-        return next(
-            (parameter.applies({**self._fixed_values(), **values}) for parameter in self.space if parameter.key == key),
-            False,
-        )
+    def _active(self, values: dict[str, str]) -> dict[str, str]:
+        """The values of the parameters that are active beside them."""
+        everything = {**self.fixed_values, **values}
+        active = {parameter.key for parameter in self.space if parameter.is_active(everything)}
+        return {key: value for key, value in values.items() if key in active}
 
-    def _open(self) -> "optuna.Study":
+    def _to_overrides(self, values: dict[str, str]) -> list[str]:
+        return [*self.fixed_overrides, *(f"{key}={value}" for key, value in values.items())]
+
+    def _open_study(self) -> "optuna.Study":
+        """Create the study or load it. Raises InputError if the storage cannot be used or is another search's."""
         import optuna
 
-        space = {p.key: [repr(p.distribution), {k: list(v) for k, v in p.when.items()}] for p in self.space}
-        about = json.dumps({"space": space, "objectives": self.objectives}, sort_keys=True)
         directions = ["maximize" if monitor_mode(name) == "max" else "minimize" for name in self.objectives]
         try:
             study = optuna.create_study(
@@ -155,50 +148,50 @@ class OptunaSweeper(JobSweeper):
             raise
         except Exception as error:  # SQLAlchemy and Optuna raise many kinds for a storage they cannot use
             raise InputError(f"hydra.sweeper.storage={self.storage} cannot be used ({first_line(error)})") from None
-        known = study.user_attrs.get("about")
-        if known is None:
-            study.set_user_attr("about", about)
-        elif known != about:
+        self._check_study(study)
+        return study
+
+    def _check_study(self, study: "optuna.Study") -> None:
+        space = {p.key: [repr(p.distribution), {k: list(v) for k, v in p.conditions.items()}] for p in self.space}
+        search = json.dumps({"space": space, "objectives": self.objectives}, sort_keys=True)
+        recorded = study.user_attrs.get("about")
+        if recorded is None:
+            study.set_user_attr("about", search)
+        elif recorded != search:
             raise InputError(
-                f"the storage in {self.folder} was made by another search space or other objectives: "
-                "give the space it was made with, or leave sweep.resume and hydra.sweeper.storage out"
+                f"the storage in {self.folder} belongs to another search space or other objectives: "
+                "give those, or leave sweep.resume and hydra.sweeper.storage out"
             )
         trials, jobs = len(study.get_trials(deepcopy=False)), len(self.ledger.jobs)
         lost = f"the study in {self.folder} has {trials} trials, the sweep {jobs} jobs"
-        require(trials >= jobs, f"{lost}: put its file back, or start a new sweep; the runs are still there")
-        require(
-            trials <= jobs + 1,
-            f"hydra.sweeper.storage={self.storage} has trials of another sweep: give another one, or sweep.resume",
-        )
-        return study
+        require(trials >= jobs, f"{lost}: restore its file, or start a new sweep; the runs are intact")
+        foreign = f"hydra.sweeper.storage={self.storage} has trials of another sweep"
+        require(trials <= jobs + 1, f"{foreign}: give another one, or sweep.resume")
 
-    def extend(self) -> int | None:
-        """Ask for one more trial: a function of the seed, its number and the results so far."""
+    def add_job(self) -> int | None:
+        """Ask for another trial: a function of the seed, its number and the results so far."""
         import optuna
 
         number = len(self.ledger.jobs)
-        if number >= self.total:
+        if number >= self.total_jobs:
             return None
         self.study.sampler = self._make_sampler(number)
         trials = self.study.get_trials(deepcopy=False)
         if number < len(trials) and trials[number].state == optuna.trial.TrialState.RUNNING:
-            trial = optuna.trial.Trial(self.study, trials[number]._trial_id)  # asked for, and never begun
+            trial = optuna.trial.Trial(self.study, trials[number]._trial_id)  # created, but its job never started
         else:
             if self.sampler == "grid" and number >= len(trials):
                 self.study.enqueue_trial(self.points[number])
             trial = self.study.ask()
         values: dict[str, str] = {}
-        drawn = dict(trial.params)
+        drawn = set(trial.params)
         for parameter in self.space:
-            if parameter.applies({**self._fixed_values(), **values}):
+            if parameter.is_active({**self.fixed_values, **values}):
                 if parameter.key in drawn:
-                    draw_again(self.study, trial, parameter.key)
-                values[parameter.key] = parameter.ask(trial)
-        self.ledger.jobs.append([*self.fixed, *(f"{key}={value}" for key, value in values.items())])
+                    repeat_draw(self.study, trial, parameter.key)
+                values[parameter.key] = parameter.suggest(trial)
+        self.ledger.jobs.append(self._to_overrides(values))
         return number
-
-    def _fixed_values(self) -> dict[str, str]:
-        return {word.partition("=")[0]: word.partition("=")[2] for word in self.fixed}
 
     def _make_sampler(self, number: int) -> "optuna.samplers.BaseSampler":
         # One per trial: its random numbers do not depend on how often the search was interrupted.
@@ -215,8 +208,8 @@ class OptunaSweeper(JobSweeper):
             return samplers.GPSampler(seed=seed, n_startup_trials=self.startup)
         return samplers.RandomSampler(seed=seed)
 
-    def told(self, number: int) -> None:
-        """Hand a job's result to the study."""
+    def on_job_end(self, number: int) -> None:
+        """Tell the study the result of a job."""
         from optuna.trial import TrialState
 
         run = self.runs[number]
@@ -228,6 +221,13 @@ class OptunaSweeper(JobSweeper):
         else:
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def extras(self) -> dict:
-        """Importance of each parameter, and the Pareto front."""
-        return study_extras(self.study, self.objectives)
+    def search_summary(self) -> SearchSummary:
+        """The importance of the parameters, or the Pareto front of several objectives."""
+        import optuna
+
+        if len(self.objectives) > 1:
+            return SearchSummary({}, self.objectives, [str(trial.number) for trial in self.study.best_trials])
+        try:
+            return SearchSummary(optuna.importance.get_param_importances(self.study))
+        except (RuntimeError, ValueError):  # too few trials, or all with the same result
+            return SearchSummary({})

@@ -1,4 +1,4 @@
-"""What many runs leave beside their table: pictures, the best one's experiment file, predictions of all folds."""
+"""The files beside the tables of many runs: figures, the best experiment, out-of-fold predictions."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,56 +8,53 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli.config import CONF
 from src.files import display_path, write_bytes
-from src.sweep.run_records import BESIDE, REPEATS, Run
-from src.sweep.table import Comparison
-from src.sweep.table import format_metric as as_text
+from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
+from src.sweep.study import SearchSummary
+from src.sweep.table import Comparison, format_metric
 
 PREDICTIONS = "predictions.npz"
 
 
-def write_sweep_report(comparison: Comparison, folder: Path, extras: dict, pictures: bool = True) -> list[str]:
-    """Write what there is to write into `folder`. Returns lines that say what is where.
-
-    extras: more for the pictures, as `write_pictures` takes them.
-    """
+def write_sweep_report(
+    comparison: Comparison, folder: Path, search: SearchSummary | None = None, figures: bool = True
+) -> list[str]:
+    """Write what the runs allow into `folder`; a line per result, which says where it is."""
     lines = [f"  table     {display_path(folder)}/table.md"]
-    if pictures:
+    if figures:
         from src.sweep.figures import write_sweep_figures
 
-        if write_sweep_figures(comparison, folder / "figures", **extras):
-            lines.append(f"  pictures  {display_path(folder)}/figures")
-    best = comparison.best
-    if best is not None and (path := write_experiment(comparison, folder)) is not None:
-        folder_typed = shlex.quote(display_path(path.parents[1]))
-        lines.append(f"  best      python -m src.train --config-dir {folder_typed} experiment={path.stem}")
-    if (joined := join_folds(comparison.runs, folder)) is not None:
-        lines.append(f"  folds     {display_path(joined)}: every image's prediction by a network that had not seen it")
+        if write_sweep_figures(comparison, folder / "figures", search):
+            lines.append(f"  figures   {display_path(folder)}/figures")
+    if comparison.best is not None and (path := write_best_experiment(comparison, folder)) is not None:
+        config_dir = shlex.quote(display_path(path.parents[1]))
+        lines.append(f"  best      python -m src.train --config-dir {config_dir} experiment={path.stem}")
+    if (path := join_folds(comparison.runs, folder)) is not None:
+        lines.append(f"  folds     {display_path(path)}: each image predicted by a network not trained on it")
     return lines
 
 
-def write_experiment(comparison: Comparison, folder: Path) -> Path | None:
-    """The best configuration as <folder>/best/experiment/best.yaml, which `--config-dir` makes an experiment.
+def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
+    """Write the best configuration as <folder>/best/experiment/best.yaml, for --config-dir and experiment=best.
 
-    Its groups are chosen as they were, and every value that the groups alone would not give is written down.
+    It selects the same options and sets every value that differs from theirs. None if the run's config cannot be read,
+    or an option no longer exists.
     """
     best = comparison.best
     run = next(run for run in best.runs if run.state == "finished")
-    config, choices = run.config, run.choices
-    if not config or not choices:
+    if not run.config or not run.choices:
         return None
-    groups = {group: choice for group, choice in choices.items() if _is_choice(group, choice)}
-    plain = _compose(groups)
-    if plain is None:
+    groups = {group: _format_option(option) for group, option in run.choices.items() if _is_selected(group, option)}
+    composed = _compose(groups)
+    if composed is None:
         return None
-    different = _difference(_leaves(config), _leaves(plain))
-    spread = as_text(best.mean, comparison.metric, best.sd)
-    body = OmegaConf.to_yaml(OmegaConf.create(_nested(different))) if different else ""
-    overrides = "".join(f"  - override /{group}: {_yaml(choice)}\n" for group, choice in groups.items())
+    changed = _changed_values(run.config, composed)
+    score = format_metric(best.mean, comparison.metric, best.sd)
+    defaults = "".join(f"  - override /{group}: {option}\n" for group, option in groups.items())
     text = (
         f"# @package _global_\n# python -m src.train --config-dir {display_path(folder / 'best')} experiment=best\n"
-        f"# The best of {len(comparison.configurations)} configurations by {comparison.metric}: {spread}, "
+        f"# The best of {len(comparison.configurations)} configurations by {comparison.metric}: {score}, "
         f"{len(best.scores)} run{'s' if len(best.scores) > 1 else ''}.\n"
-        f"defaults:\n{overrides}{chr(10) if body else ''}{body}"
+        f"defaults:\n{defaults}" + (f"\n{OmegaConf.to_yaml(changed)}" if changed else "")
     )
     path = folder / "best" / "experiment" / "best.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,39 +62,47 @@ def write_experiment(comparison: Comparison, folder: Path) -> Path | None:
     return path
 
 
-def _is_choice(group: str, choice: object) -> bool:
-    return not group.startswith("hydra") and group not in ("experiment", "hparams_search") and choice is not None
+def _is_selected(group: str, option: object) -> bool:
+    return not group.startswith("hydra") and group not in ("experiment", "hparams_search") and option is not None
 
 
-def _yaml(choice: object) -> str:
-    return (
-        "[" + ", ".join(map(str, choice)) + "]"
-        if OmegaConf.is_list(choice) or isinstance(choice, list)
-        else str(choice)
-    )
+def _format_option(option: object) -> str:
+    """An option, or a list of options, as in an override."""
+    several = OmegaConf.is_list(option) or isinstance(option, list)
+    return f"[{', '.join(map(str, option))}]" if several else str(option)
 
 
-def _compose(groups: dict) -> DictConfig | None:
-    """What the groups alone give."""
+def _compose(groups: dict[str, str]) -> DictConfig | None:
+    """The config of these options alone; None if one no longer exists."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    before = GlobalHydra.instance().hydra
+    running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("train", [f"{group}={_yaml(choice)}" for group, choice in groups.items()])
-    except HydraException:  # an option that is gone by now
+            return compose("train", [f"{group}={option}" for group, option in groups.items()])
+    except HydraException:
         return None
     finally:
         GlobalHydra.instance().clear()
-        if before is not None:
-            GlobalHydra.instance().initialize(before)
+        if running is not None:
+            GlobalHydra.instance().initialize(running)
 
 
-def _leaves(config: DictConfig) -> dict[str, object]:
-    """Every value under its full key, interpolations as they are written."""
+def _changed_values(config: DictConfig, composed: DictConfig) -> DictConfig:
+    """The values of `config` that `composed` does not have, without those of execution and repetition."""
+    left_out = (*EXECUTION_KEYS, "sweep", *REPETITION_KEYS)
+    changed, base = OmegaConf.create(), _flatten(composed)
+    for key, value in _flatten(config).items():
+        if base.get(key, ...) != value and not key.startswith(left_out):
+            OmegaConf.update(changed, key, value)
+    return changed
+
+
+def _flatten(config: DictConfig) -> dict[str, object]:
+    """Every value under its full key, interpolations unresolved."""
     flat: dict[str, object] = {}
 
     def walk(node: object, prefix: str) -> None:
@@ -111,51 +116,40 @@ def _leaves(config: DictConfig) -> dict[str, object]:
     return flat
 
 
-def _difference(ours: dict[str, object], theirs: dict[str, object]) -> dict[str, object]:
-    left_out = (*BESIDE, "sweep", *REPEATS)
-    return {key: value for key, value in ours.items() if theirs.get(key, ...) != value and not key.startswith(left_out)}
-
-
-def _nested(flat: dict[str, object]) -> dict:
-    tree: dict = {}
-    for key, value in flat.items():
-        *parents, last = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return tree
-
-
 def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
-    """The predictions of all folds of the best configuration, each image once: <folder>/out_of_fold.npz.
+    """Write the predictions of every cross-validation that has all its folds to <folder>/out_of_fold.npz.
 
-    index: int64 (N,), the image's place in the training file, rising; labels: int64 (N,); logits: float32 (N, K);
-    fold: int64 (N,); run: the run's name. Nothing is written unless all folds are there.
+    Rows are ordered by cross-validation, then image. index: int64 (N,), row of the image in the training file; labels:
+    int64 (N,); logits: float32 (N, K); fold: int64 (N,); group: int64 (N,), number of the cross-validation; run: name
+    of the run. None if no cross-validation is complete.
     """
     import numpy as np
 
-    parts: dict[tuple, dict[int, Run]] = {}
-    for run in runs:
-        fold = run.value("data.fold")
-        if fold not in (None, "null", "None") and run.state == "finished" and (run.folder / PREDICTIONS).is_file():
-            rest = tuple(sorted((key, value) for key, value in run.given.items() if key != "data.fold"))
-            parts.setdefault(rest, {})[int(fold)] = run
-    complete = [folds for folds in parts.values() if len(folds) == int(next(iter(folds.values())).value("data.folds"))]
+    complete = _complete_folds(runs)
     if not complete:
         return None
     columns: dict[str, list] = {}
-    for place, folds in enumerate(complete):
+    for group, folds in enumerate(complete):
         for fold, run in sorted(folds.items()):
             with np.load(run.folder / PREDICTIONS) as file:
-                for key in file.files:
-                    columns.setdefault(key, []).append(file[key])
-                count = len(file["index"])
-            columns.setdefault("fold", []).append(np.full(count, fold))
-            columns.setdefault("group", []).append(np.full(count, place))
-            columns.setdefault("run", []).append(np.full(count, run.name))
-    joined = {key: np.concatenate(values) for key, values in columns.items()}
+                arrays = {key: file[key] for key in file.files}
+            for key, value in (("fold", fold), ("group", group), ("run", run.name)):
+                arrays[key] = np.full(len(arrays["index"]), value)
+            for key, array in arrays.items():
+                columns.setdefault(key, []).append(array)
+    joined = {key: np.concatenate(arrays) for key, arrays in columns.items()}
     order = np.lexsort((joined["index"], joined["group"]))
     path = folder / "out_of_fold.npz"
-    np.savez_compressed(path, **{key: values[order] for key, values in joined.items()})
+    np.savez_compressed(path, **{key: array[order] for key, array in joined.items()})
     return path
+
+
+def _complete_folds(runs: Sequence[Run]) -> list[dict[int, Run]]:
+    """Finished runs that differ only by fold, as fold -> run, where all data.folds of them are there."""
+    groups: dict[tuple, dict[int, Run]] = {}
+    for run in runs:
+        fold = run.value("data.fold")
+        if fold not in (None, "null", "None") and run.state == "finished" and (run.folder / PREDICTIONS).is_file():
+            others = tuple(sorted((key, value) for key, value in run.overrides.items() if key != "data.fold"))
+            groups.setdefault(others, {})[int(fold)] = run
+    return [folds for folds in groups.values() if len(folds) == int(next(iter(folds.values())).value("data.folds"))]

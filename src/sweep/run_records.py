@@ -1,4 +1,4 @@
-"""What a run on disk was given, and what came of it."""
+"""Runs as their folders record them: overrides, state, results, learning curves."""
 
 import csv
 import json
@@ -11,36 +11,29 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.cli.overrides import override_key
 from src.errors import InputError, require
 from src.evaluation.monitor import monitor_mode
 from src.model_files.renamed import with_current_targets
 
-# What differs between repetitions of one configuration.
-REPEATS = ("seed", "data.seed", "data.fold")
-# What says where and how a run is run, not what it is.
-BESIDE = (
-    "hydra.",
-    "hydra/",
-    "sweep.",
-    "resume_from",
-    "output_dir",
-    "run_name",
-    "figures",
-    "trainer.enable_progress_bar",
-)
+REPETITION_KEYS = ("seed", "data.seed", "data.fold")  # may differ between repetitions of one configuration
+# Key prefixes that say where and how a run is executed, not what it is.
+EXECUTION_KEYS = (
+    "hydra.", "hydra/", "sweep.", "resume_from", "output_dir", "run_name", "figures", "trainer.enable_progress_bar",
+)  # fmt: skip
 
 
 @dataclass
 class Run:
-    """One run's folder.
+    """The folder of one run.
 
-    name: what tables call it. given: its overrides, key -> value as text. state: waiting, running, finished, pruned,
-    interrupted or failed; error: one line about a failure.
+    name: its name in tables. overrides: key -> value as text, without EXECUTION_KEYS. state: waiting, running,
+    finished, pruned, interrupted or failed. error: the error of a failed run, on one line.
     """
 
     name: str
     folder: Path
-    given: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
     state: str = "waiting"
     results: dict = field(default_factory=dict)
     seconds: float | None = None
@@ -48,62 +41,63 @@ class Run:
 
     @property
     def monitor(self) -> str | None:
-        """The metric its best epoch was chosen by."""
+        """The metric that selected the best epoch."""
         return self.results.get("monitor")
 
-    def score(self, name: str) -> float | None:
-        """A figure of its best epoch (val/acc), of its test (test/acc), or of the run (parameters, seconds)."""
-        split, _, metric = name.rpartition("/")
-        value = self.results.get(split, {}).get(metric) if split else self.results.get(name)
+    def score(self, metric: str) -> float | None:
+        """A metric of the best epoch (val/acc), of the test (test/acc) or of the run (parameters, seconds)."""
+        split, _, name = metric.rpartition("/")
+        value = self.results.get(split, {}).get(name) if split else self.results.get(metric)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @cached_property
-    def curve(self) -> dict[str, list[tuple[int, float]]]:
-        """Each metric's (epoch, value), from metrics.csv."""
-        lines: dict[str, list[tuple[int, float]]] = {}
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Each metric's (epoch, value) pairs, from metrics.csv; empty if it cannot be read."""
+        history: dict[str, list[tuple[int, float]]] = {}
         try:
             with (self.folder / "metrics.csv").open(newline="") as file:
                 for row in csv.DictReader(file):
                     for name, text in row.items():
                         if text and "/" in name:
-                            lines.setdefault(name, []).append((int(row["epoch"]), float(text)))
+                            history.setdefault(name, []).append((int(row["epoch"]), float(text)))
         except (OSError, ValueError, KeyError):
             return {}
-        return lines
+        return history
 
     @cached_property
     def config(self):
-        """What it was composed of."""
-        return _load(self.folder / ".hydra" / "config.yaml")
+        """The composed config, interpolations unresolved."""
+        return _load_yaml(self.folder / ".hydra" / "config.yaml")
 
     @cached_property
     def choices(self) -> dict:
         """The option of every config group."""
-        return OmegaConf.select(_load(self.folder / ".hydra" / "hydra.yaml"), "hydra.runtime.choices") or {}
+        return OmegaConf.select(_load_yaml(self.folder / ".hydra" / "hydra.yaml"), "hydra.runtime.choices") or {}
 
     def value(self, key: str) -> str | None:
-        """What it was given for `key`, or what stood there anyway; None where there is no such key."""
-        if key in self.given:
-            return self.given[key]
+        """The value of a key or config group: from the overrides, else from the config; None if it has none."""
+        if key in self.overrides:
+            return self.overrides[key]
         if key in self.choices:
             return str(self.choices[key])
         try:
-            found = OmegaConf.select(self.config, key)
-        except OmegaConfBaseException:  # an interpolation of the run's own time
+            value = OmegaConf.select(self.config, key)
+        except OmegaConfBaseException:  # an interpolation that only the running job can resolve
             return None
-        return None if found is None or OmegaConf.is_config(found) else canonical(str(found))
+        return None if value is None or OmegaConf.is_config(value) else canonical_value(str(value))
 
 
-def _load(path: Path):
+def _load_yaml(path: Path):
+    """The content with today's targets; an empty config if the file is missing, half written or invalid."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))  # interpolations stay as they are
         return OmegaConf.create(with_current_targets(content))
-    except Exception:  # missing, half written or no YAML: there is nothing to tell from it
+    except Exception:
         return OmegaConf.create()
 
 
-def canonical(text: str) -> str:
-    """One spelling of a value: 1e-3 and 0.001 are the same."""
+def canonical_value(text: str) -> str:
+    """One spelling of a value: 1e-3 and 0.001 are equal."""
     text = text.strip().strip("'\"")
     try:
         number = float(text)
@@ -114,33 +108,31 @@ def canonical(text: str) -> str:
     return str(int(text)) if text.lstrip("+-").isdigit() else f"{number:.15g}"
 
 
-def brief(value: str) -> str:
-    """A value for the terminal: six digits of a real number."""
+def shorten_value(value: str) -> str:
+    """A value for the terminal: real numbers with six digits."""
     try:
         return value if value.lstrip("+-").isdigit() else f"{float(value):.6g}"
     except ValueError:
         return value
 
 
-def split_words(words: Sequence[str]) -> dict[str, str]:
-    """Overrides as key -> value, without those about how a run is run."""
-    pairs = [word.lstrip("+~").partition("=") for word in words]
-    return {key: canonical(value) for key, sign, value in pairs if sign and not key.startswith(BESIDE)}
+def override_dict(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as key -> value, without EXECUTION_KEYS."""
+    pairs = [(override_key(word), word.partition("=")[2]) for word in overrides if "=" in word]
+    return {key: canonical_value(value) for key, value in pairs if not key.startswith(EXECUTION_KEYS)}
 
 
-def read_run(folder: Path, name: str, words: Sequence[str] | None = None) -> Run:
-    """The run of a folder; waiting where nothing has been written yet.
+def read_run(folder: Path, name: str, overrides: Sequence[str] | None = None) -> Run:
+    """The run of a folder, in state waiting if nothing has been written yet.
 
-    words: its overrides, where they are known.
+    overrides: None reads them from the folder.
     """
-    run = Run(name, folder)
-    if words is None:
-        listed = _load(folder / ".hydra" / "overrides.yaml")
-        words = list(listed) if OmegaConf.is_list(listed) else []
-    run.given = split_words(words)
+    if overrides is None:
+        recorded = _load_yaml(folder / ".hydra" / "overrides.yaml")
+        overrides = list(recorded) if OmegaConf.is_list(recorded) else []
     status = _read_json(folder / "status.json")
-    run.state, run.seconds = status.get("state", "waiting"), status.get("seconds")
-    run.error = status.get("error", "")
+    run = Run(name, folder, override_dict(overrides), status.get("state", "waiting"))
+    run.seconds, run.error = status.get("seconds"), status.get("error", "")
     if run.state == "finished":
         run.results = _read_json(folder / "results.json")
         run.state = "pruned" if run.results.get("pruned") else "finished"
@@ -155,56 +147,54 @@ def _read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def find_runs(given: Sequence[str]) -> list[Run]:
-    """The runs of folders: of a run, of a sweep, or of any folder that runs are somewhere below.
+def find_runs(paths: Sequence[str]) -> list[Run]:
+    """The training runs in these folders and all their subfolders, each once.
 
-    Raises InputError where there are none.
+    Raises InputError if a path is not a folder or has no run.
     """
     runs = []
-    for place in given:
-        top = Path(place).expanduser()
-        require(top.is_dir(), f"{place} is no folder: give runs or sweeps, as python -m src.compare outputs/<sweep>")
-        folders = sorted({path.parent for path in top.rglob("status.json") if _is_training(path)}, key=_by_number)
-        if not folders:
-            raise InputError(f"{place}: there is no run in it; python -m src.train makes one")
-        alone = len(given) == 1
+    for path in paths:
+        top = Path(path).expanduser()
+        require(top.is_dir(), f"{path} is no folder: give runs or sweeps, as python -m src.compare outputs/<sweep>")
+        folders = sorted({status.parent for status in top.rglob("status.json") if _is_training(status)}, key=_sort_key)
+        require(bool(folders), f"{path}: there is no run in it; python -m src.train makes one")
         for folder in folders:
-            name = str(folder.relative_to(top)) if alone and folder != top else _last_parts(folder)
-            runs.append(read_run(folder, name))
-    unique = {run.folder.resolve(): run for run in runs}
-    return list(unique.values())
+            relative = len(paths) == 1 and folder != top
+            runs.append(read_run(folder, str(folder.relative_to(top)) if relative else _short_name(folder)))
+    return list({run.folder.resolve(): run for run in runs}.values())
 
 
 def _is_training(status: Path) -> bool:
     return _read_json(status).get("command", "train") == "train"
 
 
-def _by_number(folder: Path) -> tuple:
+def _sort_key(folder: Path) -> tuple:
+    """Job folders in numeric order: 2 before 10."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in folder.parts)
 
 
-def _last_parts(folder: Path) -> str:
-    """A run's name among those of several sweeps."""
+def _short_name(folder: Path) -> str:
+    """The folder's name; of a job, also that of its sweep."""
     return f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
 
 
-def columns_of(runs: Sequence[Run]) -> list[str]:
-    """The keys by which the runs differ, in the order they were given."""
-    keys = dict.fromkeys(key for run in runs for key in run.given)
+def find_varied_keys(runs: Sequence[Run]) -> list[str]:
+    """The overridden keys whose values differ between runs, in the order of the overrides."""
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
     return [key for key in keys if len({run.value(key) for run in runs}) > 1]
 
 
-def metric_of(runs: Sequence[Run], metric: str | None = None) -> tuple[str, str]:
-    """By what the runs are ordered, and whether more or less of it is better (max, min).
+def resolve_metric(runs: Sequence[Run], metric: str | None = None) -> tuple[str, str]:
+    """The metric that orders the runs, and its mode (max, min). None for the metric they monitored.
 
-    Raises InputError where they were chosen by different metrics, or none has the one that is asked for.
+    Raises InputError if they monitored different metrics, or no run has the given one.
     """
     if metric is None:
         names = list(dict.fromkeys(run.monitor for run in runs if run.monitor))
-        require(len(names) <= 1, f"these runs were chosen by {', '.join(names)}: give metric=<one of them>")
+        require(len(names) <= 1, f"these runs monitored {', '.join(names)}: give metric=<one of them>")
         metric = names[0] if names else "val/acc"
     elif all(run.score(metric) is None for run in runs):
-        known = {f"{split}/{name}" for run in runs for split in ("val", "test") for name in run.results.get(split, {})}
-        some = sorted(name for name in known if any(run.score(name) is not None for run in runs))
-        raise InputError(f"metric={metric}: no run has it; there are: {', '.join([*some, 'parameters', 'seconds'])}")
+        names = {f"{split}/{name}" for run in runs for split in ("val", "test") for name in run.results.get(split, {})}
+        known = sorted(name for name in names if any(run.score(name) is not None for run in runs))
+        raise InputError(f"metric={metric}: no run has it; there are: {', '.join([*known, 'parameters', 'seconds'])}")
     return metric, monitor_mode(metric)

@@ -1,8 +1,9 @@
-"""A search's study: where Optuna keeps it, how it judges a running trial, and what it says in the end."""
+"""A search's Optuna study: its storage, its pruner, the pruning check in a job, and its summary."""
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,22 @@ if TYPE_CHECKING:
 STUDY = "sweep"
 
 
+@dataclass
+class SearchSummary:
+    """What a search adds to a report.
+
+    importance: each parameter's share of the variation (fANOVA, Hutter et al. 2014); empty with several objectives.
+    objectives: two or more metrics searched together, else empty. pareto_front: names of the runs that no run beats in
+    all of them.
+    """
+
+    importance: dict[str, float]
+    objectives: Sequence[str] = ()
+    pareto_front: Sequence[str] = ()
+
+
 def open_storage(name: str, folder: Path) -> "optuna.storages.BaseStorage":
-    """sqlite or journal in `folder`, or a URL. Raises InputError for another word."""
+    """sqlite or journal for a file in `folder`, or a database URL. Raises InputError for anything else."""
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -31,15 +46,15 @@ def open_storage(name: str, folder: Path) -> "optuna.storages.BaseStorage":
 
 
 def make_pruner(name: str, startup: int = 5, warmup: int = 1) -> "optuna.pruners.BasePruner":
-    """One of PRUNERS; it judges an epoch's validation against that of other trials after as many epochs."""
+    """One of PRUNERS. It compares a trial's validation metric with that of other trials at the same epoch."""
     from optuna import pruners
 
     if name == "median":
         return pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup + 1)
     if name == "halving":
-        from src.sweep.halving_pruner import Halving
+        from src.sweep.halving_pruner import HalvingPruner
 
-        return Halving(first=warmup + 1)
+        return HalvingPruner(min_resource=warmup + 1)
     if name == "hyperband":
         return pruners.HyperbandPruner(min_resource=warmup + 1)
     if name == "wilcoxon":
@@ -47,32 +62,20 @@ def make_pruner(name: str, startup: int = 5, warmup: int = 1) -> "optuna.pruners
     return pruners.NopPruner()
 
 
-def draw_again(study: "optuna.Study", trial: "optuna.Trial", key: str) -> None:
-    """Draw a parameter that a trial already has, for nothing: a search that was killed between two parameters of it
-    draws the next one from where the sampler's random numbers were."""
+def repeat_draw(study: "optuna.Study", trial: "optuna.Trial", key: str) -> None:
+    """Draw a parameter that a trial already has, and discard it.
+
+    This moves the sampler's random numbers to where they were when the search was killed between two parameters.
+    """
     if key not in trial.relative_params:
         frozen = study.get_trials(deepcopy=False)[trial.number]
         study.sampler.sample_independent(study, frozen, key, frozen.distributions[key])
 
 
-def study_extras(study: "optuna.Study", objectives: list[str]) -> dict:
-    """What a report shows: importance of each parameter (fANOVA, Hutter et al. 2014) and the Pareto front."""
-    import optuna
-
-    importance: dict[str, float] = {}
-    if len(objectives) == 1:
-        try:
-            importance = dict(optuna.importance.get_param_importances(study))
-        except (RuntimeError, ValueError):  # too few trials, or all alike
-            importance = {}
-    front = [str(trial.number) for trial in study.best_trials] if len(objectives) > 1 else []
-    return {"importance": importance, "objectives": objectives if len(objectives) > 1 else (), "front": front}
-
-
 def pruning_check() -> Callable[[int, float | None], bool] | None:
-    """In a job of a search with a pruner: told epoch and value of each validation, says whether the job is hopeless.
+    """In a job of a search with a pruner: should_prune(epoch, value), which reports the value and asks the pruner.
 
-    Without a value it says what it would have said after that epoch.
+    With None for the value it repeats the decision after that epoch. None outside such a job.
     """
     if not HydraConfig.initialized():
         return None
@@ -80,7 +83,7 @@ def pruning_check() -> Callable[[int, float | None], bool] | None:
     pruner = cfg.sweeper.get("pruner", "none")
     if cfg.mode == RunMode.RUN or pruner == "none":
         return None
-    quiet()
+    silence_optuna()
     import optuna
 
     study = optuna.load_study(
@@ -91,32 +94,32 @@ def pruning_check() -> Callable[[int, float | None], bool] | None:
     )
     trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[int(cfg.job.num)]._trial_id)
 
-    def hopeless(epoch: int, value: float | None) -> bool:
-        told = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    def should_prune(epoch: int, value: float | None) -> bool:
+        reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
         if value is None:
-            return max(told, default=0) == epoch and bool(trial.should_prune())
-        if epoch not in told:
+            return max(reported, default=0) == epoch and bool(trial.should_prune())
+        if epoch not in reported:
             trial.report(value, epoch)
         return bool(trial.should_prune())
 
-    return hopeless
+    return should_prune
 
 
-def objectives() -> list[str]:
-    """What the running job's search asks of it; nothing where it is no search."""
+def search_objectives() -> list[str]:
+    """The objectives that the running job's sweeper configures; empty if it has none."""
     if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.RUN:
         return []
-    asked = HydraConfig.get().sweeper.get("objectives") or []
-    return [asked] if isinstance(asked, str) else list(asked)
+    objectives = HydraConfig.get().sweeper.get("objectives") or []
+    return [objectives] if isinstance(objectives, str) else list(objectives)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message that is not blank, or the name of its class."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def quiet() -> None:
-    """Keep Optuna's notes about itself out of the way. Raises InputError where it is not installed."""
+def silence_optuna() -> None:
+    """Silence Optuna's and SQLAlchemy's notes about themselves. Raises InputError if Optuna is not installed."""
     try:
         import optuna
     except ImportError:

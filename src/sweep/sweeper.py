@@ -1,4 +1,4 @@
-"""The jobs of one command line: run, recorded, taken up again, and brought together in tables."""
+"""What all sweepers share: the jobs of one command are run, recorded, resumed and summarized in tables."""
 
 import shlex
 import shutil
@@ -6,14 +6,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -23,28 +23,34 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.overrides import override_key
 from src.errors import InputError, require
 from src.files import display_path, write_json
-from src.sweep.launcher import JobLauncher
-from src.sweep.ledger import Budget, clock, config_flags, consecutive, is_sweep, open_ledger
+from src.sweep.budget import Budget, format_duration
+from src.sweep.launcher import JobLauncher, job_error
+from src.sweep.ledger import config_dir_flags, consecutive_groups, is_sweep_override, open_ledger
 from src.sweep.report import write_sweep_report
-from src.sweep.run_records import Run, brief, read_run
-from src.sweep.table import Comparison, compare_runs, sweep_summary, write_tables
-from src.sweep.table import format_metric as as_text
+from src.sweep.run_records import Run, read_run
+from src.sweep.study import SearchSummary
+from src.sweep.table import Comparison, compare_runs, format_metric, run_line, sweep_summary, write_tables
 
-OVER = ("finished", "pruned", "failed")
-# Of one call, and no part of the sweep.
-CALL = (
+DONE = ("finished", "pruned", "failed")
+# Keys of one call, which the ledger does not record.
+CALL_KEYS = (
     "sweep.resume", "sweep.max_jobs", "sweep.max_time", "sweep.retry_failed", "hydra.sweep.dir", "hydra.mode",
 )  # fmt: skip
 
 
 class JobSweeper(Sweeper):
-    """What sweeps have in common; `plan` and `extend` say which jobs there are."""
+    """Runs the jobs that a subclass lists in `plan` or adds one by one in `add_job`.
 
-    batch: int | None = None  # jobs at once for a launcher that takes them in batches; None for all
-    total = 0  # jobs there will be
-    varied: Sequence[str] = ()  # the keys that are swept
-    ordered_by: str | None = None  # the metric; None for that by which the best epochs were chosen
-    beside: Sequence[str] = ()  # further figures of the tables
+    total_jobs: jobs of the sweep, done ones included. swept_keys: shown in the progress lines. metric: orders the
+    tables; None for the metric that the runs monitor. extra_metrics: further columns of the tables. batch_size: most
+    jobs at once for a launcher that takes batches; None for all.
+    """
+
+    total_jobs = 0
+    swept_keys: Sequence[str] = ()
+    metric: str | None = None
+    extra_metrics: Sequence[str] = ()
+    batch_size: int | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -54,195 +60,182 @@ class JobSweeper(Sweeper):
         self.runs: dict[int, Run] = {}
 
     def plan(self, overrides: list[Override]) -> None:
-        """Check what is to be swept, and list jobs in the ledger where they are known. Raises InputError."""
+        """Check what is swept and list the jobs that are known in the ledger. Raises InputError."""
         raise NotImplementedError
 
-    def extend(self) -> int | None:
-        """The number of one more job, put into the ledger; None when there are enough."""
+    def add_job(self) -> int | None:
+        """Append another job to the ledger; its number, or None if the sweep has all its jobs."""
         return None
 
-    def told(self, number: int) -> None:
-        """A job is over; `runs` has it."""
+    def on_job_end(self, number: int) -> None:
+        """Called after each job, when `runs` has its result."""
 
-    def check(self, words: Sequence[str]) -> None:
-        """Compose a job without running it; Hydra's errors say what is wrong."""
-        self.context.config_loader.load_sweep_config(self.config, list(words))
+    def search_summary(self) -> SearchSummary | None:
+        """What a search adds to the report; None for a sweep that is no search."""
+        return None
+
+    def check_job(self, overrides: Sequence[str]) -> None:
+        """Compose a job without running it. Raises Hydra's errors."""
+        self.context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run what is left of the sweep. Raises Stop(1) if a job failed, Stop(130 or 143) if it was interrupted."""
+        """Run the jobs that are not done. Raises CommandExit: 1 if a job failed, 130 or 143 if interrupted."""
         name = self.config.hydra.job.name
-        require("sweep" in self.config, f"-m sweeps src.train: run src.{name} once for each value")
+        require("sweep" in self.config, f"-m sweeps src.train only: run src.{name} once for each value")
         options = self.config.sweep
         self.budget = Budget(options.max_time, options.max_jobs)
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        hydra_words = [word for word in self.config.hydra.overrides.hydra if not _about_this_call(word)]
-        words = [*hydra_words, *(word for word in arguments if not _about_this_call(word))]
-        several = [word for word in arguments if override_key(word).startswith("sweep.") and is_sweep(word)]
-        require(not several, f"{' '.join(several)}: one value for the whole sweep")
-        self.ledger = open_ledger(self.folder, words, config_flags(sys.argv[1:]))
-        self.plan(parser.parse_overrides([word for word in arguments if not override_key(word).startswith("sweep.")]))
+        recorded = [*self.config.hydra.overrides.hydra, *arguments]
+        recorded = [word for word in recorded if override_key(word) not in CALL_KEYS]
+        sweep_options = [word for word in arguments if override_key(word).startswith("sweep.")]
+        swept = " ".join(word for word in sweep_options if is_sweep_override(word))
+        require(not swept, f"{swept}: a sweep takes one value")
+        self.ledger = open_ledger(self.folder, recorded, config_dir_flags(sys.argv[1:]))
+        self.plan(parser.parse_overrides([word for word in arguments if word not in sweep_options]))
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=self.config
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / ".lock", timeout=0):
-                self._all(bool(options.retry_failed))
+                self._run_jobs(bool(options.retry_failed))
         except Timeout:
             raise InputError(f"{display_path(self.folder)} is being swept by another process") from None
 
-    def _all(self, retry: bool) -> None:
+    def _run_jobs(self, retry_failed: bool) -> None:
         self.ledger.save()
-        for number, words in enumerate(self.ledger.jobs):
-            self.runs[number] = read_run(self.folder / str(number), str(number), words)
-        done = [number for number, run in self.runs.items() if run.state in OVER]
-        waiting = deque(n for n, run in self.runs.items() if run.state not in OVER or (retry and run.state == "failed"))
-        print(f"sweep: {self.total} jobs, {len(done)} of them done; {display_path(self.folder)}", flush=True)
-        self.started, self.seconds = time.monotonic(), []
+        for number in range(len(self.ledger.jobs)):
+            self._read_run(number)
+        done = [state for state in DONE if not (retry_failed and state == "failed")]
+        waiting = deque(number for number, run in self.runs.items() if run.state not in done)
+        counts = f"{self.total_jobs} jobs, {self._count_done()} of them done"
+        print(f"sweep: {counts}; {display_path(self.folder)}", flush=True)
+        self.started, self.job_started, self.job_seconds = time.monotonic(), {}, []
         try:
             if isinstance(self.launcher, JobLauncher):
-                self._one_by_one(waiting)
+                self._submit_jobs(waiting)
             else:
-                self._in_batches(waiting)
+                self._launch_batches(waiting)
         except (KeyboardInterrupt, CommandExit) as stop:
-            self._close()
+            self._close_launcher()
             for number in self.runs:
-                self._read(number)
-            write_tables(self._comparison(), self.folder)
+                self._read_run(number)
+            write_tables(self._compare(), self.folder)
             status = stop.status if isinstance(stop, CommandExit) else 130
-            raise CommandExit(status, f"stopped; go on with: {self._again()}") from None
+            raise CommandExit(status, f"stopped; {self._resume_hint()}") from None
         finally:
-            self._close()
-        self._end()
+            self._close_launcher()
+        self._finish()
 
-    def _close(self) -> None:
+    def _close_launcher(self) -> None:
         if isinstance(self.launcher, JobLauncher):
             self.launcher.close()
 
-    def _again(self) -> str:
-        return f"python -m src.train -m sweep.resume={shlex.quote(display_path(self.folder))}"
+    def _resume_hint(self) -> str:
+        return f"resume with: python -m src.train -m sweep.resume={shlex.quote(display_path(self.folder))}"
 
-    def _next(self, waiting: deque[int]) -> int | None:
-        if self.budget.spent():
+    def _count_done(self) -> int:
+        return sum(run.state in DONE for run in self.runs.values())
+
+    def _next_job(self, waiting: deque[int]) -> int | None:
+        if self.budget.limit_reached():
             return None
-        number = waiting.popleft() if waiting else self.extend()
+        number = waiting.popleft() if waiting else self.add_job()
         if number is not None:
-            self.budget.begun += 1
+            self.budget.started_jobs += 1
             self.ledger.save()
+            self.job_started[number] = time.monotonic()
         return number
 
-    def _one_by_one(self, waiting: deque[int]) -> None:
-        pending, self.began = {}, {}
+    def _submit_jobs(self, waiting: deque[int]) -> None:
+        pending: dict[Future, int] = {}
         while True:
-            while len(pending) < self.launcher.slots and (number := self._next(waiting)) is not None:
-                self.began[number] = time.monotonic()
+            while len(pending) < self.launcher.slots and (number := self._next_job(waiting)) is not None:
                 try:
-                    pending[self.launcher.submit(self._words(number), number)] = number
-                except Exception as error:  # before the job had a folder and a log: it could not be composed
+                    pending[self.launcher.submit(self._job_overrides(number), number)] = number
+                except Exception as error:  # it could not be composed: it has no folder and no log
                     self._record(number, error)
             if not pending:
                 break
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                self._record(pending.pop(future), _error_of(future.result()))
+                self._record(pending.pop(future), job_error(future.result()))
 
-    def _in_batches(self, waiting: deque[int]) -> None:
-        self.began = {}
-        while True:
-            numbers = []
-            while (self.batch is None or len(numbers) < self.batch) and (number := self._next(waiting)) is not None:
-                numbers.append(number)
-                self.began[number] = time.monotonic()
-            if not numbers:
-                break
-            for part in consecutive(numbers):  # such a launcher numbers jobs without gaps
-                words = [self._words(number) for number in part]
+    def _launch_batches(self, waiting: deque[int]) -> None:
+        while numbers := list(islice(iter(lambda: self._next_job(waiting), None), self.batch_size)):
+            for batch in consecutive_groups(numbers):  # Hydra's launchers number the jobs of a batch without gaps
+                overrides = [self._job_overrides(number) for number in batch]
                 try:
-                    results = self.launcher.launch(words, initial_job_idx=part[0])
-                except RuntimeError as error:  # no srun, no partition: not the jobs' fault
+                    results = self.launcher.launch(overrides, initial_job_idx=batch[0])
+                except RuntimeError as error:  # no srun, no partition: the jobs are not at fault
                     name = self.config.hydra.runtime.choices["hydra/launcher"]
                     raise InputError(f"hydra/launcher={name} cannot start jobs: {error}") from None
-                for number, result in zip(part, results, strict=True):
-                    self._record(number, _error_of(result))
+                for number, result in zip(batch, results, strict=True):
+                    self._record(number, job_error(result))
 
-    def _words(self, number: int) -> list[str]:
-        """A job's overrides; of one that was interrupted, with what it had saved to go on from."""
-        folder, words = self.folder / str(number), list(self.ledger.jobs[number])
+    def _job_overrides(self, number: int) -> list[str]:
+        """The overrides of a job; an interrupted one resumes from its last checkpoint."""
+        folder, overrides = self.folder / str(number), self.ledger.jobs[number]
         last = folder / "checkpoints" / "last.ckpt"
         if last.is_file() and self.runs[number].state != "failed":
             from src.model_files.checkpoint import read_checkpoint
 
             try:
                 read_checkpoint(last)
-                return [*words, f"resume_from='{last}'"]
+                return [*overrides, f"resume_from='{last}'"]
             except InputError:
-                pass  # it was cut off while it was written on a disk that lost it: begin anew
+                pass  # damaged, by a disk that lost writes: start the job again
         if folder.exists():
             shutil.rmtree(folder)
-        return words
+        return list(overrides)
 
-    def _read(self, number: int) -> None:
+    def _read_run(self, number: int) -> None:
         self.runs[number] = read_run(self.folder / str(number), str(number), self.ledger.jobs[number])
 
     def _record(self, number: int, error: BaseException | None) -> None:
-        self._read(number)
-        run = self.runs[number]
-        if error is not None and run.state != "failed":  # it could not say so itself
-            run.state, run.error = "failed", error_line(error)
-            run.seconds = time.monotonic() - self.began[number]
+        """Take in the result of a job, update the tables and print a line."""
+        self._read_run(number)
+        run, seconds = self.runs[number], time.monotonic() - self.job_started[number]
+        if error is not None and run.state != "failed":  # the job could not record it
+            run.state, run.error, run.seconds = "failed", error_line(error), seconds
             run.folder.mkdir(parents=True, exist_ok=True)
             write_json(run.folder / "status.json", {"state": "failed", "seconds": run.seconds, "error": run.error})
-        self.seconds.append(run.seconds or time.monotonic() - self.began[number])
-        self.told(number)
-        comparison = self._comparison()
+        self.job_seconds.append(run.seconds or seconds)
+        self.on_job_end(number)
+        comparison = self._compare()
         write_tables(comparison, self.folder)
-        print(self._line(run, comparison), flush=True)
+        print(self._progress_line(run, comparison), flush=True)
 
-    def _comparison(self) -> Comparison:
+    def _compare(self) -> Comparison:
         runs = [self.runs[number] for number in sorted(self.runs)]
-        known = self.ordered_by and any(run.score(self.ordered_by) is not None for run in runs)
-        return compare_runs(runs, self.ordered_by if known else None, self.beside)
+        known = self.metric and any(run.score(self.metric) is not None for run in runs)
+        return compare_runs(runs, self.metric if known else None, self.extra_metrics)
 
-    def _line(self, run: Run, comparison: Comparison) -> str:
-        """What a job came to, the best so far, and how long the rest will take."""
-        over = sum(each.state in OVER for each in self.runs.values())
-        choices = " ".join(f"{key}={brief(run.given[key])}" for key in self.varied if key in run.given)
+    def _progress_line(self, run: Run, comparison: Comparison) -> str:
+        """The result of a job, the best so far, and the time left."""
+        done, total = self._count_done(), self.total_jobs
         metric, best = comparison.metric, comparison.ranked()[0]
-        result = f"failed: {run.error}" if run.state == "failed" else f"{metric} {as_text(run.score(metric), metric)}"
-        result += " (pruned)" if run.state == "pruned" else ""
-        width = len(str(self.total))
-        line = f"[{over:>{width}}/{self.total}] #{run.name} {choices}  {result}  {clock(self.seconds[-1])}"
+        result = run_line(run, self.swept_keys, metric)
+        line = f"[{done:>{len(str(total))}}/{total}] {result}  {format_duration(self.job_seconds[-1])}"
         if best.score(metric) is not None:
-            line += f" | best {as_text(best.score(metric), metric)} #{best.name}"
-        left = self.total - over
-        if left > 0:
-            each = (time.monotonic() - self.started) / len(self.seconds)
-            line += f" | {clock(each * left)} left"
+            line += f" | best {format_metric(best.score(metric), metric)} #{best.name}"
+        if done < total:
+            per_job = (time.monotonic() - self.started) / len(self.job_seconds)
+            line += f" | {format_duration(per_job * (total - done))} left"
         return line
 
-    def _end(self) -> None:
-        """Tables and pictures of everything, and an exit status that tells of failures."""
-        comparison = self._comparison()
+    def _finish(self) -> None:
+        """Write tables and figures of all jobs; exit with status 1 if any failed."""
+        comparison = self._compare()
         write_tables(comparison, self.folder)
         if any(run.results for run in self.runs.values()):
-            extra = write_sweep_report(comparison, self.folder, self.extras(), pictures=bool(self.config.figures))
+            lines = write_sweep_report(comparison, self.folder, self.search_summary(), bool(self.config.figures))
             print(f"\n{sweep_summary(comparison)}\n")
-            print("\n".join([f"everything is in {display_path(self.folder)}", *extra]))
-        left = self.total - sum(run.state in OVER for run in self.runs.values())
-        if left > 0 and self.budget.spent():
-            print(f"{self.budget.spent()} is spent, {left} jobs are left; go on with: {self._again()}")
+            print("\n".join([f"everything is in {display_path(self.folder)}", *lines]))
+        left, limit = self.total_jobs - self._count_done(), self.budget.limit_reached()
+        if left > 0 and limit:
+            print(f"{limit} is reached, {left} jobs are left; {self._resume_hint()}")
         failed = [run for run in self.runs.values() if run.state == "failed"]
         if failed:
-            named = ", ".join(f"#{run.name}" for run in failed[:12])
-            raise CommandExit(1, f"{len(failed)} of {self.total} jobs failed ({named}); the first: {failed[0].error}")
-
-    def extras(self) -> dict:
-        """More for the report, by name."""
-        return {}
-
-
-def _about_this_call(word: str) -> bool:
-    return override_key(word) in CALL
-
-
-def _error_of(result: JobReturn) -> BaseException | None:
-    return result._return_value if result.status == JobStatus.FAILED else None
+            names = ", ".join(f"#{run.name}" for run in failed[:12])
+            message = f"{len(failed)} of {self.total_jobs} jobs failed ({names}); the first: {failed[0].error}"
+            raise CommandExit(1, message)

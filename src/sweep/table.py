@@ -1,4 +1,4 @@
-"""Runs as tables: a row per run, and a row per configuration with mean and spread over its seeds or folds."""
+"""Runs as tables: a row per run, and a row per configuration with mean and spread over seeds or folds."""
 
 import csv
 import io
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.files import write_bytes
-from src.sweep.run_records import REPEATS, Run, brief, columns_of, metric_of
+from src.plotting import text_table
+from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric, shorten_value
 
 MISSING = "–"
 RATES = ("acc", "f1", "precision", "recall", "top2", "ece")
@@ -18,13 +19,13 @@ RATES = ("acc", "f1", "precision", "recall", "top2", "ece")
 class Configuration:
     """Runs that differ only by seed or fold.
 
-    values: of the compared keys. counted: its finished runs, one per seed and fold. scores: theirs; mean and sd (over
-    n - 1) of them, None where there are none, or only one.
+    values: of the comparison's configuration_keys. runs: all of them. repetitions: the finished ones, one per seed and
+    fold. scores: the comparison's metric of each repetition; mean and sd (n - 1) are None without enough of them.
     """
 
     values: dict[str, str]
     runs: list[Run]
-    counted: list[Run]
+    repetitions: list[Run]
     scores: list[float]
 
     @property
@@ -38,87 +39,88 @@ class Configuration:
 
 @dataclass
 class Comparison:
-    """Runs side by side, the best first.
+    """Runs and their configurations, ordered by a metric.
 
-    columns: keys by which they differ; metric: what they are ordered by; mode: max or min of it is best; beside:
-    further figures that are shown.
+    varied_keys: overrides that differ between runs. metric: orders runs and configurations. mode: max or min of it is
+    best. configurations: best first. extra_metrics: further columns of the tables.
     """
 
     runs: list[Run]
-    columns: list[str]
+    varied_keys: list[str]
     metric: str
     mode: str
     configurations: list[Configuration]
-    beside: tuple[str, ...] = ()
+    extra_metrics: tuple[str, ...] = ()
 
     @property
     def best(self) -> Configuration | None:
-        """The configuration with the best mean; no pruned one."""
+        """The configuration with the best mean; pruned runs do not count."""
         return next((c for c in self.configurations if c.scores), None)
 
-    def sort_key(self, value: float | None) -> tuple[bool, float]:
-        """Best first, what has no value last."""
-        return (value is None, 0.0 if value is None else -value if self.mode == "max" else value)
+    def sort_key(self, score: float | None) -> tuple[bool, float]:
+        """Sorts best first, None last."""
+        return (score is None, 0.0 if score is None else -score if self.mode == "max" else score)
 
     def ranked(self) -> list[Run]:
         """The runs, best first; those without a result last, in their own order."""
         return sorted(self.runs, key=lambda run: self.sort_key(run.score(self.metric)))
 
     @property
-    def keys(self) -> list[str]:
-        """The columns that make a configuration, without those of repetitions."""
-        return [key for key in self.columns if key not in REPEATS]
+    def configuration_keys(self) -> list[str]:
+        """The varied keys without seeds and folds."""
+        return [key for key in self.varied_keys if key not in REPETITION_KEYS]
 
     @property
-    def figures(self) -> list[str]:
-        """What is shown of every run: the metric, the same of the test split, and what else was asked for."""
-        return [self.metric, *([self.test_metric] if self.test_metric else []), *self.beside]
+    def metrics(self) -> list[str]:
+        """The metric columns: the metric, the same on the test split if any run has it, and extra_metrics."""
+        return [self.metric, *([self.test_metric] if self.test_metric else []), *self.extra_metrics]
 
     @property
     def test_metric(self) -> str | None:
-        """The same metric of the test split, where a run has it."""
+        """The metric on the test split; None if no run has it or it is the metric itself."""
         name = f"test/{self.metric.rpartition('/')[2]}"
         return name if name != self.metric and any(run.score(name) is not None for run in self.runs) else None
 
 
-def compare_runs(runs: Sequence[Run], metric: str | None = None, beside: Sequence[str] = ()) -> Comparison:
-    """Order runs, and group those that are repetitions of one another. Raises InputError as `metric_of` does.
+def compare_runs(runs: Sequence[Run], metric: str | None = None, extra_metrics: Sequence[str] = ()) -> Comparison:
+    """Order runs and group the repetitions of each configuration. Raises InputError as `resolve_metric` does.
 
-    beside: further figures to show; their size comes by itself where runs differ in it.
+    extra_metrics: further columns; `parameters` is added where runs differ in it.
     """
-    metric, mode = metric_of(runs, metric)
-    columns = columns_of(runs)
-    kept = [key for key in columns if key not in REPEATS]
+    metric, mode = resolve_metric(runs, metric)
+    varied_keys = find_varied_keys(runs)
+    if len({run.score("parameters") for run in runs} - {None}) > 1:
+        extra_metrics = dict.fromkeys([*extra_metrics, "parameters"])
+    extra_metrics = tuple(name for name in extra_metrics if name != metric)
+    comparison = Comparison(list(runs), varied_keys, metric, mode, [], extra_metrics)
+    keys = comparison.configuration_keys
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(run.value(key) for key in kept), []).append(run)
-    if len({run.score("parameters") for run in runs} - {None}) > 1:
-        beside = dict.fromkeys([*beside, "parameters"])
-    comparison = Comparison(list(runs), columns, metric, mode, [], tuple(name for name in beside if name != metric))
+        groups.setdefault(tuple(run.value(key) for key in keys), []).append(run)
     for values, members in groups.items():
-        by_draw: dict[tuple, Run] = {}  # a run that was made twice is no repetition
+        repetitions: dict[tuple, Run] = {}  # the same seed and fold twice is no repetition
         for run in members:
             if run.state == "finished" and run.score(metric) is not None:
-                by_draw.setdefault(tuple(run.value(key) for key in REPEATS), run)
-        counted = list(by_draw.values())
+                repetitions.setdefault(tuple(run.value(key) for key in REPETITION_KEYS), run)
+        counted = list(repetitions.values())
         scores = [run.score(metric) for run in counted]
-        given = {key: value if value is not None else MISSING for key, value in zip(kept, values, strict=True)}
-        comparison.configurations.append(Configuration(given, members, counted, scores))
+        named = {key: value if value is not None else MISSING for key, value in zip(keys, values, strict=True)}
+        comparison.configurations.append(Configuration(named, members, counted, scores))
     comparison.configurations.sort(key=lambda configuration: comparison.sort_key(configuration.mean))
     return comparison
 
 
 def run_rows(comparison: Comparison) -> list[list[str]]:
     """A header and a row per run, for files."""
-    figures = [name for name in comparison.figures if name != "seconds"]  # a column of its own
-    rows = [["run", *comparison.columns, "state", *figures, "epoch", "seconds", "error"]]
+    metrics = [name for name in comparison.metrics if name != "seconds"]  # a column of its own
+    rows = [["run", *comparison.varied_keys, "state", *metrics, "epoch", "seconds", "error"]]
     for run in comparison.ranked():
         rows.append(
             [
                 run.name,
-                *(value if (value := run.value(key)) is not None else MISSING for key in comparison.columns),
+                *(value if (value := run.value(key)) is not None else MISSING for key in comparison.varied_keys),
                 run.state,
-                *(_number(run.score(name)) for name in figures),
+                *(_format_number(run.score(name)) for name in metrics),
                 str(run.results.get("best_epoch") or ""),
                 "" if run.seconds is None else f"{run.seconds:.1f}",
                 run.error,
@@ -129,35 +131,36 @@ def run_rows(comparison: Comparison) -> list[list[str]]:
 
 def configuration_rows(comparison: Comparison) -> list[list[str]]:
     """A header and a row per configuration, for files."""
-    figures = [name for name in comparison.figures if name != "seconds"]
-    rows = [[*comparison.keys, *(part for name in figures for part in (name, f"{name} sd")), "n", "runs", "seconds"]]
-    for each in comparison.configurations:
-        spreads = [mean_and_sd(each, name) for name in figures]
-        seconds = [run.seconds for run in each.runs if run.seconds is not None]
+    metrics = [name for name in comparison.metrics if name != "seconds"]
+    columns = [column for name in metrics for column in (name, f"{name} sd")]
+    rows = [[*comparison.configuration_keys, *columns, "n", "runs", "seconds"]]
+    for configuration in comparison.configurations:
+        spreads = [mean_and_sd(configuration, name) for name in metrics]
+        seconds = [run.seconds for run in configuration.runs if run.seconds is not None]
         rows.append(
             [
-                *each.values.values(),
-                *(_number(value) for pair in spreads for value in pair),
-                str(len(each.scores)),
-                " ".join(run.name for run in each.runs),
+                *configuration.values.values(),
+                *(_format_number(value) for spread in spreads for value in spread),
+                str(len(configuration.scores)),
+                " ".join(run.name for run in configuration.runs),
                 f"{statistics.fmean(seconds):.1f}" if seconds else "",
             ]
         )
     return rows
 
 
-def mean_and_sd(configuration: Configuration, name: str) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of a figure over the runs that count."""
-    values = [value for run in configuration.counted if (value := run.score(name)) is not None]
+def mean_and_sd(configuration: Configuration, metric: str) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1) of a metric over the repetitions; None without enough of them."""
+    values = [value for run in configuration.repetitions if (value := run.score(metric)) is not None]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.7g}"
 
 
 def format_metric(value: float | None, metric: str, sd: float | None = None) -> str:
-    """A score as people read it: rates in per cent, with what it scatters by."""
+    """A metric for people: rates in per cent, counts whole, ± sd if there is one."""
     if value is None:
         return MISSING
     if metric.rpartition("/")[2] in RATES:
@@ -167,46 +170,49 @@ def format_metric(value: float | None, metric: str, sd: float | None = None) -> 
     return f"{value:.4g}" + (f" ± {sd:.2g}" if sd is not None else "")
 
 
-def sweep_summary(comparison: Comparison, most: int = 20) -> str:
-    """The configurations, best first, for a terminal: at most `most` of them."""
-    rows = [[*comparison.keys, *comparison.figures, "n", "runs"]]
-    for each in comparison.configurations[:most]:
-        names = [run.name for run in each.runs]
-        states = sorted({run.state for run in each.runs} - {"finished"})
-        counts = [f"{sum(run.state == state for run in each.runs)} {state}" for state in states]
-        named = " ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+def run_line(run: Run, keys: Sequence[str], metric: str) -> str:
+    """A run on one line: its name, its values of `keys`, and its result or error."""
+    values = " ".join(f"{key}={shorten_value(run.overrides[key])}" for key in keys if key in run.overrides)
+    result = f"{metric} {format_metric(run.score(metric), metric)}" + " (pruned)" * (run.state == "pruned")
+    return f"#{run.name} {values}  " + (f"failed: {run.error}" if run.state == "failed" else result)
+
+
+def sweep_summary(comparison: Comparison, max_rows: int = 20) -> str:
+    """The best `max_rows` configurations as a table for the terminal."""
+    rows = [[*comparison.configuration_keys, *comparison.metrics, "n", "runs"]]
+    for configuration in comparison.configurations[:max_rows]:
+        spreads = {name: mean_and_sd(configuration, name) for name in comparison.metrics}
         rows.append(
             [
-                *map(brief, each.values.values()),
-                *(
-                    format_metric(mean, name, sd)
-                    for name in comparison.figures
-                    for mean, sd in (mean_and_sd(each, name),)
-                ),
-                str(len(each.scores)),
-                named + (f" ({', '.join(counts)})" if counts else ""),
+                *map(shorten_value, configuration.values.values()),
+                *(format_metric(mean, name, sd) for name, (mean, sd) in spreads.items()),
+                str(len(configuration.scores)),
+                _list_runs(configuration.runs),
             ]
         )
-    left = len(comparison.configurations) - most
-    return aligned(rows) + (f"\n... and {left} more; table.md has all" if left > 0 else "")
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side for a terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    rows.insert(1, ["-" * width for width in widths])
+    more = len(comparison.configurations) - max_rows
+    return text_table(rows) + (f"\n... and {more} more; table.md has all" if more > 0 else "")
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table as Markdown has it."""
+def _list_runs(runs: Sequence[Run]) -> str:
+    """The first six names, and how many runs did not finish."""
+    states = [run.state for run in runs]
+    unfinished = ", ".join(f"{states.count(state)} {state}" for state in sorted({*states} - {"finished"}))
+    names = " ".join(run.name for run in runs[:6]) + (" ..." if len(runs) > 6 else "")
+    return names + (f" ({unfinished})" if unfinished else "")
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A header and rows as a Markdown table."""
     head, *body = [[cell.replace("|", "\\|").replace("\n", " ") or " " for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """runs.csv, configurations.csv and table.md in `folder`; each is replaced whole."""
+    """Write runs.csv, configurations.csv and table.md atomically."""
     runs, configurations = run_rows(comparison), configuration_rows(comparison)
     for name, rows in (("runs", runs), ("configurations", configurations)):
         text = io.StringIO()
@@ -214,8 +220,8 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         write_bytes(folder / f"{name}.csv", text.getvalue().encode())
     direction = "more" if comparison.mode == "max" else "less"
     text = (
-        f"# {len(comparison.runs)} runs\n\nOrdered by {comparison.metric} ({direction} is better), of each run's best "
-        f"epoch; spread is the standard deviation over seeds or folds.\n\n## Configurations\n\n"
-        f"{markdown(configurations)}\n## Runs\n\n{markdown(runs)}"
+        f"# {len(comparison.runs)} runs\n\nOrdered by {comparison.metric} ({direction} is better) of each run's best "
+        f"epoch; sd is the standard deviation over seeds or folds.\n\n## Configurations\n\n"
+        f"{markdown_table(configurations)}\n## Runs\n\n{markdown_table(runs)}"
     )
     write_bytes(folder / "table.md", text.encode())
