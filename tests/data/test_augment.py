@@ -123,6 +123,6 @@ def test_stroke_never_erases_a_digit():
         lambda: Affine(shift_px=float("nan")),
     ],
 )
-def test_augmentation_refuses_nonsense(wrong):
+def test_augmentation_rejects_values_out_of_range(wrong):
     with pytest.raises(InputError, match=r"augment\."):
         wrong()

@@ -9,16 +9,16 @@ import torch
 
 from src.data.sources.corrections import CorrectionStore, StoreFullError, read_corrections
 from src.errors import InputError
-from tests.data.corrections import an_image
+from tests.data.corrections import make_image
 
 
-def test_what_is_added_is_read(tmp_path):
+def test_corrections_are_read_as_they_were_added(tmp_path):
     store = CorrectionStore(tmp_path / "new/feedback.sqlite")
     assert store.count() == 0
-    assert not store.path.exists(), "nothing is written before there is something to keep"
-    image = an_image(0, (3, 20, 30))
+    assert not store.path.exists(), "no file before the first correction"
+    image = make_image(0, (3, 20, 30))
     assert store.add(torch.from_numpy(image), b"\x89PNG", "4", "9", "abc") == 1
-    assert store.add(an_image(1), b"", None, "ring") == 2
+    assert store.add(make_image(1), b"", None, "ring") == 2
     assert store.count() == 2
     first, second = read_corrections(tmp_path / "new")
     assert (first.correction, first.prediction, first.model) == ("9", "4", "abc")
@@ -32,22 +32,22 @@ def test_what_is_added_is_read(tmp_path):
     assert made_at.endswith("+00:00")
 
 
-def test_the_last_word_on_a_picture_counts(tmp_path):
+def test_the_last_correction_of_an_image_counts(tmp_path):
     store = CorrectionStore(tmp_path / "f.sqlite")
     for seed, correction in ((0, "1"), (1, "2"), (0, "7"), (1, "2")):
-        store.add(an_image(seed), b"", "0", correction)
+        store.add(make_image(seed), b"", "0", correction)
     found = [(c.id, c.correction, c.superseded) for c in read_corrections(store.path)]
     assert found == [(3, "7", ((1, "1"),)), (4, "2", ((2, "2"),))]
 
 
-def test_threads_and_processes_share_it(tmp_path):
+def test_threads_and_processes_share_a_store(tmp_path):
     stores = [CorrectionStore(tmp_path / "f.sqlite") for _ in range(2)]  # as two processes would
     numbers, errors = [], []
 
     def add(worker):
         try:
-            for place in range(25):
-                numbers.append(stores[worker % 2].add(an_image(100 * worker + place), b"x", "0", "1"))
+            for index in range(25):
+                numbers.append(stores[worker % 2].add(make_image(100 * worker + index), b"x", "0", "1"))
         except Exception as error:
             errors.append(error)
 
@@ -61,17 +61,17 @@ def test_threads_and_processes_share_it(tmp_path):
     assert stores[0].count() == stores[1].count() == 100
 
 
-def test_a_full_store_keeps_the_oldest(tmp_path):
+def test_a_full_store_keeps_the_oldest_corrections(tmp_path):
     store = CorrectionStore(tmp_path / "f.sqlite", rows=3)
     for seed in range(3):
-        store.add(an_image(seed), b"", "0", "1")
+        store.add(make_image(seed), b"", "0", "1")
     with pytest.raises(StoreFullError, match="full"):
-        store.add(an_image(3), b"", "0", "1")
+        store.add(make_image(3), b"", "0", "1")
     assert store.count() == 3
     small = CorrectionStore(tmp_path / "g.sqlite", megabytes=1)
     with pytest.raises(StoreFullError, match="full"):
         for seed in range(9):
-            small.add(an_image(seed), bytes(300_000), "0", "1")
+            small.add(make_image(seed), bytes(300_000), "0", "1")
     assert 3 <= small.count() <= 5
     assert small.path.stat().st_size < 2_000_000
 
@@ -81,17 +81,17 @@ def test_a_full_store_keeps_the_oldest(tmp_path):
     [
         (np.zeros((28, 28), np.uint8), "1"),
         (np.zeros((1, 28, 28)), "1"),
-        (an_image(0), ""),
-        (an_image(0), "x" * 300),
+        (make_image(0), ""),
+        (make_image(0), "x" * 300),
     ],
 )
-def test_it_refuses_what_is_no_correction(tmp_path, image, correction):
+def test_invalid_corrections_are_rejected(tmp_path, image, correction):
     with pytest.raises(InputError, match="correction"):
         CorrectionStore(tmp_path / "f.sqlite").add(image, b"", "0", correction)
 
 
-def test_other_files_are_left_alone(tmp_path):
-    (tmp_path / "text.sqlite").write_text("this is no database, and long enough to be looked at " * 9)
+def test_files_that_are_no_store_stay_unchanged(tmp_path):
+    (tmp_path / "text.sqlite").write_text("this is no database, and long enough to have a header " * 9)
     with sqlite3.connect(tmp_path / "other.sqlite") as connection:
         connection.execute("CREATE TABLE mine (x)")
     with sqlite3.connect(tmp_path / "newer.sqlite") as connection:
@@ -99,7 +99,7 @@ def test_other_files_are_left_alone(tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.glob("*.sqlite")}
     for path in before:
         with pytest.raises(InputError):
-            CorrectionStore(path).add(an_image(0), b"", "0", "1")
+            CorrectionStore(path).add(make_image(0), b"", "0", "1")
         with pytest.raises(InputError):
             read_corrections(path)
     with sqlite3.connect(tmp_path / "other.sqlite") as connection:

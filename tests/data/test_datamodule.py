@@ -14,7 +14,7 @@ def kmnist(data_root, **options) -> ImageData:
     return ImageData("kmnist", root=str(data_root), download=False, **{"val": 50, **options})
 
 
-def test_train_and_validation_share_no_image_and_leave_none_out(data_root):
+def test_training_and_validation_are_disjoint_and_complete(data_root):
     data = kmnist(data_root)
     data.setup()
     train, val = data.train_set.indices, data.val_set.indices
@@ -34,7 +34,7 @@ def test_the_validation_split_is_the_same_for_every_seed(data_root):
     assert other.val_set.indices.tolist() != splits[0]
 
 
-def test_folds_of_the_module_validate_every_image_once(data_root):
+def test_the_folds_validate_every_image_once(data_root):
     seen = []
     for fold in range(4):
         data = kmnist(data_root, folds=4, fold=fold)
@@ -43,7 +43,7 @@ def test_folds_of_the_module_validate_every_image_once(data_root):
     assert sorted(seen) == list(range(200))
 
 
-def test_shots_and_fraction_leave_validation_alone(data_root):
+def test_shots_and_fraction_do_not_change_the_validation_split(data_root):
     full, few, part = kmnist(data_root), kmnist(data_root, shots=2), kmnist(data_root, fraction=0.5)
     for data in (full, few, part):
         data.setup()
@@ -78,14 +78,14 @@ def test_shots_and_fraction_leave_validation_alone(data_root):
         ({"num_workers": -1}, "num_workers"),
     ],
 )
-def test_nonsense_is_one_line_that_names_the_key(data_root, options, message):
+def test_the_error_of_an_invalid_value_is_one_line_that_names_the_key(data_root, options, message):
     with pytest.raises(InputError, match=message) as error:
         kmnist(data_root, **options).setup()
     assert "\n" not in str(error.value)
     assert "data." in str(error.value)
 
 
-def test_an_unknown_data_set_lists_the_known():
+def test_the_error_of_an_unknown_data_set_lists_the_known_ones():
     with pytest.raises(InputError, match=r"imagenet.*mnist.*folder"):
         ImageData("imagenet")
 

@@ -28,7 +28,7 @@ def load(packed_files, root, address, **options) -> Source:
     return load_idx(family(packed_files, [address]), DIGIT_NAMES, root=str(root), **options)
 
 
-def test_download_unpacks_and_reads(file_server, packed_files, tmp_path):
+def test_a_download_is_unpacked_and_read(file_server, packed_files, tmp_path):
     folder, address, requests = file_server
     publish(folder, packed_files)
     images, labels = load(packed_files, tmp_path / "root", address).train()
@@ -39,7 +39,7 @@ def test_download_unpacks_and_reads(file_server, packed_files, tmp_path):
     assert not any("test" in path for path in requests), "training must not open the test split"
 
 
-def test_a_second_read_asks_no_server(file_server, packed_files, tmp_path):
+def test_a_second_read_downloads_nothing(file_server, packed_files, tmp_path):
     folder, address, requests = file_server
     publish(folder, packed_files)
     source = load(packed_files, tmp_path / "root", address)
@@ -50,7 +50,7 @@ def test_a_second_read_asks_no_server(file_server, packed_files, tmp_path):
     assert requests == []
 
 
-def test_next_mirror_is_tried_after_missing_wrong_and_broken_answers(file_server, packed_files, tmp_path):
+def test_the_next_mirror_is_tried_after_missing_wrong_and_truncated_files(file_server, packed_files, tmp_path):
     folder, address, _ = file_server
     (folder / "wrong").mkdir()
     (folder / "good").mkdir()
@@ -64,7 +64,7 @@ def test_next_mirror_is_tried_after_missing_wrong_and_broken_answers(file_server
     assert len(source.train().labels) == 200
 
 
-def test_no_mirror_left_is_one_line_that_names_each(file_server, packed_files, tmp_path):
+def test_the_error_names_every_mirror_that_failed(file_server, packed_files, tmp_path):
     _, address, _ = file_server
     source = load_idx(
         family(packed_files),
@@ -79,7 +79,7 @@ def test_no_mirror_left_is_one_line_that_names_each(file_server, packed_files, t
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
-def test_a_damaged_file_is_repaired_from_the_packed_one_or_refused(file_server, packed_files, tmp_path, damage):
+def test_a_damaged_file_is_repaired_from_the_packed_one_or_rejected(file_server, packed_files, tmp_path, damage):
     folder, address, requests = file_server
     publish(folder, packed_files)
     source = load(packed_files, tmp_path / "root", address)
@@ -106,7 +106,7 @@ def test_a_damaged_packed_file_is_downloaded_again(file_server, packed_files, tm
     assert len(load(packed_files, tmp_path / "root", address).train().labels) == 200
 
 
-def test_a_known_digest_is_checked(mnist_root, tmp_path):
+def test_a_published_digest_is_verified(mnist_root, tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (mnist_root / "MNIST" / "raw").glob("*ubyte"):
@@ -139,12 +139,12 @@ def test_two_processes_downloading_at_once_both_succeed(file_server, packed_file
         assert process.exitcode == 0
 
 
-def test_a_root_that_cannot_be_written_is_one_line(packed_files):
+def test_an_unwritable_root_is_an_error_of_one_line(packed_files):
     with pytest.raises(InputError, match=r"cannot be written.*data\.root"):
         load(packed_files, "/proc/nowhere", "http://127.0.0.1:9").train()
 
 
-def test_fetch_keeps_a_file_that_is_right(tmp_path, packed_files):
+def test_fetch_keeps_a_file_with_the_right_digest(tmp_path, packed_files):
     name, md5, content = packed_files["test-labels"]
     (tmp_path / name).write_bytes(content)
     with lock(tmp_path / name):

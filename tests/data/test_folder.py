@@ -12,7 +12,7 @@ from src.data.sources.folder import read_picture
 from src.errors import InputError
 
 
-def test_pictures_of_every_form_are_read(picture_folder):
+def test_pictures_of_every_format_are_read(picture_folder):
     data = ImageData("folder", root=str(picture_folder), val=0.2)
     data.setup()
     assert data.info.class_names == ("cross", "ring")
@@ -21,22 +21,22 @@ def test_pictures_of_every_form_are_read(picture_folder):
     assert len(data.test_set) == 10
 
 
-def test_streamed_pictures_are_the_held_ones(picture_folder):
-    held, streamed = (
+def test_pictures_decoded_batch_by_batch_equal_those_in_memory(picture_folder):
+    in_memory, streamed = (
         ImageData("folder", root=str(picture_folder), val=0.2, memory_gb=gb, num_workers=2, batch_size=8)
         for gb in (1, 0)
     )
-    for data in (held, streamed):
+    for data in (in_memory, streamed):
         data.setup()
-    assert isinstance(held.train_set.images, torch.Tensor)
+    assert isinstance(in_memory.train_set.images, torch.Tensor)
     assert not isinstance(streamed.train_set.images, torch.Tensor)
-    assert held.info == streamed.info
-    for ours, theirs in zip(held.train_dataloader(), streamed.train_dataloader(), strict=True):
+    assert in_memory.info == streamed.info
+    for ours, theirs in zip(in_memory.train_dataloader(), streamed.train_dataloader(), strict=True):
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])
 
 
-def test_train_and_test_folders_are_kept_apart(picture_folder, tmp_path):
+def test_train_and_test_folders_are_the_splits(picture_folder, tmp_path):
     shutil.copytree(picture_folder, tmp_path / "train")
     shutil.copytree(picture_folder / "ring", tmp_path / "test" / "ring")
     data = ImageData("folder", root=str(tmp_path), val=0.2)
@@ -48,7 +48,7 @@ def test_train_and_test_folders_are_kept_apart(picture_folder, tmp_path):
         _ = ImageData("folder", root=str(tmp_path)).test_set
 
 
-def test_a_picture_keeps_its_shape_and_border(tmp_path):
+def test_a_picture_keeps_its_aspect_ratio_and_border(tmp_path):
     wide = np.full((10, 40), 200, np.uint8)
     wide[3:7, 10:30] = 10
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -58,7 +58,7 @@ def test_a_picture_keeps_its_shape_and_border(tmp_path):
     assert int(picture[14, 14]) < 60
 
 
-def test_transparency_is_white_paper(tmp_path):
+def test_a_transparent_background_becomes_white(tmp_path):
     ink = np.zeros((28, 28, 4), np.uint8)
     ink[10:18, 10:18, 3] = 255  # opaque black on nothing
     Image.fromarray(ink).save(tmp_path / "ink.png")
@@ -75,7 +75,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n broken", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_an_unreadable_picture_is_named(tmp_path, picture_folder, content):
+def test_the_error_names_an_unreadable_picture(tmp_path, picture_folder, content):
     root = tmp_path / "pictures"
     shutil.copytree(picture_folder, root)
     (root / "ring" / "bad.png").write_bytes(content)
@@ -85,7 +85,7 @@ def test_an_unreadable_picture_is_named(tmp_path, picture_folder, content):
         _ = data.test_set.images
 
 
-def test_a_huge_picture_is_refused_in_one_line(tmp_path, picture_folder, recwarn):
+def test_a_huge_picture_is_rejected_in_one_line(tmp_path, picture_folder, recwarn):
     """Without Pillow's own warning of it."""
     root = tmp_path / "pictures"
     shutil.copytree(picture_folder, root)
@@ -106,7 +106,7 @@ def test_one_picture_per_class_is_too_few(tmp_path):
         ImageData("folder", root=str(tmp_path), val=0.2).setup()
 
 
-def test_folders_that_are_no_data_set_are_refused(tmp_path):
+def test_folders_that_are_no_data_set_are_rejected(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         ImageData("folder", root=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"needs data\.root"):

@@ -12,7 +12,7 @@ from tests.small_data import idx_bytes, striped_digits
 @pytest.mark.parametrize(
     "content", [b"", b"PK\x03\x04 zip", bytes([0, 0, 8, 3, 0, 0]), idx_bytes(np.zeros((3, 2), np.uint8))[:-1]]
 )
-def test_parse_idx_refuses_what_is_none(content):
+def test_parse_idx_rejects_invalid_content(content):
     with pytest.raises(InputError):
         parse_idx(content, "file")
 

@@ -18,8 +18,8 @@ def european(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ones with a long upstroke, which MNIST does not have and which look like its sevens, and sevens with a bar."""
     rng, images, labels = np.random.default_rng(seed), [], []
     strokes = {1: [[(40, 62), (84, 16), (80, 122)]], 7: [[(34, 22), (104, 20), (64, 122)], [(44, 72), (108, 70)]]}
-    for place in range(count):
-        label = (1, 7)[place % 2]
+    for index in range(count):
+        label = (1, 7)[index % 2]
         image, width = Image.new("L", (140, 140)), int(rng.integers(9, 15))
         for stroke in strokes[label]:
             points = [tuple(point) for point in np.array(stroke) + rng.normal(0, 4, (len(stroke), 2))]
@@ -29,46 +29,46 @@ def european(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return to_mnist_form(torch.stack(images)), torch.tensor(labels)
 
 
-def right(net, images: torch.Tensor, labels: torch.Tensor) -> float:
+def accuracy(net, images: torch.Tensor, labels: torch.Tensor) -> float:
     with torch.inference_mode():
         return float((net(images).argmax(1) == labels).float().mean())
 
 
 @pytest.mark.slow
-def test_corrections_are_learnt_and_nothing_is_forgotten(mnist_root, tmp_path):
+def test_a_network_learns_corrections_and_forgets_nothing(mnist_root, tmp_path):
     where = [f"data.root={mnist_root}", "data.download=false", "threads=1", "logger=csv", "figures=false"]
     done = run("src.train", "experiment=fast", *where, f"hydra.run.dir={tmp_path}/start", "trainer.max_epochs=1")
     assert done.returncode == 0, done.stderr
     start = load_model(tmp_path / "start/checkpoints/best.ckpt")
     images, labels = european(100, 0)
-    others = european(400, 1)
-    before = right(start, *others)
+    unseen = european(400, 1)
+    before = accuracy(start, *unseen)
     with torch.inference_mode():
-        answers = start(images).argmax(1)
+        predictions = start(images).argmax(1)
     store = CorrectionStore(tmp_path / "feedback.sqlite")
-    for image, answer, label in zip(images, answers.tolist(), labels.tolist(), strict=True):
-        store.add(image, b"", str(answer), str(label), start.digest)  # a confirmation where the answer was right
+    for image, prediction, label in zip(images, predictions.tolist(), labels.tolist(), strict=True):
+        store.add(image, b"", str(prediction), str(label), start.digest)  # a confirmation of a right prediction
     store.close()
     words = [f"init_from={tmp_path}/start", "data=feedback", f"data.root={tmp_path}", f"data.mix.root={mnist_root}"]
     done = run("src.train", *words, *where[1:], f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=3")
     assert done.returncode == 0, done.stderr
     tuned = load_model(tmp_path / "run/checkpoints/best.ckpt")
-    after = right(tuned, *others)
+    after = accuracy(tuned, *unseen)
     results = json.loads((tmp_path / "run/results.json").read_text())
-    gained = results["transfer"]
+    transfer = results["transfer"]
     assert before < 0.9
     assert after > 0.97
-    assert gained["before"] < gained["after"]
-    assert 5 <= gained["target_images"] <= 30
+    assert transfer["before"] < transfer["after"]
+    assert 5 <= transfer["target_images"] <= 30
     assert results["test"]["images"] == 10_000
-    assert gained["source_after"] > gained["source_before"] - 0.002
+    assert transfer["source_after"] > transfer["source_before"] - 0.002
     assert "the last: callbacks.checkpoints.choose=last" in done.stdout
     test = load_mnist(str(mnist_root), download=False).test()
-    assert right(tuned, *test) == pytest.approx(results["test"]["acc"], abs=1e-4)
+    assert accuracy(tuned, *test) == pytest.approx(results["test"]["acc"], abs=1e-4)
 
 
 @pytest.mark.slow
-def test_one_correction_is_enough_and_none_is_said(tmp_path):
+def test_one_correction_is_enough_and_none_is_an_error(tmp_path):
     words = ["threads=1", "logger=csv", "figures=false", "trainer.accelerator=cpu"]
     done = run("src.train", "data=digits", "trainer.max_epochs=3", *words, f"hydra.run.dir={tmp_path}/start")
     assert done.returncode == 0, done.stderr
@@ -78,14 +78,16 @@ def test_one_correction_is_enough_and_none_is_said(tmp_path):
     start = load_model(tmp_path / "start/checkpoints/best.ckpt")
     images, labels = european(40, 2)
     with torch.inference_mode():
-        answers = start(images).argmax(1)
-    (wrong, *_) = (answers != labels).nonzero().flatten().tolist()
-    CorrectionStore(tmp_path / "f.sqlite").add(images[wrong], b"", str(int(answers[wrong])), str(int(labels[wrong])))
+        predictions = start(images).argmax(1)
+    (wrong, *_) = (predictions != labels).nonzero().flatten().tolist()
+    CorrectionStore(tmp_path / "f.sqlite").add(
+        images[wrong], b"", str(int(predictions[wrong])), str(int(labels[wrong]))
+    )
     done = run("src.train", *feedback, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert "1 correction of 1 picture; held out: 0" in done.stdout
     assert "what was gained is not measured" in done.stdout
-    gained = json.loads((tmp_path / "run/results.json").read_text())["transfer"]
-    assert (gained["before"], gained["after"], gained["target_images"]) == (None, None, 0)
-    assert right(load_model(tmp_path / "run/checkpoints/best.ckpt"), images[[wrong]], labels[[wrong]]) == 1
-    assert gained["source_after"] > gained["source_before"] - 0.02
+    transfer = json.loads((tmp_path / "run/results.json").read_text())["transfer"]
+    assert (transfer["before"], transfer["after"], transfer["target_images"]) == (None, None, 0)
+    assert accuracy(load_model(tmp_path / "run/checkpoints/best.ckpt"), images[[wrong]], labels[[wrong]]) == 1
+    assert transfer["source_after"] > transfer["source_before"] - 0.02

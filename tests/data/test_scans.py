@@ -9,7 +9,7 @@ from src.data.transforms import frame_scans, transform_source
 from src.errors import InputError
 
 
-def test_digits_are_real_boxed_and_split_once():
+def test_digits_are_framed_and_split_once():
     assert load_sklearn_digits().train().images.shape == (1437, 1, 8, 8)
     source = transform_source(load_sklearn_digits())
     train, test = source.train(), source.test()
@@ -25,14 +25,14 @@ def test_digits_are_real_boxed_and_split_once():
     assert float((test.labels.bincount() - both * 360 / 1797).abs().max()) < 1
 
 
-def test_box_keeps_grey_levels_and_centre():
+def test_frame_scans_keeps_grey_levels_and_centres():
     flat = torch.full((1, 1, 8, 8), 100.0)
     boxed = frame_scans(flat)
     assert int(boxed[0, 0, 14, 14]) == 100
     assert int(boxed.sum()) == 100 * 20 * 20
 
 
-def test_usps_lines():
+def test_usps_lines_are_parsed_or_rejected():
     line = "7 " + " ".join(f"{i}:{-1 if i != 120 else 1}" for i in range(1, 257))
     images, labels = parse_libsvm(f"{line}\n10 1:-1\n", "usps")
     assert labels.tolist() == [6, 9]
