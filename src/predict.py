@@ -27,7 +27,7 @@ FORMATS = ("table", "json", "csv")
 @command("predict")
 def main(cfg: DictConfig) -> None:
     """Print the predictions, and write predictions.json or predictions.csv and results.json into the run's folder."""
-    check(cfg)
+    _check_options(cfg)
     patterns = picture_patterns(cfg.images)
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
@@ -113,7 +113,7 @@ def _report_errors(records: list[dict]) -> None:
         raise InputError(f"{len(errors):,} of {len(records):,} pictures could not be read; the first: {errors[0]}")
 
 
-def check(cfg: DictConfig) -> None:
+def _check_options(cfg: DictConfig) -> None:
     """Raise InputError for invalid options, before anything is loaded; does not import torch."""
     require(
         cfg.images is not None,

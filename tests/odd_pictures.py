@@ -1,18 +1,19 @@
-"""Pictures of all the kinds that people send, drawn from 28x28 digits, each with what is to be answered."""
+"""Pictures of every kind that people send, drawn from 28x28 digits, each with the expected prediction."""
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-Odd = tuple[str, bytes, str]  # a file's name, its content, the digits on it or the reason why there are none
+from tests.picture_files import encode
+
+OddPicture = tuple[str, bytes, str]  # file name, content, expected prediction
 
 
-def odd_pictures(digit: Callable[[int], np.ndarray]) -> list[Odd]:
-    """Forty pictures. digit: gives a 28x28 image, uint8, light ink on black, of a digit 0 to 9.
+def odd_pictures(digit: Callable[[int], np.ndarray]) -> list[OddPicture]:
+    """Forty pictures, each expected to be read as a number, as "empty", or to raise a PictureError of that reason.
 
-    What is to be answered is a number as text, "empty", or the reason of a PictureError, here with limits REQUESTS.
+    digit: returns a 28x28 image, uint8, light ink on black, of a digit 0 to 9. The reasons are those of REQUEST_LIMITS.
     """
     rng = np.random.default_rng(0)
 
@@ -21,15 +22,9 @@ def odd_pictures(digit: Callable[[int], np.ndarray]) -> list[Odd]:
         large = Image.fromarray(digit(number)).resize((side, side), Image.Resampling.BICUBIC)
         return 255 - np.pad(np.asarray(large), margin)
 
-    def saved(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
-        picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-        file = io.BytesIO()
-        picture.save(file, kind, **options)
-        return file.getvalue()
-
-    def clear(number: int, colour: tuple[int, int, int]) -> Image.Image:
-        """A colour on nothing, as a canvas saves it."""
-        picture = Image.new("RGBA", (280, 280), (*colour, 0))
+    def transparent(number: int, color: tuple[int, int, int]) -> Image.Image:
+        """One color on a transparent background, as a canvas saves it."""
+        picture = Image.new("RGBA", (280, 280), (*color, 0))
         picture.putalpha(Image.fromarray(255 - ink(number)))
         return picture
 
@@ -41,10 +36,10 @@ def odd_pictures(digit: Callable[[int], np.ndarray]) -> list[Odd]:
         blurred = np.asarray(Image.fromarray(paper.astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5)), float)
         return (blurred + rng.normal(0, noise, paper.shape)).clip(0, 255).astype(np.uint8)
 
-    def exif(turn: int) -> Image.Exif:
-        found = Image.Exif()
-        found[0x0112] = turn
-        return found
+    def exif(orientation: int) -> Image.Exif:
+        data = Image.Exif()
+        data[0x0112] = orientation
+        return data
 
     def pen(number: int, filtered: ImageFilter.Filter) -> np.ndarray:
         return np.asarray(Image.fromarray(ink(number)).filter(filtered))
@@ -68,59 +63,63 @@ def odd_pictures(digit: Callable[[int], np.ndarray]) -> list[Odd]:
     grey_alpha = Image.merge("LA", [Image.new("L", (280, 280), 255), Image.fromarray(255 - ink(0))])
     scribble = Image.new("RGB", (300, 300), "white")
     ImageDraw.Draw(scribble).line([(150, 30), (152, 150), (149, 270)], fill="black", width=14)
-    whole = saved(ink(7))
+    whole = encode(ink(7))
     return [
-        ("white_on_black.png", saved(255 - ink(3)), "3"),
-        ("black_on_white.png", saved(ink(4)), "4"),
-        ("data_set.png", saved(digit(7)), "7"),
-        ("tiny.png", saved(np.asarray(Image.fromarray(ink(0, 28, 2)).resize((14, 14), Image.Resampling.BOX))), "0"),
-        ("clear_black_ink.png", saved(clear(2, (0, 0, 0))), "2"),
-        ("clear_white_ink.png", saved(clear(5, (255, 255, 255))), "5"),
-        ("clear_red_ink.webp", saved(clear(6, (200, 30, 30)), "WEBP"), "6"),
-        ("grey_alpha.png", saved(grey_alpha), "0"),
-        ("palette_clear.gif", saved(ruled, "GIF"), "5"),
-        ("sixteen_bits.png", saved(ink(8).astype(np.uint16) * 257), "8"),
-        ("twelve_bits.png", saved(ink(1).astype(np.uint16) * 16), "1"),
-        ("one_bit.png", saved(Image.fromarray(ink(3)).convert("1", dither=Image.Dither.NONE)), "3"),
-        ("cmyk.jpg", saved(Image.fromarray(ink(9)).convert("RGB").convert("CMYK"), "JPEG"), "9"),
-        ("blue_ink.bmp", saved(blue, "BMP"), "3"),
-        ("brown_on_yellow.png", saved(yellow), "9"),
-        ("turned_right.jpg", saved(np.rot90(ink(2)), "JPEG", exif=exif(6)), "2"),
-        ("upside_down.jpg", saved(np.rot90(ink(6), 2), "JPEG", exif=exif(3)), "6"),
-        ("mirrored.png", saved(ink(7)[:, ::-1], exif=exif(2)), "7"),
-        ("rough.jpg", saved(ink(4), "JPEG", quality=8), "4"),
-        ("small_rough.jpg", saved(ink(0, 56, 6), "JPEG", quality=20), "0"),
-        ("grey_paper.png", saved(photo(2, 3)), "2"),
-        ("grey_paper_noise.jpg", saved(photo(6, 8), "JPEG", quality=60), "6"),
-        ("blackboard.png", saved(chalk), "8"),
-        ("faint.png", saved((255 - (255 - ink(3)) // 6).astype(np.uint8)), "3"),
-        ("dust.png", saved(speckled), "6"),
-        ("corner.png", saved(corner), "7"),
-        ("large.png", saved(far), "4"),
-        ("thick_pen.png", saved(pen(0, ImageFilter.MinFilter(17))), "0"),
-        ("thin_pen.png", saved(pen(2, ImageFilter.MaxFilter(9))), "2"),
-        ("a_stroke.png", saved(scribble), "1"),
-        ("moving.gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100), "2"),
-        ("moving.png", saved(frames[0], save_all=True, append_images=frames[1:], duration=100), "2"),
-        ("two_digits.png", saved(pair), "42"),
-        ("four_digits.webp", saved(row, "WEBP", quality=70), "1984"),
-        ("two_lines.png", saved(lines), "35"),
-        ("really_a_png.jpg", saved(ink(8)), "8"),
-        ("white.png", saved(np.full((280, 280), 255, np.uint8)), "empty"),
-        ("black.jpg", saved(np.zeros((280, 280), np.uint8), "JPEG"), "empty"),
-        ("clear.png", saved(Image.new("RGBA", (280, 280))), "empty"),
-        ("empty_paper.png", saved((170 + rng.normal(0, 6, (280, 280)) - np.arange(280) / 6).astype(np.uint8)), "empty"),
-        ("huge.png", saved(Image.new("1", (9000, 9000), 1)), "too_large"),
-        ("long.png", saved(np.zeros((4, 1_000_001), np.uint8)), "too_large"),
-        ("heavy.bmp", saved(np.zeros((1000, 1200), np.uint8), "BMP"), "too_large"),
+        ("white_on_black.png", encode(255 - ink(3)), "3"),
+        ("black_on_white.png", encode(ink(4)), "4"),
+        ("data_set.png", encode(digit(7)), "7"),
+        ("tiny.png", encode(np.asarray(Image.fromarray(ink(0, 28, 2)).resize((14, 14), Image.Resampling.BOX))), "0"),
+        ("clear_black_ink.png", encode(transparent(2, (0, 0, 0))), "2"),
+        ("clear_white_ink.png", encode(transparent(5, (255, 255, 255))), "5"),
+        ("clear_red_ink.webp", encode(transparent(6, (200, 30, 30)), "WEBP"), "6"),
+        ("grey_alpha.png", encode(grey_alpha), "0"),
+        ("palette_clear.gif", encode(ruled, "GIF"), "5"),
+        ("sixteen_bits.png", encode(ink(8).astype(np.uint16) * 257), "8"),
+        ("twelve_bits.png", encode(ink(1).astype(np.uint16) * 16), "1"),
+        ("one_bit.png", encode(Image.fromarray(ink(3)).convert("1", dither=Image.Dither.NONE)), "3"),
+        ("cmyk.jpg", encode(Image.fromarray(ink(9)).convert("RGB").convert("CMYK"), "JPEG"), "9"),
+        ("blue_ink.bmp", encode(blue, "BMP"), "3"),
+        ("brown_on_yellow.png", encode(yellow), "9"),
+        ("turned_right.jpg", encode(np.rot90(ink(2)), "JPEG", exif=exif(6)), "2"),
+        ("upside_down.jpg", encode(np.rot90(ink(6), 2), "JPEG", exif=exif(3)), "6"),
+        ("mirrored.png", encode(ink(7)[:, ::-1], exif=exif(2)), "7"),
+        ("rough.jpg", encode(ink(4), "JPEG", quality=8), "4"),
+        ("small_rough.jpg", encode(ink(0, 56, 6), "JPEG", quality=20), "0"),
+        ("grey_paper.png", encode(photo(2, 3)), "2"),
+        ("grey_paper_noise.jpg", encode(photo(6, 8), "JPEG", quality=60), "6"),
+        ("blackboard.png", encode(chalk), "8"),
+        ("faint.png", encode((255 - (255 - ink(3)) // 6).astype(np.uint8)), "3"),
+        ("dust.png", encode(speckled), "6"),
+        ("corner.png", encode(corner), "7"),
+        ("large.png", encode(far), "4"),
+        ("thick_pen.png", encode(pen(0, ImageFilter.MinFilter(17))), "0"),
+        ("thin_pen.png", encode(pen(2, ImageFilter.MaxFilter(9))), "2"),
+        ("a_stroke.png", encode(scribble), "1"),
+        ("moving.gif", encode(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100), "2"),
+        ("moving.png", encode(frames[0], save_all=True, append_images=frames[1:], duration=100), "2"),
+        ("two_digits.png", encode(pair), "42"),
+        ("four_digits.webp", encode(row, "WEBP", quality=70), "1984"),
+        ("two_lines.png", encode(lines), "35"),
+        ("really_a_png.jpg", encode(ink(8)), "8"),
+        ("white.png", encode(np.full((280, 280), 255, np.uint8)), "empty"),
+        ("black.jpg", encode(np.zeros((280, 280), np.uint8), "JPEG"), "empty"),
+        ("clear.png", encode(Image.new("RGBA", (280, 280))), "empty"),
+        (
+            "empty_paper.png",
+            encode((170 + rng.normal(0, 6, (280, 280)) - np.arange(280) / 6).astype(np.uint8)),
+            "empty",
+        ),
+        ("huge.png", encode(Image.new("1", (9000, 9000), 1)), "too_large"),
+        ("long.png", encode(np.zeros((4, 1_000_001), np.uint8)), "too_large"),
+        ("heavy.bmp", encode(np.zeros((1000, 1200), np.uint8), "BMP"), "too_large"),
         ("truncated.png", whole[: len(whole) // 2], "damaged"),
-        ("truncated.jpg", saved(ink(3), "JPEG")[:900], "damaged"),
-        ("head_only.gif", saved(frames[0], "GIF")[:12], "damaged"),
+        ("truncated.jpg", encode(ink(3), "JPEG")[:900], "damaged"),
+        ("head_only.gif", encode(frames[0], "GIF")[:12], "damaged"),
         ("nothing.png", b"", "empty_body"),
         ("text.png", b"seven", "unknown_format"),
         ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><text y="9">7</text></svg>', "unknown_format"),
         ("page.html", b"<!DOCTYPE html><title>7</title>", "unknown_format"),
         ("print.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unknown_format"),
-        ("scan.tiff", saved(ink(2), "TIFF"), "unknown_format"),
+        ("scan.tiff", encode(ink(2), "TIFF"), "unknown_format"),
         ("film.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unknown_format"),
     ]
