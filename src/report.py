@@ -25,7 +25,7 @@ RANGES = {"max_images": (50, 200_000), "tsne_images": (100, 10_000), "suspects":
 @command("report")
 def main(cfg: DictConfig) -> None:
     """Write report.html, report.json and figures/ on the data set `data`."""
-    check(cfg)
+    check_report_options(cfg)
     from tqdm import tqdm
 
     from src.dataset_report.report import select_sections, write_dataset_report
@@ -51,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     log.info("report.json and figures/ are in %s", display_path(folder))
 
 
-def check(cfg: DictConfig) -> None:
+def check_report_options(cfg: DictConfig) -> None:
     """Raise InputError for an option that cannot be used."""
     integer("seed", cfg.seed, 0, 2**32 - 1)
     check_threads(cfg.threads)

@@ -40,7 +40,7 @@ def _augmented(context: ReportContext, images: Tensor) -> ReportFigure:
         draws = 1 if isinstance(augmentation, Identity) else 2
         cells += [augmentation(images, generator).float() for _ in range(draws)]
         row_names += [name] + [""] * (draws - 1)
-    pictures = image_grids.to_rgb(torch.cat(cells).clamp(0, 255))
+    pictures = image_grids.to_float_rgb(torch.cat(cells).clamp(0, 255))
     caption = (
         f"The first row shows the original images, the others two draws of each augmentation with seed {context.seed}. "
         "If a change makes you doubt the class, it is too strong."

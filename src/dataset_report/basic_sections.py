@@ -53,7 +53,7 @@ def examples_section(context: ReportContext) -> Section:
     cells = torch.cat([torch.cat([train.images[rows], blank[len(rows) :]]) for rows in drawn])
     filled = torch.cat([torch.arange(EXAMPLES) < len(rows) for rows in drawn]).tolist()
     row_names = [image_grids.short_name(name) for name in names]
-    table = image_grids.picture_table(image_grids.to_rgb(cells), EXAMPLES, row_names, filled)
+    table = image_grids.picture_table(image_grids.to_float_rgb(cells), EXAMPLES, row_names, filled)
     caption = f"Up to {EXAMPLES} training images per class, drawn with seed {context.seed}, {AS_INPUT}."
     figure = ReportFigure("examples", table, "A row of example images per class.", caption)
     rows = {name: train.rows[rows].tolist() for name, rows in zip(names, drawn, strict=True)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.dataset_report.embeddings import densest_point, non_overlapping, scale_to_unit_square
 from src.dataset_report.figures import class_color
-from src.dataset_report.image_grids import FONT_SIZE, WIDTH, resize_longer_side, short_name, to_rgb
+from src.dataset_report.image_grids import FONT_SIZE, WIDTH, resize_longer_side, short_name, to_float_rgb
 from src.dataset_report.ink_measures import ink_maps
 from src.plotting import frame_image
 
@@ -53,7 +53,7 @@ def _thumbnails(images: Tensor, colors: np.ndarray) -> np.ndarray:
     """Images (N, C, H, W) in their colours (N, 3), the longer side 30 pixels: floats (N, h, w, 3) from 0 to 1."""
     small, colors = resize_longer_side(images, THUMBNAIL), colors[:, None, None]
     if images.shape[1] == 3:
-        pictures = to_rgb(small)
+        pictures = to_float_rgb(small)
         framed = np.broadcast_to(colors, pictures.shape).copy()
         framed[:, 2:-2, 2:-2] = pictures[:, 2:-2, 2:-2]
         return framed

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from src.dataset_report.image_grids import FONT_SIZE, WIDTH, add_axes_at, short_name, to_rgb
+from src.dataset_report.image_grids import FONT_SIZE, WIDTH, add_axes_at, short_name, to_float_rgb
 from src.plotting import QUIET, RIGHT, WRONG, frame_image, open_axes
 
 # Ten colours that colour-blind readers can tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
@@ -75,7 +75,7 @@ def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str]) -> F
     height = width * mean.shape[2] / mean.shape[3]
     block = 2 * height + 0.34
     figure = Figure(figsize=(columns * width + 0.95, math.ceil(len(class_names) / columns) * block + 0.1))
-    pictures, grey_std = to_rgb(mean), std.mean(1).numpy()
+    pictures, grey_std = to_float_rgb(mean), std.mean(1).numpy()
     colors = ScalarMappable(Normalize(0, max(1.0, float(grey_std.max()))), "viridis")
     for label, name in enumerate(class_names):
         left, top = 0.1 + label % columns * width, label // columns * block + 0.24

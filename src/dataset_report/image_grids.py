@@ -27,7 +27,7 @@ def add_axes_at(figure: Figure, left: float, top: float, width: float, height: f
     return figure.add_axes(box)
 
 
-def to_rgb(images: Tensor) -> np.ndarray:
+def to_float_rgb(images: Tensor) -> np.ndarray:
     """Grey levels (N, C, H, W), of 1 or 3 channels, as floats (N, H, W, 3) from 0 to 1."""
     return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().div(255).clamp(0, 1).numpy()
 
@@ -114,7 +114,7 @@ def captioned_pictures(
 
 def pair_pictures(left: Tensor, right: Tensor, gap: int = 2) -> np.ndarray:
     """Two sets of images (N, C, H, W) side by side, small ones enlarged: (N, h, w + gap + w, 3)."""
-    pair = [enlarge_small(to_rgb(images)) for images in (left, right)]
+    pair = [enlarge_small(to_float_rgb(images)) for images in (left, right)]
     space = np.full((*pair[0].shape[:2], gap, 3), 0.8, np.float32)
     return np.concatenate([pair[0], space, pair[1]], 2)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from src.dataset_report.confident_learning import LabelCheck, check_labels, confident_joint, fit_scale, read_predictions
 from src.dataset_report.context import ReportContext, ReportFigure, Section, Table
-from src.dataset_report.image_grids import captioned_pictures, short_name, to_rgb
+from src.dataset_report.image_grids import captioned_pictures, short_name, to_float_rgb
 from src.dataset_report.patch_classifier import out_of_fold_scores, patch_features
 from src.dataset_report.wording import format_percent, join_names, pluralize
 from src.plotting import RIGHT, WRONG
@@ -124,5 +124,5 @@ def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tens
         "likeliest other class (“next” where the label is still likelier), the row, and the probability of the label. "
         f"report.json lists {len(order)}."
     )
-    plot = captioned_pictures(to_rgb(train.images[rows[top]]), above, below, colors=(WRONG, RIGHT))
+    plot = captioned_pictures(to_float_rgb(train.images[rows[top]]), above, below, colors=(WRONG, RIGHT))
     return ReportFigure("labels", plot, "Images whose label looks wrong.", caption)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.dataset_report import duplicates, figures, outliers
 from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.image_grids import captioned_pictures, pair_pictures, short_name, to_rgb
+from src.dataset_report.image_grids import captioned_pictures, pair_pictures, short_name, to_float_rgb
 from src.dataset_report.sample import DatasetSample, SplitSample
 from src.dataset_report.wording import pluralize
 
@@ -181,6 +181,6 @@ def outliers_section(context: ReportContext) -> Section:
         "relative to the median. Below: row, and the ink measure that is 2.5 or more robust standard deviations from "
         "the median of the class, if any."
     )
-    plot = captioned_pictures(to_rgb(train.images[top]), above, below, colors=("black", "#555555"))
+    plot = captioned_pictures(to_float_rgb(train.images[top]), above, below, colors=("black", "#555555"))
     figure = ReportFigure("outliers", plot, "The images farthest from their class.", caption)
     return Section("Outliers", [text], [figure], numbers=numbers)

@@ -21,7 +21,7 @@ def test_thumbnails_do_not_overlap_and_fill_the_room():
 
 
 def test_pictures_are_tiled_and_names_are_no_formulas():
-    pictures = image_grids.to_rgb(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1) * 80)
+    pictures = image_grids.to_float_rgb(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1) * 80)
     tiled = image_grids.tile_pictures(pictures, 2, gap=1)
     assert tiled.shape == (3, 3, 3)
     assert tiled[0, 2, 0] == pytest.approx(80 / 255)
