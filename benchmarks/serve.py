@@ -299,8 +299,8 @@ def print_servers(medians: dict) -> None:
         cells = f"{row['per_second']:11,.0f} {row['p50_ms']:9.1f} {row['p99_ms']:9.1f} {row['cpu_ms']:9.3f}"
         print(f"{name:24} {cells}")
     ours = medians["serve"]
-    print(f"serve answers {ours['of_pillow']:.2f} of the requests of the server with Pillow, {ours['of_decode']:.2f} of the "
-          "one with decode (medians of rounds)")  # fmt: skip
+    print(f"serve handles {ours['of_pillow']:.2f} of the requests per second of the server with Pillow, "
+          f"{ours['of_decode']:.2f} of the one with decode (medians of rounds)")  # fmt: skip
 
 
 def print_memory(samples: list[tuple[int, float]]) -> None:

@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     # Cores decode pictures, so that computation gets one thread. These are read when NumPy is imported.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    check(cfg)
+    check_server_options(cfg)
     settings = make_settings(cfg)
     find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)  # an error here does not wait for torch
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
     raise CommandExit(128 + (received or signal.SIGTERM), "stopped")
 
 
-def check(cfg: DictConfig) -> None:
+def check_server_options(cfg: DictConfig) -> None:
     """Reject missing packages and values that cannot be used; does not import torch."""
     require_packages("serve", *PACKAGES)
     text("host", cfg.host, "an address of this machine")

@@ -12,7 +12,7 @@ from src.data.sources.corrections import CorrectionStore
 from src.server.admission import Admission
 from src.server.batcher import Batcher
 from src.server.errors import HTTPError
-from src.server.handlers import add_correction, json_response, predict
+from src.server.handlers import handle_correction, handle_predict, json_response
 from src.server.metrics import Metrics
 from src.server.middleware import Gateway, Routes
 from src.server.model import ServedModel
@@ -74,8 +74,8 @@ class App:
             "/openapi.json": (json.dumps(description).encode(), "application/json"),
         }
         return {
-            "/predict": {"POST": partial(predict, self.batcher)},
-            "/corrections": {"POST": partial(add_correction, self.batcher, self.store)},
+            "/predict": {"POST": partial(handle_predict, self.batcher)},
+            "/corrections": {"POST": partial(handle_correction, self.batcher, self.store)},
             "/healthz": {"GET": self._healthz},
             "/readyz": {"GET": self._readyz},
             "/model": {"GET": self._model},

@@ -26,7 +26,7 @@ TRUE, FALSE = ("true", "1"), ("false", "0")
 M = TypeVar("M", bound=BaseModel)
 
 
-async def predict(batcher: Batcher, request: Request) -> Response:
+async def handle_predict(batcher: Batcher, request: Request) -> Response:
     """Answer a picture in the body, or one or several pictures in JSON."""
     media_type = media_type_of(request)
     if media_type != JSON and not media_type.startswith(RAW):
@@ -34,7 +34,7 @@ async def predict(batcher: Batcher, request: Request) -> Response:
     top_k, look = read_options(request.scope["query_string"], batcher.model.max_top_k)
     batcher.admission.check()  # before the body is read
     body = await request.body()
-    pictures, several = read_pictures(body) if media_type == JSON else ([body], False)
+    pictures, several = parse_pictures(body) if media_type == JSON else ([body], False)
     job = await batcher.run(Job(pictures, request.state.deadline, top_k, look))
     request_id = request.state.request_id
     if several:
@@ -47,7 +47,7 @@ async def predict(batcher: Batcher, request: Request) -> Response:
     return Response(json.dumps(content)[:-1] + tail, media_type=JSON)
 
 
-async def add_correction(batcher: Batcher, store: CorrectionStore | None, request: Request) -> Response:
+async def handle_correction(batcher: Batcher, store: CorrectionStore | None, request: Request) -> Response:
     """Store the true class of a digit, and the image of it as the network reads it.
 
     Raises HTTPError if corrections are off, the class or the box does not exist, the store is full or not writable.
@@ -128,7 +128,7 @@ def validate(model: type[M], value: object) -> M:
         raise HTTPError.from_validation(error) from None
 
 
-def read_pictures(body: bytes) -> tuple[list[bytes], bool]:
+def parse_pictures(body: bytes) -> tuple[list[bytes], bool]:
     """The pictures in a JSON body, and whether they came as a list. Raises HTTPError."""
     value = parse_json(body)
     if isinstance(value, dict) and "image" in value:
