@@ -141,7 +141,7 @@ def target_columns(target, outputs, labels, info):
     largest = outputs.argmax(1)
     if target is None:
         return largest
-    require(not info.target, f"target={target}: this network gives one number, {info.target}: leave target out")
+    info.output.require_classes(f"target={target}", "leave target out")
     names = [target] * len(outputs) if isinstance(target, str | int | float) else list(target)
     require(len(names) == len(outputs), f"target: {len(names)} classes for {len(outputs)} images; give one, or as many")
     columns = []

@@ -17,6 +17,7 @@ from src.dashboard.activations import (
     record_activations,
     weighted_layers,
 )
+from src.data.output import NumberOutput
 from src.errors import positive_int, require
 
 BATCH_SIZE = 100  # small enough for the feature maps of a large network
@@ -80,7 +81,7 @@ class Dashboard(Callback):
             return
         self.writer, split = boards[0].experiment, trainer.datamodule.val_set
         labels = split.labels.index_select(0, split.indices)
-        rows = balanced_rows(labels, self.sample, bool(task.info.target))
+        rows = balanced_rows(labels, self.sample, task.info.output.is_number)
         self._images = split.images.index_select(0, split.indices[rows])
         self._labels = labels[rows]
         self.writer.add_text("about", GUIDE.format(images=len(rows)))
@@ -110,7 +111,7 @@ class Dashboard(Callback):
         if self._is_due(trainer):
             record = self._record(trainer, task)
             self._write_layers(trainer, task, record)
-            if self._predicted is not None and not task.info.target:
+            if self._predicted is not None and not task.info.output.is_number:
                 self._write_predictions(trainer, task, *self._predicted)
             if self.embedding_epochs and (trainer.current_epoch + 1) % self.embedding_epochs == 0:
                 self._write_embedding(trainer, task, record)
@@ -173,10 +174,11 @@ class Dashboard(Callback):
 
     def _write_embedding(self, trainer: Trainer, task: LightningModule, record: Activations) -> None:
         info, logits, self._embedded = task.info, record.logits.cpu(), trainer.global_step
-        if info.target:
-            header = [info.target, "estimated"]
-            numbers = ((self._labels * info.scale).tolist(), (logits[:, 0] * info.scale).tolist())
-            rows = [[f"{truth:.1f}", f"{estimate:.1f}"] for truth, estimate in zip(*numbers, strict=True)]
+        if isinstance(info.output, NumberOutput):
+            header = [info.output.name, "estimated"]
+            estimates, truths = info.output.metric_inputs(logits, self._labels)
+            pairs = zip(truths.tolist(), estimates.tolist(), strict=True)
+            rows = [[f"{truth:.1f}", f"{estimate:.1f}"] for truth, estimate in pairs]
         else:
             header = ["image", "label", "answer", "is"]
             pairs = zip(self._labels.tolist(), logits.argmax(1).tolist(), strict=True)

@@ -18,6 +18,8 @@ class ClassOutput:
     class_names: tuple[str, ...]
     is_number = False
     monitor = "val/acc"
+    field = "probabilities"  # the name of `predictions` in exported files
+    scale = 1.0
 
     def require_classes(self, option: str, reason: str = "") -> None:
         """Accept an option that is for classes only."""
@@ -26,9 +28,13 @@ class ClassOutput:
         """Probabilities (N, K) of logits (N, K), calibrated by the temperature."""
         return (outputs / (temperature or 1.0)).softmax(1)
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of each image, (N,)."""
-        return F.cross_entropy(outputs, labels, reduction="none")
+    def metric_inputs(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (N, K) and labels (N,)."""
+        return outputs.softmax(1), labels
+
+    def loss(self, outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross-entropy; of each image, (N,), with reduction="none"."""
+        return F.cross_entropy(outputs, labels, reduction=reduction)
 
     def format(self, value: float, column: int) -> str:
         """The name of the class of an output column."""
@@ -46,6 +52,7 @@ class NumberOutput:
     scale: float
     is_number = True
     monitor = "val/mae"
+    field = "value"
 
     @property
     def quantity(self) -> str:
@@ -64,9 +71,13 @@ class NumberOutput:
         """The number in its unit, (N, 1)."""
         return outputs * self.scale
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Squared error of each image, (N,), in units of the scale."""
-        return (outputs[:, 0] - labels).square()
+    def metric_inputs(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimates (N,) and true values (N,) in their unit."""
+        return outputs[:, 0] * self.scale, labels * self.scale
+
+    def loss(self, outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        """Squared error in units of the scale; of each image, (N,), with reduction="none"."""
+        return F.mse_loss(outputs[:, 0], labels, reduction=reduction)
 
     def format(self, value: float, column: int) -> str:
         """An output in its unit."""

@@ -45,7 +45,7 @@ def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature:
     and number of images; confusion has a row per true class. With a temperature, ece is of the calibrated
     probabilities and ece_uncalibrated of the others; no other metric depends on it.
     """
-    if info.target:
+    if info.output.is_number:
         return compute_regression_metrics(logits, labels, info)
     classes, probs = info.num_classes, logits.softmax(1)
     collection = make_classification_metrics(classes, sync_on_compute=False)  # every process has all predictions
@@ -73,7 +73,7 @@ def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature:
 def compute_regression_metrics(outputs: Tensor, labels: Tensor, info: DataInfo) -> dict[str, Any]:
     """Every metric of a regression target, in its unit: outputs (N, 1), labels (N,), both over `info.scale`."""
     collection = make_regression_metrics(sync_on_compute=False)
-    collection.update(outputs[:, 0] * info.scale, labels * info.scale)
+    collection.update(*info.output.metric_inputs(outputs, labels))
     metrics = {name: float(value) for name, value in collection.compute().items()}
     return {"images": len(labels), "target": info.target, **metrics}
 

@@ -106,9 +106,9 @@ def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: fl
     """Estimated values of a regression target against the true ones."""
     figure = Figure(figsize=(4.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    truth = (labels * info.scale).numpy()
+    estimates, truth = (values.numpy() for values in info.output.metric_inputs(outputs, labels))
     axes.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "--", color=QUIET)
-    axes.plot(truth, (outputs[:, 0] * info.scale).numpy(), ".", ms=3, alpha=0.4, color=RIGHT)
+    axes.plot(truth, estimates, ".", ms=3, alpha=0.4, color=RIGHT)
     axes.set_xlabel(f"true {info.target}")
     axes.set_ylabel("estimated")
     axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
@@ -120,7 +120,7 @@ def write_evaluation_figures(
     folder: Path, batches: BatchDataset, labels: Tensor, logits: Tensor, results: dict, info: DataInfo
 ) -> dict[str, Figure]:
     """The figures of an evaluation, written as PNG into `folder` and returned by name."""
-    if info.target:
+    if info.output.is_number:
         figures = {"estimates": regression_scatter(logits, labels, info, results["rmse"])}
     else:
         figures = {

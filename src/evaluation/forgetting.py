@@ -23,7 +23,7 @@ def measure_forgetting(
     cannot be read. before_without_ink: the source model on the target's pictures as they are.
     With data=feedback the target is the corrections that were held out.
     """
-    same_classes = not tuned.info.target and source.info.class_names == tuned.info.class_names
+    same_classes = not tuned.info.output.is_number and source.info.class_names == tuned.info.class_names
     result = {"target": data.name, "after": test_metrics.get("acc"), "before": None, "source": None}
     target_data = data.target_data()
     if target_data is not data:

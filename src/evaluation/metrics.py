@@ -58,19 +58,18 @@ class ClassifierMetrics(nn.Module):
 
     def __init__(self, info: DataInfo):
         super().__init__()
-        self.scale = info.scale if info.target else None
-        self.metrics = make_regression_metrics() if info.target else make_classification_metrics(info.num_classes)
-        self.acc = None if info.target else MulticlassAccuracy(info.num_classes, average="micro", validate_args=False)
+        self.output, classes = info.output, info.num_classes
+        self.acc: MulticlassAccuracy | None = None
+        if self.output.is_number:
+            self.metrics = make_regression_metrics()
+        else:
+            self.metrics = make_classification_metrics(classes)
+            self.acc = MulticlassAccuracy(classes, average="micro", validate_args=False)
 
     def compute_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or values (N, 1) and (N,)."""
-        if self.scale is None:
-            self.metrics.update(outputs.softmax(1), labels)
-            loss = nn.functional.cross_entropy(outputs, labels)
-        else:
-            self.metrics.update(outputs[:, 0] * self.scale, labels * self.scale)
-            loss = nn.functional.mse_loss(outputs[:, 0], labels)
-        values = {**self.metrics.compute(), "loss": loss}
+        self.metrics.update(*self.output.metric_inputs(outputs, labels))
+        values = {**self.metrics.compute(), "loss": self.output.loss(outputs, labels)}
         self.metrics.reset()
         return values
 

@@ -33,7 +33,7 @@ def prediction_records(
     picture. probability: the smallest of the digits'. low_confidence: whether it is below `threshold`; this does not
     detect pictures that show no digit, for a network names a class for any image.
     probs: (N, K) on the CPU, a row per digit of all inputs in order: calibrated probabilities; for a regression target
-    (info.target) its value in its unit (N, 1).
+    its value in its unit (N, 1).
     """
     probs = np.asarray(probs, dtype=np.float64)
     top = np.argsort(-probs, axis=1, kind="stable")[:, : max(1, top_k)].tolist()
@@ -43,7 +43,7 @@ def prediction_records(
         start = rows.stop
         boxes = [list(box) for box in one.boxes]
         digits: list[dict[str, Any]]
-        if info.target:
+        if info.output.is_number:
             digits = [
                 {"value": round(float(probs[row, 0]), 6), "box": box} for row, box in zip(rows, boxes, strict=True)
             ]

@@ -33,14 +33,12 @@ def select_images(which: str, count: int, outputs: Tensor, labels: Tensor, info:
     if which == "random":
         generator = torch.Generator().manual_seed(seed)
         return torch.randperm(len(labels), generator=generator)[:count].sort().values
-    if info.target:
-        require(which != "uncertain", f"which=uncertain is for classes, this network gives {info.target}: worst, best")
-        scores = (outputs[:, 0] - labels).abs()
-    elif which == "uncertain":
+    if which == "uncertain":
+        info.output.require_classes("which=uncertain", "give worst, best or random")
         likeliest = outputs.softmax(1).topk(2).values
         scores = likeliest[:, 1] - likeliest[:, 0]
     else:
-        scores = torch.nn.functional.cross_entropy(outputs.double(), labels, reduction="none")
+        scores = info.output.loss(outputs.double(), labels, reduction="none")
     return scores.argsort(descending=which != "best", stable=True)[:count]
 
 
@@ -132,7 +130,7 @@ def enclosing_block(group: Layer, summary: Summary, model: nn.Module) -> Layer:
 
 def add_class_images(explanation: Explanation, net, seed: int) -> None:
     """Fill in the image that maximizes each class; for a number, the images that minimize and maximize it."""
-    if net.info.target:
+    if net.info.output.is_number:
         columns, signs = torch.zeros(2, dtype=torch.long), torch.tensor([-1.0, 1.0])
     else:
         columns = torch.arange(net.info.num_classes)

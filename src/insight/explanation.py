@@ -54,24 +54,17 @@ class Explanation:
     neighbors: Neighbors | None = None
 
 
-def format_value(value: float, column: int, info: DataInfo) -> str:
-    """A class by its name, or a number with its unit."""
-    if info.target:
-        return f"{value * info.scale:.1f} {info.target.rpartition('_')[2]}"
-    return info.class_names[column]
-
-
 def make_captions(explanation: Explanation, info: DataInfo) -> list[Caption]:
     """The caption of each image."""
-    outputs, probs = explanation.outputs, explanation.outputs.softmax(1)
+    outputs, probs, output = explanation.outputs, explanation.outputs.softmax(1), info.output
     captions = []
     for index, name in enumerate(explanation.names):
         top, column = int(outputs[index].argmax()), int(explanation.targets[index])
         truth = None if explanation.labels is None else explanation.labels[index]
-        prediction = format_value(float(outputs[index, 0]), top, info)
+        prediction = output.format(float(outputs[index, 0]), top)
         caption = Caption(name if len(name) <= 28 else f"…{name[-27:]}", prediction)
-        if info.target:
-            caption.truth = "" if truth is None else f"true: {format_value(float(truth), 0, info)}"
+        if info.output.is_number:
+            caption.truth = "" if truth is None else f"true: {output.format(float(truth), 0)}"
         else:
             caption.prediction += f"  {100 * probs[index, top]:.1f} %"
             if truth is not None:
@@ -88,7 +81,7 @@ def image_records(explanation: Explanation, info: DataInfo) -> list[dict]:
     records = []
     for index, name in enumerate(explanation.names):
         record: dict = {"image": name} if explanation.rows is None else {"image": name, "row": explanation.rows[index]}
-        if info.target:
+        if info.output.is_number:
             record["estimate"] = float(outputs[index, 0]) * info.scale
             record["true"] = None if labels is None else float(labels[index]) * info.scale
         else:
@@ -102,7 +95,7 @@ def image_records(explanation: Explanation, info: DataInfo) -> list[dict]:
         if near is not None:
             record["nearest"] = {
                 "rows": near.rows[index].tolist(),
-                "labels": [format_value(label, int(label), info) for label in near.labels[index].tolist()],
+                "labels": [info.output.format(label, int(label)) for label in near.labels[index].tolist()],
                 "distances": near.distances[index].tolist(),
             }
         records.append(record)

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from src.data.batches import BatchDataset
 from src.data.info import DataInfo
+from src.data.output import NumberOutput
 from src.files import write_json
 from src.insight import attribution_figures, layer_figures
 from src.insight.architecture import architecture_figure
 from src.insight.eval_mode import predict_logits
-from src.insight.explanation import Explanation, format_value, image_records, make_captions
+from src.insight.explanation import Explanation, image_records, make_captions
 from src.insight.grad_cam import conv_layers
 from src.insight.summary import Summary
 
@@ -67,14 +68,14 @@ def _notes(explanation: Explanation) -> list[str]:
 
 
 def _class_image_figure(images: Tensor, columns: Tensor, signs: Tensor, net: nn.Module) -> Figure:
-    info, outputs = net.info, predict_logits(net, images).cpu()
-    if info.target:
-        title = f"images that minimize and maximize the {info.target.rpartition('_')[0]}"
+    output, outputs = net.info.output, predict_logits(net, images).cpu()
+    if isinstance(output, NumberOutput):
+        title = f"images that minimize and maximize the {output.quantity}"
         names = ["smallest" if sign < 0 else "largest" for sign in signs.tolist()]
-        notes = [format_value(float(value), 0, info) for value in outputs[:, 0]]
+        notes = [output.format(float(value), 0) for value in outputs[:, 0]]
     else:
         title = "images that maximize each class, and its probability"
-        names = [info.class_names[column] for column in columns.tolist()]
+        names = [output.class_names[column] for column in columns.tolist()]
         probs = outputs.softmax(1).gather(1, columns.unsqueeze(1)).squeeze(1)
         notes = [f"{100 * prob:.1f} %" for prob in probs.tolist()]
     return layer_figures.class_image_figure(images.cpu(), names, notes, title)
@@ -83,7 +84,7 @@ def _class_image_figure(images: Tensor, columns: Tensor, signs: Tensor, net: nn.
 def _neighbor_figure(explanation: Explanation, train_split: BatchDataset, info: DataInfo) -> Figure:
     near = explanation.neighbors
     images = train_split[near.positions.flatten()][0].unflatten(0, near.positions.shape)
-    labels = [[format_value(label, int(label), info) for label in line] for line in near.labels.tolist()]
+    labels = [[info.output.format(label, int(label)) for label in line] for line in near.labels.tolist()]
     note = f"the nearest of {near.searched:,} training images by the head's inputs: label  ·  Euclidean distance, "
     note += "row of the training file"
     captions, rows = make_captions(explanation, info), near.rows.tolist()

@@ -26,9 +26,9 @@ def compare_outputs(net: Predictor, others: dict[str, Outputs], batches: Iterabl
     (or value, over info.scale) and logits: the largest difference. largest_logit: of `net`, its absolute value. same:
     whether no class differs and both differences are within TOLERANCE. Of several others, the worst of each.
     """
-    reference, numeric = outputs_of(net), net.info.output.is_number
+    reference, output = outputs_of(net), net.info.output
     count, changed, largest_logit, worst = 0, 0, 0.0, [0.0, 0.0]
-    scales = [net.info.scale if numeric else 1.0, 1.0]
+    scales = [output.scale, 1.0]
     with torch.inference_mode():
         for images in batches:
             expected = reference(images)
@@ -40,11 +40,10 @@ def compare_outputs(net: Predictor, others: dict[str, Outputs], batches: Iterabl
                 # nan != nan: an output that is no number is infinitely far off
                 worst = [max(w, d if d == d else float("inf")) for w, d in zip(worst, differences, strict=True)]
                 changed = max(changed, *(int((a.argmax(1) != b.argmax(1)).sum()) for a, b in pairs))
-    first = "value" if numeric else "probabilities"
     return {
         "images": count,
-        "changed": None if numeric else changed,
-        first: worst[0],
+        "changed": None if output.is_number else changed,
+        output.field: worst[0],
         "logits": worst[1],
         "largest_logit": largest_logit,
         "same": worst[0] <= TOLERANCE and worst[1] <= TOLERANCE * max(1.0, largest_logit) and not changed,

@@ -61,8 +61,8 @@ async def handle_correction(batcher: Batcher, store: CorrectionStore | None, req
     if store is None:
         raise HTTPError(404, "corrections are off: start the server with feedback=<file>", "corrections_off")
     info = batcher.model.info
-    if info.target or given.correction not in info.class_names:
-        known = ", ".join(info.class_names[:40]) if not info.target else "none, the network predicts a number"
+    if given.correction not in info.class_names:
+        known = ", ".join(info.class_names[:40]) or "none, the network predicts a number"
         raise HTTPError(422, f"correction: not a class of this network; classes: {known}")
     job = await batcher.run(Job([given.image], request.state.deadline, keep_inputs=True))
     (record,), (inputs,) = job.records, job.inputs

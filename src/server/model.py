@@ -121,7 +121,7 @@ class ServedModel:
     def _why_no_grad_cam(self) -> str | None:
         if self.net.engine != "torch":
             return "the file holds no PyTorch network"
-        if self.info.target:
+        if self.info.output.is_number:
             return "the network predicts a number"
         if last_conv(self.net) is None:
             return "the network has no convolution"
