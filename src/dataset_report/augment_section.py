@@ -18,14 +18,14 @@ def augment_section(context: ReportContext) -> Section:
     train = context.data.train
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed))
     first = torch.cat(image_grids.sample_per_class(train.labels, len(context.class_names), 1, context.seed))
-    shown = train.images[torch.cat([first, order[~torch.isin(order, first)]])[:SHOWN]]
+    examples = train.images[torch.cat([first, order[~torch.isin(order, first)]])[:SHOWN]]
     measured = train.images[order[:MEASURED]]
     table, numbers = _changes(context, measured)
-    section = Section("Normalisation and augmentation", [], [_augmented(context, shown)], [table], numbers)
+    section = Section("Normalisation and augmentation", [], [_augmented(context, examples)], [table], numbers)
     if context.normalize is not None:
         text, numbers["normalised"] = _describe_input(context.normalize(measured))
         section.paragraphs.append(text)
-        plot = figures.plot_normalized(shown, context.normalize(shown))
+        plot = figures.plot_normalized(examples, context.normalize(examples))
         caption = "Top: grey levels. Bottom: the network's input; 0 is white, positive orange, negative purple."
         alt = "Images before and after normalisation."
         section.figures.insert(0, ReportFigure("normalisation", plot, alt, caption))

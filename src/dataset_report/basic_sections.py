@@ -17,14 +17,16 @@ def counts_section(context: ReportContext) -> Section:
     totals = {split: sum(values) for split, values in counts.items()}
     by_class = [a + b for a, b in zip(counts["train"], counts["val"], strict=True)]
     most, least = max(by_class), min(by_class)
-    largest, smallest = names[by_class.index(most)], names[by_class.index(least)]
-    ratio = f": a ratio of {most / least:.2f}" if least else ""
+    balance = f"each class has {pluralize(most, 'image')}"
+    if most > least:
+        largest, smallest = names[by_class.index(most)], names[by_class.index(least)]
+        ratio = f", a ratio of {most / least:.2f}" if least else ""
+        balance = f"the largest class, {largest}, has {most:,} images and the smallest, {smallest}, {least:,}{ratio}"
     channels, height, width = context.data.train.images.shape[1:]
     text = (
         f"{pluralize(len(names), 'class', 'classes')} with {totals['train']:,} training, {totals['val']:,} validation "
         f"and {totals['test']:,} test images of {width}x{height} pixels and {pluralize(channels, 'channel')}. Test "
-        f"images aside, the largest class, {largest}, has {pluralize(most, 'image')}, the smallest, {smallest}, has "
-        f"{least:,}{ratio}."
+        f"images aside, {balance}."
     )
     missing = [name for name, count in zip(names, counts["test"], strict=True) if not count]
     if missing:
@@ -75,8 +77,8 @@ def averages_section(context: ReportContext) -> Section:
         "is bright, they differ."
     )
     caption = (
-        f"Top: the mean image of each class. Bottom: the standard deviation of each pixel. {names[most]} varies most "
-        f"({float(rms_std[most]):.0f} grey levels, root mean square), {names[least]} least "
+        f"Top: the mean image of each class. Bottom: the standard deviation of each pixel. The images of {names[most]} "
+        f"vary most ({float(rms_std[most]):.0f} grey levels, root mean square), those of {names[least]} least "
         f"({float(rms_std[least]):.0f}). The two means most alike are those of {names[a]} and {names[b]}, which "
         f"differ by {float(distances[a, b]):.0f} grey levels."
     )
@@ -121,7 +123,7 @@ def ink_section(context: ReportContext) -> Section:
         medians = [(values["median"], name) for values, name in zip(table[measure], names, strict=True) if values["n"]]
         if medians:
             (low, lowest), (high, highest) = min(medians), max(medians)
-            ranges.append(f"{title} {low:.1f} ({lowest}) to {high:.1f} ({highest})")
+            ranges.append(f"{title} {low:z.1f} ({lowest}) to {high:z.1f} ({highest})")
     blank = int(context.ink_measures["stroke"].isnan().sum())
     text = (
         "Ink is the difference from the background, which is the median of the image's border. Widths and slants mean "

@@ -31,14 +31,11 @@ def scale_to_unit_square(points: np.ndarray) -> np.ndarray:
 
 def non_overlapping(points: np.ndarray, side: float) -> list[int]:
     """Rows of `points` (N, 2) whose squares of `side` do not overlap, chosen greedily in order."""
-    rows: list[int] = []
-    cells: dict[tuple[int, int], list[int]] = {}
-    for row, (x, y) in enumerate(points):
-        cell = (int(x // side), int(y // side))
-        near = [other for i in (-1, 0, 1) for j in (-1, 0, 1) for other in cells.get((cell[0] + i, cell[1] + j), ())]
-        if all(abs(points[other] - (x, y)).max() >= side for other in near):
+    rows, free, (x, y) = [], np.ones(len(points), bool), points.T
+    for row in range(len(points)):
+        if free[row]:
             rows.append(row)
-            cells.setdefault(cell, []).append(row)
+            free &= (np.abs(x - x[row]) >= side) | (np.abs(y - y[row]) >= side)
     return rows
 
 

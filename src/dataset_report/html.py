@@ -8,7 +8,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.dataset_report.context import Section
 
-PX_PER_INCH = 100  # of a figure on the page, in CSS pixels
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -31,5 +30,4 @@ def render_html(
         sections=sections,
         notes=notes,
         images={name: base64.b64encode(png).decode() for name, png in images.items()},
-        px_per_inch=PX_PER_INCH,
     )

@@ -1,4 +1,4 @@
-"""A quick classifier to judge labels by: ridge regression on random patch features, cross-validated in closed form.
+"""A quick classifier to check labels with: ridge regression on random patch features, cross-validated in closed form.
 
 The filters are patches cut at random from the images (Coates, Lee and Ng 2011); a linear classifier reads their
 rectified responses, averaged over overlapping regions. On MNIST it is 98.2 % right out of fold within seconds, without

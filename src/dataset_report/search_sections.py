@@ -84,20 +84,20 @@ def neighbours_section(context: ReportContext) -> Section:
     usual = duplicates.class_medians(distances, train.labels, len(names))
     pairs = {"train": _NearestPairs(train, train, nearest, distances, train.labels, usual)}
     groups = {"training images to another training image": distances.numpy()}
-    shown = [pairs["train"].figure("train_train", "train | train", names)]
+    plots = [pairs["train"].figure("train_train", "train | train", names)]
     if len(test):
         nearest, distances = duplicates.nearest_images(test.vectors, train.vectors, train.pca)
         context.on_progress()
         pairs["test_train"] = _NearestPairs(test, train, nearest, distances, train.labels[nearest], usual)
         groups["test images to a training image"] = distances.numpy()
-        shown.insert(0, pairs["test_train"].figure("test_train", "test | train", names))
+        plots.insert(0, pairs["test_train"].figure("test_train", "test | train", names))
     medians = " and ".join(f"{torch.from_numpy(values).median():.3f} for {name}" for name, values in groups.items())
     caption = (
         f"The median distance is {medians}. If the two curves differ, the splits come from different sources; a peak "
         "at 0 means duplicates."
     )
     plot = figures.plot_nearest_distances(groups, duplicates.NEAR_DISTANCE)
-    shown.append(ReportFigure("distances", plot, "Distances to the nearest image.", caption))
+    plots.append(ReportFigure("distances", plot, "Distances to the nearest image.", caption))
     near = {"train": [], "test_train": []} | {key: value.near_duplicates(names) for key, value in pairs.items()}
     counts = {key: len(value) for key, value in near.items()}
     numbers = {
@@ -111,7 +111,7 @@ def neighbours_section(context: ReportContext) -> Section:
         "duplicates among the training images": f"{copies:,} identical, {counts['train']:,} nearly (pairs)",
         "identical images with different labels": pluralize(identical["contradicting"], "group"),
     }
-    return Section(TITLE, _paragraphs(identical, counts), shown, [], numbers, summary)
+    return Section(TITLE, _paragraphs(identical, counts), plots, [], numbers, summary)
 
 
 def _identical(data: DatasetSample) -> dict:
@@ -159,8 +159,8 @@ def outliers_section(context: ReportContext) -> Section:
     numbers = {"rows": []}
     for row, reason in reason_of.items():
         ratio = round(float(ratios[row]), 3) if ratios[row] <= outliers.MAX_RATIO else None
-        place = {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": ratio}
-        numbers["rows"].append({**place, "distance": round(float(distances[row]), 4), "why": reason})
+        entry = {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": ratio}
+        numbers["rows"].append({**entry, "distance": round(float(distances[row]), 4), "why": reason})
     alone = int(distances.isnan().sum())
     text = (
         f"The distance, √(2 − 2 r), from each training image to the {outliers.K}th nearest image of its class, "
