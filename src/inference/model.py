@@ -10,12 +10,8 @@ from src.inference.tta import average_views, tta_views
 class InferenceModel(nn.Module):
     """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
 
-    info: of the training data. config: of the training. epoch: the one, counted from 1, whose weights these are.
-    file, digest: path and SHA-256 of the file it was loaded from. complete: whether that file holds all weights, not
-    only changes to a base.
-    views: copies of each image that are averaged, 1 or 5 (`src.inference.tta`).
-    temperature: divisor of the logits (`src.evaluation.calibration`); None if it was not fitted.
-    engine: what computes it.
+    A `src.inference.predictor.Predictor`, which describes the attributes. complete: whether the file holds all weights,
+    not only changes to a base.
     """
 
     engine = "torch"
