@@ -67,12 +67,12 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=600)
     args = parser.parse_args()
 
-    from src.data.sources.registry import load_source
+    from src.data.sources.registry import load_dataset
 
     torch.set_num_threads(1)
     predictor = load_predictor(find_checkpoint(args.ckpt, ROOT / "outputs"))
     probs = numpy_predictor(predictor)
-    images, labels = load_source("mnist", root=args.root, download=False).test()
+    images, labels = load_dataset("mnist", root=args.root, download=False).test()
     images, labels = images.numpy()[:, 0], labels.numpy()
     expected = list(map(str, labels))
     right = np.mean(predict_labels(probs, images[:, None]) == labels)

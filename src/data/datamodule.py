@@ -20,7 +20,7 @@ from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
 from src.data.rotation import check_target, rotate_randomly
 from src.data.source import Images, Source, Split
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from src.data.splits import sample_rows, validation_mask
 from src.data.transforms import transform_source
 from src.errors import InputError, integer, number, positive_int, require
@@ -93,7 +93,7 @@ class ImageData(LightningDataModule):
         self.num_workers = (os.cpu_count() or 1) if workers is None else workers
         self.augment = augment or Identity()
         check_target(target, max_angle_deg, self.augment)
-        self._options, original = options, load_source(name, **options)
+        self._options, original = options, load_dataset(name, **options)
         self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
         self.source = self._transform(ink=ink)
         require(target == "class" or self.source.transformable, f"data.target={target}: corrections are about classes")

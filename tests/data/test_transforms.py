@@ -2,13 +2,13 @@
 
 import pytest
 
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from src.data.transforms import transform_source
 from src.errors import InputError
 
 
 def test_classes_are_selected_and_merged_and_images_turned(data_root):
-    source = load_source("kmnist", root=str(data_root), download=False)
+    source = load_dataset("kmnist", root=str(data_root), download=False)
     names = source.class_names
     images, labels = source.train()
     selected = transform_source(source, classes=[names[3], names[5]])

@@ -2,13 +2,13 @@
 
 import torch
 
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from src.dataset_report.sample import DatasetSample, SplitSample
 
 
 def digits() -> tuple[SplitSample, SplitSample, tuple[str, ...]]:
     """The bundled digits, training and test."""
-    source = load_source("digits")
+    source = load_dataset("digits")
     samples = []
     for images, labels in (source.train(), source.test()):
         samples.append(SplitSample(images, labels, torch.arange(len(labels)), len(labels)))

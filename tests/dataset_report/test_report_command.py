@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.cli.config import ROOT
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from tests.commands import files, run
 from tests.dataset_report.pages import FIGURES
 from tests.small_data import idx_bytes
@@ -51,7 +51,7 @@ def test_wrong_options_are_reported_in_one_line(words, message, tmp_path):
 @pytest.mark.slow
 def test_planted_errors_and_copies_in_the_real_mnist_are_found(mnist_root, tmp_path):
     """All 60,000 training images, 100 with a flipped label and 15 replaced by test images, drawn with seed 5."""
-    source = load_source("mnist", root=str(mnist_root), download=False)
+    source = load_dataset("mnist", root=str(mnist_root), download=False)
     (images, labels), (others, truth) = source.train(), source.test()
     images, wrong, generator = images.clone(), labels.clone(), torch.Generator().manual_seed(5)
     rows = torch.randperm(len(labels), generator=generator)

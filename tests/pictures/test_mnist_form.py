@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from src.errors import InputError
 from src.pictures.mnist_form import BOX, CENTER, FRAME, INK_THRESHOLD, to_mnist_form
 
@@ -149,7 +149,7 @@ def test_tensors_of_another_dtype_or_shape_are_refused(wrong):
 
 
 def test_mnist_is_in_this_form_already(mnist_root):
-    images = load_source("mnist", root=str(mnist_root), download=False).test().images
+    images = load_dataset("mnist", root=str(mnist_root), download=False).test().images
     change = (to_mnist_form(images).float() - images.float()).abs().flatten(1)
     assert float(change.mean()) < 0.02
     assert float((change.amax(1) == 0).float().mean()) > 0.93

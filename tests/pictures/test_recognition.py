@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmarks.pictures import draw_number
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from src.pictures.decode import REQUEST_LIMITS, PictureError
 from src.pictures.reader import NetworkInput
 from tests.odd_pictures import odd_pictures
@@ -16,7 +16,7 @@ from tests.picture_files import READER, encode, read
 @pytest.fixture(scope="module")
 def mnist(mnist_root):
     """Training and test split of MNIST."""
-    source = load_source("mnist", root=str(mnist_root), download=False)
+    source = load_dataset("mnist", root=str(mnist_root), download=False)
     return source.train(), source.test()
 
 

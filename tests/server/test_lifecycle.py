@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.sources.registry import load_source
+from src.data.sources.registry import load_dataset
 from tests.commands import output_of, run, start
 from tests.odd_pictures import odd_pictures
 from tests.small_data import mnist_folder
@@ -338,7 +338,7 @@ def test_a_public_host_requires_the_token(launch, monkeypatch):
 
 def test_unusual_pictures_are_read_or_rejected(launch, mnist_root):
     """Pictures that people send: the digit they show, or the status of the error."""
-    test = load_source("mnist", root=str(mnist_root), download=False).test()
+    test = load_dataset("mnist", root=str(mnist_root), download=False).test()
     images, labels = test.images[:, 0].numpy(), test.labels.numpy()
 
     def digit(number: int) -> np.ndarray:

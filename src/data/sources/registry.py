@@ -28,7 +28,7 @@ def load_feedback(
     extra = mix.get("options") or {}
     options = {"root": mix.get("root"), "download": download, "mirrors": mirrors, **extra}
     with rename_mix_keys(tuple(extra)):
-        original = transform_source(load_source(mix["name"], **options), **transforms)
+        original = transform_source(load_dataset(mix["name"], **options), **transforms)
     return mix_corrections(root, original, **replay_options)
 
 
@@ -45,7 +45,7 @@ LOADERS: dict[str, Callable[..., Source]] = {
 }
 
 
-def load_source(name: str, **options) -> Source:
+def load_dataset(name: str, **options) -> Source:
     """The data set `name`; nothing is read or downloaded before a split is needed.
 
     options: root, download, mirrors, and what else the loader of that name takes.
