@@ -32,5 +32,18 @@ def test_processes_share_all_images_evenly(world):
     assert sum(map(len, parts)) - 101 < world
 
 
+@pytest.mark.parametrize("size", [20, 21, 23])
+def test_two_processes_together_see_the_batches_of_one(size):
+    """Each step has the images of one process with the double batch; an odd end is filled up from the beginning."""
+    alone = torch.cat(list(SeededBatchSampler(size, 8, seed=3)))
+    parts = [list(SeededBatchSampler(size, 4, seed=3, rank=rank, world=2)) for rank in range(2)]
+    assert [len(part) for part in parts] == [len(parts[0])] * 2
+    steps = [set(torch.cat(step).tolist()) for step in zip(*parts, strict=True)]
+    assert steps[0] == set(alone[:8].tolist()) and steps[1] == set(alone[8:16].tolist())
+    seen = torch.cat([torch.cat(part) for part in parts])
+    assert set(seen.tolist()) == set(range(size))
+    assert len(seen) == size + size % 2
+
+
 def test_derived_seeds_differ():
     assert len({derive_seed(a, b) for a in range(50) for b in range(50)}) == 2500

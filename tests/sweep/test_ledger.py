@@ -1,0 +1,78 @@
+"""The ledger of a sweep, its budget, and what may change on resume."""
+
+import pytest
+
+from src.errors import InputError
+from src.sweep.budget import Budget, parse_duration
+from src.sweep.ledger import (
+    Ledger,
+    config_dir_flags,
+    find_sweep,
+    flatten_space,
+    job_identity,
+    merge_overrides,
+    open_ledger,
+)
+
+
+def test_a_ledger_is_read_as_it_was_saved_and_found_by_its_folder(tmp_path):
+    Ledger(tmp_path, ["model=a,b", "trainer.max_epochs=2"], [["model=a"], ["model=b"]]).save()
+    assert Ledger.read(tmp_path).jobs == [["model=a"], ["model=b"]]
+    assert find_sweep(str(tmp_path)) == tmp_path
+    with pytest.raises(InputError, match="there is no sweep"):
+        find_sweep(str(tmp_path.parent))
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Ledger.read(tmp_path)
+
+
+def test_only_swept_values_and_changeable_keys_change_on_resume():
+    before = ["model=a,b", "trainer.max_epochs=2"]
+    assert merge_overrides(before, ["model=a,b,c"]) == ["model=a,b,c", "trainer.max_epochs=2"]
+    assert merge_overrides(before, ["hydra/launcher=joblib"])[-1] == "hydra/launcher=joblib"
+    assert merge_overrides(before, before) == before
+    for word in ("trainer.max_epochs=3", "optimizer.lr=1", "model=a"):
+        with pytest.raises(InputError, match=word.partition("=")[0]):
+            merge_overrides(before, [word])
+
+
+def test_changeable_keys_are_no_part_of_a_job_identity():
+    assert (
+        job_identity(["seed=0", "figures=false"])
+        == job_identity(["figures=true", "seed=0"])
+        != job_identity(["seed=1"])
+    )
+
+
+def test_a_folder_with_folders_named_like_jobs_is_refused(tmp_path):
+    (tmp_path / "0").mkdir()
+    with pytest.raises(InputError, match="is no sweep, and has 0 in it"):
+        open_ledger(tmp_path, ["seed=0,1"], [])
+    (tmp_path / "0").rmdir()
+    open_ledger(tmp_path, ["seed=0,1"], []).save()
+    with pytest.raises(InputError, match="model was not given"):
+        open_ledger(tmp_path, ["seed=0,1", "model=cnn"], [])
+
+
+def test_a_config_dir_is_recorded(tmp_path):
+    assert config_dir_flags(["-m", "--config-dir", str(tmp_path), "a=1"]) == ["--config-dir", str(tmp_path)]
+    Ledger(tmp_path, [], [], ["--config-dir", "x"]).save()
+    assert Ledger.read(tmp_path).flags == ["--config-dir", "x"]
+    assert flatten_space({"a": {"b": "x", "c": {"space": "y"}}}) == {"a.b": "x", "a.c": {"space": "y"}}
+
+
+def test_limits_are_parsed_and_checked():
+    assert [parse_duration(value) for value in (None, 90, "90", "1:30", "0:01:30", "00:00:01:30")] == [
+        None,
+        *[90.0] * 5,
+    ]
+    for value in ("soon", -1, 0, "1:2:3:4:5", True):
+        with pytest.raises(InputError, match=r"sweep\.max_time"):
+            Budget(value)
+    budget = Budget(max_jobs=1)
+    assert budget.limit_reached() == ""
+    budget.started_jobs += 1
+    assert budget.limit_reached() == "sweep.max_jobs"
+    for value in (0, 1.5, "many", True):
+        with pytest.raises(InputError, match=r"sweep\.max_jobs"):
+            Budget(max_jobs=value)

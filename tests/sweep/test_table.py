@@ -1,0 +1,71 @@
+"""Comparisons of runs, and the tables written of them."""
+
+import statistics
+
+import pytest
+
+from src.sweep.run_records import find_runs
+from src.sweep.table import (
+    compare_runs,
+    configuration_rows,
+    format_metric,
+    markdown_table,
+    run_rows,
+    sweep_summary,
+    write_tables,
+)
+from tests.run_folders import make_run
+
+
+def test_configurations_are_ordered_by_their_mean_over_seeds(sweep):
+    comparison = compare_runs(find_runs([str(sweep)]))
+    assert comparison.varied_keys == ["optimizer.lr", "seed"]
+    assert [each.values["optimizer.lr"] for each in comparison.configurations][:2] == ["0.003", "0.001"]
+    best = comparison.best
+    assert best.scores == [0.97, 0.95]
+    assert best.mean == pytest.approx(0.96)
+    assert best.sd == pytest.approx(statistics.stdev([0.97, 0.95]))
+
+
+def test_pruned_and_failed_runs_are_listed_and_never_the_best(sweep):
+    comparison = compare_runs(find_runs([str(sweep)]))
+    states = {row[0]: row[3] for row in run_rows(comparison)[1:]}
+    assert states == {"0": "finished", "1": "finished", "2": "finished", "3": "finished", "4": "failed", "5": "pruned"}
+    assert comparison.best.values == {"optimizer.lr": "0.003"}
+    assert "(1 failed)" in sweep_summary(comparison) and "(1 pruned)" in sweep_summary(comparison)
+
+
+def test_the_test_metric_is_a_column_and_orders_nothing(sweep):
+    comparison = compare_runs(find_runs([str(sweep)]))
+    assert comparison.metrics == ["val/acc", "test/acc"]
+    header, first, *_ = configuration_rows(comparison)
+    assert header[:6] == ["optimizer.lr", "val/acc", "val/acc sd", "test/acc", "test/acc sd", "n"]
+    assert float(first[3]) == pytest.approx(0.95)
+
+
+def test_a_lower_loss_is_better(sweep):
+    comparison = compare_runs(find_runs([str(sweep)]), "val/loss")
+    assert comparison.mode == "min"
+    assert comparison.best.mean == pytest.approx(0.04)
+
+
+def test_the_same_seed_twice_counts_once(tmp_path):
+    for number in range(2):
+        make_run(tmp_path, number, ["model=lenet", "seed=0"], 0.9)
+    make_run(tmp_path, 2, ["model=cnn", "seed=0"], 0.8)
+    best = compare_runs(find_runs([str(tmp_path)])).best
+    assert best.scores == [0.9] and best.sd is None and len(best.runs) == 2
+
+
+def test_tables_are_written_as_csv_and_markdown(sweep, tmp_path):
+    write_tables(compare_runs(find_runs([str(sweep)])), tmp_path)
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 7
+    assert len((tmp_path / "configurations.csv").read_text().splitlines()) == 5
+    assert "| 0.003 |" in (tmp_path / "table.md").read_text()
+    assert markdown_table([["a"], ["x|y"]]) == "| a |\n| --- |\n| x\\|y |\n"
+
+
+def test_rates_are_formatted_in_per_cent_and_counts_whole():
+    assert format_metric(0.98765, "val/acc", 0.001) == "98.77 ± 0.10 %"
+    assert format_metric(61706, "parameters") == "61,706"
+    assert format_metric(None, "val/acc") == "–"
