@@ -111,7 +111,7 @@ def explain_predictions(cfg: DictConfig) -> None:
     from src.insight import explain_batch
     from src.insight.explanation import explanation_table, image_records
     from src.insight.features import conv_filters
-    from src.insight.outputs import write_architecture, write_arrays, write_explanation_figures, write_explanation
+    from src.insight.outputs import write_architecture, write_arrays, write_explanation, write_explanation_figures
     from src.insight.summary import abbreviate, summarize
     from src.model_files.load import load_predictor, require_weights
 
@@ -151,7 +151,7 @@ def explain_predictions(cfg: DictConfig) -> None:
     if views > 1:
         log.info("one view of %d: predictions and maps are those of the unchanged image\n", views)
     log.info("%s", explanation_table(image_records(explanation, net.info)))
-    written = f"results.json{' and figures/' if cfg.figures else ''} and arrays.npz"
+    written = "results.json, arrays.npz and figures/" if cfg.figures else "results.json and arrays.npz"
     log.info("\n%.1f s; %s in %s", time.perf_counter() - started, written, display_path(folder))
 
 

@@ -44,7 +44,7 @@ def write_explanation_figures(
         figures["feature_maps"] = layer_figures.layer_figure(images, explanation.feature_maps[layer].cpu(), layer)
     elif explanation.feature_maps:
         maps = {name: values[0].cpu() for name, values in explanation.feature_maps.items() if values.ndim in (2, 4)}
-        title = f"feature maps of {explanation.names[0]}, predicted {captions[0].prediction}"
+        title = f"feature maps of {explanation.names[0]}; prediction: {captions[0].prediction}"
         figures["feature_maps"] = layer_figures.feature_map_figure(images[0], maps, kinds, title)
     if explanation.filters:
         figures["filters"] = layer_figures.filter_figure(explanation.filters, bool(conv_layers(net.model)))
