@@ -1,7 +1,7 @@
-"""A sweep killed at random moments and taken up again: python -m benchmarks.kill [--kills 10]
+"""A sweep killed at random moments and resumed: python -m benchmarks.kill [--kills 10]
 
-Twelve jobs on the bundled digits, once without interruption, once with SIGKILLs; every validation and test figure of
-every job must be equal to the last bit. Also for a search, whose next trial depends on the results before it.
+Twelve jobs on the bundled digits, once uninterrupted, once with SIGKILLs: every validation and test metric of every job
+must be bit-equal. Also for a search, whose next trial depends on the results so far.
 """
 
 import argparse
@@ -25,33 +25,33 @@ KINDS = {
         "model=lenet,mlp", "optimizer.lr=tag(log, interval(1e-4, 3e-2))",
     ],
 }  # fmt: skip
-TIMED = ("seconds", "error")
+CLOCK_COLUMNS = ("seconds", "error")
 
 
-def start(*words: str) -> subprocess.Popen:
-    """The command in a session of its own, silent."""
+def start(*overrides: str) -> subprocess.Popen:
+    """Start a sweep in a session of its own, its output discarded."""
     return subprocess.Popen(
-        [sys.executable, "-m", "src.train", "-m", *words],
+        [sys.executable, "-m", "src.train", "-m", *overrides],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
 def finish(process: subprocess.Popen) -> None:
-    """Wait for it. Raises RuntimeError with what it said if it failed."""
-    _, said = process.communicate(timeout=900)
+    """Wait for a process. Raises RuntimeError with the end of its errors if it fails."""
+    _, errors = process.communicate(timeout=900)
     if process.returncode:
-        raise RuntimeError(f"status {process.returncode}: {said[-800:]}")
+        raise RuntimeError(f"status {process.returncode}: {errors[-800:]}")
 
 
-def table(folder: Path) -> list[dict[str, str]]:
-    """runs.csv by run, without what depends on the clock."""
+def read_table(folder: Path) -> list[dict[str, str]]:
+    """The rows of runs.csv by run, without CLOCK_COLUMNS."""
     with (folder / "runs.csv").open(newline="") as file:
-        rows = [{key: value for key, value in row.items() if key not in TIMED} for row in csv.DictReader(file)]
+        rows = [{key: value for key, value in row.items() if key not in CLOCK_COLUMNS} for row in csv.DictReader(file)]
     return sorted(rows, key=lambda row: int(row["run"]))
 
 
 def is_since(path: Path, moment: float) -> bool:
-    """Whether a file was written after a moment; one that is replaced just now was."""
+    """Whether a file was written since a moment; one that is just being replaced counts."""
     try:
         return path.stat().st_mtime >= moment
     except FileNotFoundError:
@@ -59,32 +59,32 @@ def is_since(path: Path, moment: float) -> bool:
 
 
 def measure(folder: Path, kind: str, kills: int, seed: int) -> tuple[bool, list[str]]:
-    """Whether the tables are equal, and the moments of the kills: seconds after the first job's start, jobs over."""
-    words = [*QUICK, *KINDS[kind]]
+    """Whether the tables are equal, and each kill: seconds after the first job starts, jobs finished by then."""
+    overrides = [*QUICK, *KINDS[kind]]
     whole, cut = folder / f"{kind}_whole", folder / f"{kind}_cut"
-    finish(start(*words, f"hydra.sweep.dir={whole}"))
+    finish(start(*overrides, f"hydra.sweep.dir={whole}"))
     stamps = sorted(path.stat().st_mtime for path in whole.glob("*/status.json"))
     work = (stamps[-1] - stamps[0]) * 12 / 11
-    draw, moments = random.Random(seed), []
-    command = [*words, f"hydra.sweep.dir={cut}"]
+    rng, moments = random.Random(seed), []
+    command = [*overrides, f"hydra.sweep.dir={cut}"]
     for _ in range(kills):
-        began = time.time()
+        start_time = time.time()
         process = start(*command)
-        # Some kills while the first job sets itself up, most from its first checkpoint on.
-        sign = "*/status.json" if draw.random() < 0.3 else "*/checkpoints/*.ckpt"
-        while process.poll() is None and not any(is_since(path, began) for path in cut.glob(sign)):
+        # Some kills hit the set-up of the first job, most come after its first checkpoint.
+        pattern = "*/status.json" if rng.random() < 0.3 else "*/checkpoints/*.ckpt"
+        while process.poll() is None and not any(is_since(path, start_time) for path in cut.glob(pattern)):
             time.sleep(0.01)
-        wait = draw.random() * 2 * work / kills
+        wait = rng.random() * 2 * work / kills
         time.sleep(wait)
         ended = process.poll() is not None
-        process.send_signal(signal.SIGKILL)  # the command alone: its workers must notice by themselves
+        process.send_signal(signal.SIGKILL)  # the command alone: its workers must notice and exit
         process.communicate()
-        over = sum('"finished"' in path.read_text() for path in cut.glob("*/status.json"))
-        moments.append(f"{wait:.2f} s, {over} over" + (" (too late)" if ended else ""))
+        finished = sum('"finished"' in path.read_text() for path in cut.glob("*/status.json"))
+        moments.append(f"{wait:.2f} s, {finished} finished" + (" (too late)" if ended else ""))
         if (cut / "sweep.json").is_file():
             command = [f"sweep.resume={cut}"]
     finish(start(*command))
-    return table(whole) == table(cut), moments
+    return read_table(whole) == read_table(cut), moments
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """What pruning saves: python -m benchmarks.prune [--root data] [--seeds 5] [--trials 40]
 
-The search hparams_search=lenet without a pruner, for several seeds of the sampler, two at a time, one thread each. Its
-trials are then given to each pruner epoch by epoch, in the order in which they ran: what it would have stopped, and how
-good the best of the others is. A pruned trial is, up to its end, the same trial bit by bit, so that this is what the
-pruner does; what the sampler makes of trials that ended early is left out, and differs by luck. Validation chooses,
-nothing is tested.
+Run the search hparams_search=lenet without a pruner for several seeds of the sampler, two at a time with one thread
+each. Replay its trials to each pruner epoch by epoch, in the order in which they ran: which it would have stopped, and
+how good the best of the others is. A pruned trial equals the unpruned one bit by bit up to its end, so the replay is
+exact but for one thing: how the sampler reacts to trials that end early, which differs by chance. Only validation
+metrics are used.
 """
 
 import argparse
@@ -22,30 +22,30 @@ from src.sweep.study import STUDY, make_pruner
 
 
 def search(folder: Path, seed: int, root: str, trials: int) -> list[list[float]]:
-    """A whole search: each trial's validation accuracy, epoch by epoch."""
-    place = folder / str(seed)
-    words = ["hydra.sweeper.pruner=none", f"hydra.sweeper.seed={seed}", f"hydra.sweeper.n_trials={trials}"]
+    """Run a search; each trial's validation accuracy by epoch."""
+    target = folder / str(seed)
+    overrides = ["hydra.sweeper.pruner=none", f"hydra.sweeper.seed={seed}", f"hydra.sweeper.n_trials={trials}"]
     subprocess.run(
         [
             sys.executable, "-m", "src.train", "-m", "hparams_search=lenet", f"data.root={root}", "threads=1",
-            "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", f"hydra.sweep.dir={place}", *words,
+            "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", f"hydra.sweep.dir={target}", *overrides,
         ],
         cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    return read(place, trials)
+    return read_curves(target, trials)
 
 
-def read(place: Path, trials: int) -> list[list[float]]:
-    """The curves of a search that is over."""
+def read_curves(folder: Path, trials: int) -> list[list[float]]:
+    """The validation accuracy by epoch of each trial of a finished search."""
     curves = []
     for number in range(trials):
-        with (place / str(number) / "metrics.csv").open(newline="") as file:
+        with (folder / str(number) / "metrics.csv").open(newline="") as file:
             curves.append([float(row["val/acc"]) for row in csv.DictReader(file)])
     return curves
 
 
 def replay(curves: list[list[float]], pruner: str, warmup: int) -> tuple[int, float]:
-    """Epochs that a search spends on these trials with a pruner, and the best of those that it lets end."""
+    """The epochs that these trials take with a pruner, and the best accuracy of those that finish."""
     import optuna
 
     study = optuna.create_study(  # hyperband hashes the study's name
@@ -60,21 +60,21 @@ def replay(curves: list[list[float]], pruner: str, warmup: int) -> tuple[int, fl
             if trial.should_prune():
                 state = optuna.trial.TrialState.PRUNED
                 break
-        ended = state == optuna.trial.TrialState.COMPLETE
-        study.tell(trial, max(curve) if ended else None, state=state)
-        best = max(best, max(curve)) if ended else best
+        finished = state == optuna.trial.TrialState.COMPLETE
+        study.tell(trial, max(curve) if finished else None, state=state)
+        best = max(best, max(curve)) if finished else best
     return spent, best
 
 
 def report(searches: list[list[list[float]]], warmups: list[int]) -> None:
-    """Print a row per pruner: epochs over those of the unpruned search, and what is lost of its best."""
-    whole = [(sum(map(len, curves)), max(map(max, curves))) for curves in searches]
-    print("unpruned: " + ", ".join(f"{epochs} epochs, best {100 * best:.2f} %" for epochs, best in whole))
+    """Print a row per pruner: its share of the unpruned epochs, and the points of accuracy it loses."""
+    unpruned = [(sum(map(len, curves)), max(map(max, curves))) for curves in searches]
+    print("unpruned: " + ", ".join(f"{epochs} epochs, best {100 * best:.2f} %" for epochs, best in unpruned))
     print(f"{'pruner':<12} {'warmup':>6} {'epochs':>8}   best, points   per seed: epochs, points")
     for pruner in PRUNERS[1:]:
         for warmup in warmups:
             rows = []
-            for curves, (epochs, best) in zip(searches, whole, strict=True):
+            for curves, (epochs, best) in zip(searches, unpruned, strict=True):
                 spent, reached = replay(curves, pruner, warmup)
                 rows.append((spent / epochs, 100 * (reached - best)))
             shares, lost = zip(*rows, strict=True)

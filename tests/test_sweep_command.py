@@ -34,7 +34,7 @@ def swept(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_sweep_ends_in_tables_pictures_and_the_best_experiment(swept, tmp_path):
+def test_a_sweep_writes_tables_figures_and_the_best_experiment(swept, tmp_path):
     assert len(rows(swept)) == 12
     assert sum(row["state"] == "failed" for row in rows(swept)) == 4
     assert {row["n"] for row in rows(swept, "configurations")} == {"2", "0"}
@@ -46,13 +46,13 @@ def test_a_sweep_ends_in_tables_pictures_and_the_best_experiment(swept, tmp_path
     assert again.returncode == 0, again.stderr
 
 
-def test_a_failed_job_has_its_traceback_and_its_row(swept):
+def test_a_failed_job_has_a_traceback_in_its_log_and_a_row(swept):
     failed = next(row for row in rows(swept) if row["state"] == "failed")
     assert "optimizer.lr=abc" in failed["error"]
     assert "Traceback" in (swept / failed["run"] / "train.log").read_text()
 
 
-def test_every_job_is_in_the_hparams_of_tensorboard(swept):
+def test_every_job_is_in_the_hparams_tab_of_tensorboard(swept):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(swept / "0"))
@@ -61,7 +61,7 @@ def test_every_job_is_in_the_hparams_of_tensorboard(swept):
     assert "final/val_acc" in events.Tags()["scalars"]
 
 
-def test_compare_makes_the_same_table_again_and_joins_sweeps(swept, tmp_path):
+def test_compare_repeats_the_table_of_a_sweep_and_joins_several(swept, tmp_path):
     done = run("src.compare", str(swept), f"hydra.run.dir={tmp_path / 'c'}")
     assert done.returncode == 0, done.stderr
     ours, theirs = rows(swept), rows(tmp_path / "c")
@@ -71,7 +71,7 @@ def test_compare_makes_the_same_table_again_and_joins_sweeps(swept, tmp_path):
     assert len(rows(tmp_path / "d")) == 2
 
 
-def test_a_finished_sweep_does_nothing_and_failed_jobs_run_again_when_asked(swept):
+def test_a_finished_sweep_runs_nothing_and_retry_failed_runs_the_failed_jobs(swept):
     before = {path: path.stat().st_mtime for path in swept.glob("*/results.json")}
     done = run("src.train", "-m", f"sweep.resume={swept}")
     assert done.returncode == 1 and "12 of them done" in done.stdout and "[" not in done.stdout
@@ -80,9 +80,9 @@ def test_a_finished_sweep_does_nothing_and_failed_jobs_run_again_when_asked(swep
     assert {path: path.stat().st_mtime for path in swept.glob("*/results.json")} == before
 
 
-def test_a_budget_ends_a_sweep_and_values_can_be_added(tmp_path):
+def test_max_jobs_ends_a_sweep_and_resume_adds_values(tmp_path):
     done = sweep(tmp_path / "s", "seed=0,1,2", "sweep.max_jobs=1")
-    assert done.returncode == 0 and "sweep.max_jobs is spent, 2 jobs are left" in done.stdout
+    assert done.returncode == 0 and "sweep.max_jobs is reached, 2 jobs are left" in done.stdout
     done = run("src.train", "-m", "seed=0,1,2,3", f"sweep.resume={tmp_path / 's'}")
     assert done.returncode == 0, done.stderr
     assert [row["run"] for row in sorted(rows(tmp_path / "s"), key=lambda row: int(row["run"]))] == ["0", "1", "2", "3"]
@@ -93,7 +93,7 @@ def test_a_budget_ends_a_sweep_and_values_can_be_added(tmp_path):
 @pytest.mark.parametrize(
     ("sent", "status", "launcher"), [(signal.SIGTERM, 143, "joblib"), (signal.SIGINT, 130, "serial")]
 )
-def test_an_interrupt_leaves_a_complete_table_and_the_command_that_goes_on(tmp_path, sent, status, launcher):
+def test_an_interrupt_leaves_a_complete_table_and_prints_the_resume_command(tmp_path, sent, status, launcher):
     words = [f"hydra/launcher={launcher}", "seed=0,1,2", "trainer.max_epochs=12", "test=false", "data=digits"]
     process = start("src.train", "-m", *words, "figures=false", f"hydra.sweep.dir={tmp_path / 's'}")
     end = time.monotonic() + 120
@@ -103,7 +103,7 @@ def test_an_interrupt_leaves_a_complete_table_and_the_command_that_goes_on(tmp_p
     process.send_signal(sent)
     _, err = output_of(process, 60)
     assert process.returncode == status, err
-    assert "sweep.resume=" in err and "Traceback" not in err
+    assert "resume with: python -m src.train -m sweep.resume=" in err and "Traceback" not in err
     states = [row["state"] for row in rows(tmp_path / "s")]
     assert len(states) == 3 and states.count("interrupted") >= 1
     done = run("src.train", "-m", f"sweep.resume={tmp_path / 's'}", "hydra/launcher=joblib")
@@ -127,7 +127,7 @@ def test_a_killed_worker_loses_its_own_job_only(tmp_path):
     assert sorted(row["state"] for row in rows(tmp_path / "s")) == ["failed", "finished", "finished", "finished"]
 
 
-def test_cross_validation_ends_in_one_row_and_one_file_of_predictions(tmp_path):
+def test_cross_validation_gives_one_row_and_one_file_of_predictions(tmp_path):
     import numpy as np
 
     done = sweep(tmp_path / "s", "data.folds=3", "data.fold=0,1,2", "test=false")
@@ -141,7 +141,7 @@ def test_cross_validation_ends_in_one_row_and_one_file_of_predictions(tmp_path):
     assert right.mean() == pytest.approx(sum(shares) / 3, abs=2e-3)
 
 
-def test_a_search_prunes_and_goes_on(tmp_path):
+def test_a_search_prunes_and_resumes(tmp_path):
     pytest.importorskip("optuna")
     words = [
         "hydra/sweeper=optuna",
@@ -164,7 +164,7 @@ def test_a_search_prunes_and_goes_on(tmp_path):
     assert other.returncode == 1 and "another search space" in other.stderr
 
 
-def test_several_objectives_and_a_journal(tmp_path):
+def test_a_search_for_several_objectives_with_a_journal(tmp_path):
     pytest.importorskip("optuna")
     words = [
         "hydra/sweeper=optuna",
@@ -180,12 +180,12 @@ def test_several_objectives_and_a_journal(tmp_path):
     assert (tmp_path / "s" / "figures" / "pareto.png").is_file()
 
 
-def test_a_killed_search_ends_like_one_that_was_not(tmp_path):  # grids: benchmarks.kill
+def test_a_killed_search_ends_like_an_uninterrupted_one(tmp_path):  # for grids: benchmarks.kill
     equal, moments = measure(tmp_path, "optuna", kills=2, seed=1)
     assert equal, moments
 
 
-def test_two_processes_measure_what_one_does(tmp_path):
+def test_two_ddp_processes_reach_the_accuracy_of_one(tmp_path):
     common = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu", "figures=false", "optimizer.lr=1e-3"]
     two = run("src.train", "-m", "seed=0,1", *common, "data.batch_size=16", "trainer.devices=2", "trainer.strategy=ddp",
               f"hydra.sweep.dir={tmp_path / 'two'}")  # fmt: skip
@@ -197,7 +197,7 @@ def test_two_processes_measure_what_one_does(tmp_path):
         assert float(ours["val/acc"]) == pytest.approx(float(theirs["val/acc"]), abs=0.02)
 
 
-def test_a_rank_that_dies_ends_the_run(tmp_path):
+def test_a_ddp_rank_that_dies_ends_the_run(tmp_path):
     words = ["data=digits", "trainer.max_epochs=500", "trainer.accelerator=cpu", "trainer.devices=2"]
     process = start("src.train", *words, "trainer.strategy=ddp", f"hydra.run.dir={tmp_path / 'r'}")
     end = time.monotonic() + 120
