@@ -12,7 +12,7 @@ from src.files import display_path
 PREFIXES = ("-", "hydra.", "hydra/")  # words that are no folders
 
 
-def resolve(words: Sequence[str]) -> list[str]:
+def collect_folders(words: Sequence[str]) -> list[str]:
     """The words with bare folders collected into the key `runs`."""
     folders = [word for word in words if not word.startswith(PREFIXES) and ("=" not in word or Path(word).exists())]
     if not folders:
@@ -21,7 +21,7 @@ def resolve(words: Sequence[str]) -> list[str]:
     return [*(word for word in words if word not in folders), f"runs=[{quoted}]"]
 
 
-@command("compare", resolve=resolve)
+@command("compare", resolve=collect_folders)
 def main(cfg: DictConfig) -> None:
     """Write a table of runs and one of configurations, figures, and the best configuration as an experiment file."""
     from src.sweep.report import write_sweep_report

@@ -35,6 +35,7 @@ def train(
     """
     started = time.perf_counter()
     quiet_other_processes()
+    quiet_libraries()  # before the trainer is built: it reports the devices
     check_threads(cfg.threads)
     set_threads(cfg.threads)
     session = build(cfg, overrides, should_prune, objectives)
