@@ -46,11 +46,8 @@ def layer_figure(images: Tensor, outputs: Tensor, name: str) -> Figure:
     columns = 1 + (min(MAX_MAPS, outputs.shape[1]) if outputs.ndim == 4 else 8)
     cell, left, head = 0.8, 0.15, 0.75
     size = (cell * max(columns, 6) + 0.3, cell * len(images) + head + 0.1)
-    shape = (
-        f"{outputs.shape[1]} @ {outputs.shape[2]}x{outputs.shape[3]}"
-        if outputs.ndim == 4
-        else f"{outputs.shape[1]} values"
-    )
+    count, *sides = outputs.shape[1:]
+    shape = f"{count} @ {'x'.join(map(str, sides))}" if sides else f"{count} values"
     note = "dark: smallest, light: largest value; each image on its own scale; left: the input"
     figure = _titled_figure(size, f"{name}: {shape}", note)
     for row, (image, values) in enumerate(zip(images, outputs.detach().float().cpu(), strict=True)):
