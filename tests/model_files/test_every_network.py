@@ -47,9 +47,9 @@ def test_every_knob_of_lenet_is_tried():
 def test_every_network_is_rebuilt(option, knobs, tmp_path):
     net, path = make_net(option, **knobs), tmp_path / "net.safetensors"
     path.write_bytes(safetensors_bytes(net))
-    back, given = load_predictor(path), random_batch(2)
+    back, batch = load_predictor(path), random_batch(2)
     with torch.inference_mode():
-        assert torch.equal(back(given), net(given))
+        assert torch.equal(back(batch), net(batch))
 
 
 ADAPTERS = [path.stem for path in sorted((CONF / "finetune").glob("*.yaml")) if path.stem in ("adapter", "prompt")]
@@ -64,10 +64,10 @@ def test_adapters_are_rebuilt(name, tmp_path):
     for parameter in net.model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     path.write_bytes(safetensors_bytes(net))
-    back, given = load_predictor(path), random_batch(2)
+    back, batch = load_predictor(path), random_batch(2)
     assert len(back.model.state_dict()) > len(make_net("lenet").model.state_dict())
     with torch.inference_mode():
-        assert torch.equal(back(given), net(given))
+        assert torch.equal(back(batch), net(batch))
 
 
 @pytest.mark.slow

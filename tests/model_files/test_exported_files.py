@@ -32,9 +32,9 @@ def test_a_file_computes_what_the_network_computes_for_any_batch_size(files, net
     back = load_predictor(files[suffix], threads=1)
     with torch.inference_mode():
         for count in (1, 2, 7, 130):
-            given = random_batch(count)
-            torch.testing.assert_close(back(given), net(given), atol=2e-6, rtol=1e-5)
-            torch.testing.assert_close(back.probs(given), net.probs(given), atol=2e-6, rtol=1e-5)
+            batch = random_batch(count)
+            torch.testing.assert_close(back(batch), net(batch), atol=2e-6, rtol=1e-5)
+            torch.testing.assert_close(back.probs(batch), net.probs(batch), atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -53,9 +53,9 @@ def test_a_file_keeps_the_metadata_and_nothing_private(files, net, suffix):
 
 
 def test_metadata_survive_a_round_trip(net):
-    card = replace(make_metadata(net, int8={"images": 3}), epoch=9)
-    assert read_metadata(card.to_strings(), "") == card
-    assert json.loads(card.to_strings()["class_names"]) == list(DIGITS.class_names)
+    metadata = replace(make_metadata(net, int8={"images": 3}), epoch=9)
+    assert read_metadata(metadata.to_strings(), "") == metadata
+    assert json.loads(metadata.to_strings()["class_names"]) == list(DIGITS.class_names)
 
 
 def test_formats_and_suffixes_match_the_export_command():
@@ -65,13 +65,13 @@ def test_formats_and_suffixes_match_the_export_command():
 
 
 def test_the_graph_of_torch_export_runs_alone(files, net):
-    answer = exported_graph(files[".pt2"].read_bytes())
+    graph = exported_graph(files[".pt2"].read_bytes())
     with torch.inference_mode():
         for count in (1, 5):
-            given = random_batch(count)
-            probs, logits = answer(given)
-            assert torch.equal(logits, net(given))
-            torch.testing.assert_close(probs, net.probs(given))
+            batch = random_batch(count)
+            probs, logits = graph(batch)
+            assert torch.equal(logits, net(batch))
+            torch.testing.assert_close(probs, net.probs(batch))
 
 
 def test_the_exported_affine_grid_is_that_of_torch():
@@ -85,10 +85,10 @@ def test_views_and_deslanting_are_in_the_file():
     net = make_net("lenet", views=5, deslant=True, activation="silu")
     back = parse_onnx(onnx_bytes(net), "here.onnx", 1)
     assert back.views == 5
-    given = torch.cat([random_batch(3), torch.zeros(1, 1, 28, 28, dtype=torch.uint8)])
+    batch = torch.cat([random_batch(3), torch.zeros(1, 1, 28, 28, dtype=torch.uint8)])
     with torch.inference_mode():
         for count in (1, 4):
-            torch.testing.assert_close(back(given[:count]), net(given[:count]), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(back(batch[:count]), net(batch[:count]), atol=1e-5, rtol=1e-4)
 
 
 def test_a_regression_target_comes_out_in_its_unit():
@@ -96,31 +96,31 @@ def test_a_regression_target_comes_out_in_its_unit():
     net = make_net("mlp", info)
     content = onnx_bytes(net)
     back = parse_onnx(content, "here.onnx", 1)
-    given = random_batch(3, info)
+    batch = random_batch(3, info)
     with torch.inference_mode():
-        torch.testing.assert_close(back(given), net(given))
-        torch.testing.assert_close(back.probs(given), net(given) * 45)
+        torch.testing.assert_close(back(batch), net(batch))
+        torch.testing.assert_close(back.probs(batch), net(batch) * 45)
     assert [entry.name for entry in back.run.session.get_outputs()] == ["value", "logits"]
-    np.testing.assert_allclose(numpy_predictor(back)(given.numpy()), net(given).detach().numpy() * 45, rtol=1e-4)
+    np.testing.assert_allclose(numpy_predictor(back)(batch.numpy()), net(batch).detach().numpy() * 45, rtol=1e-4)
     found = compare_outputs(net, {"file": outputs_of(back)}, random_images(info.shape))
     assert found["same"]
     assert found["changed"] is None
 
 
 def test_a_numpy_predictor_gives_probabilities_with_either_engine(files, net, caplog, monkeypatch):
-    given = random_batch(5)
+    batch = random_batch(5)
     with torch.inference_mode():
-        wanted = net.probs(given).numpy()
-    np.testing.assert_allclose(numpy_predictor(load_predictor(files[".onnx"]))(given.numpy()), wanted, atol=1e-6)
+        wanted = net.probs(batch).numpy()
+    np.testing.assert_allclose(numpy_predictor(load_predictor(files[".onnx"]))(batch.numpy()), wanted, atol=1e-6)
     with caplog.at_level(logging.INFO):
-        answer = numpy_predictor(net)
+        predictor = numpy_predictor(net)
     assert caplog.text == ""
-    np.testing.assert_allclose(answer(given.numpy()), wanted, atol=1e-6)
+    np.testing.assert_allclose(predictor(batch.numpy()), wanted, atol=1e-6)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with caplog.at_level(logging.INFO):
-        answer = numpy_predictor(net)
+        predictor = numpy_predictor(net)
     assert "torch computes the predictions: onnxruntime is not installed" in caplog.text
-    np.testing.assert_allclose(answer(given.numpy()), wanted, atol=1e-6)
+    np.testing.assert_allclose(predictor(batch.numpy()), wanted, atol=1e-6)
 
 
 def test_weights_and_base_are_refused_for_onnx(files):

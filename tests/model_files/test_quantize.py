@@ -20,21 +20,21 @@ from tests.model_files.networks import DIGITS, onnx_outputs, random_batch
 
 
 def test_quantizing_keeps_metadata_and_nearly_the_logits(net, files):
-    content, given = files[".onnx"].read_bytes(), random_batch(60)
-    small = quantize(content, given.numpy())
+    content, batch = files[".onnx"].read_bytes(), random_batch(60)
+    small = quantize(content, batch.numpy())
     assert len(small) < len(content) / 2
     back = parse_onnx(small, "here.onnx", 1)
     assert isinstance(back, OnnxNet)
     assert (back.info, back.temperature, back.checkpoint) == (DIGITS, 1.7, net.digest)
     assert back.notes == {"int8": {"layers": "linear", "method": "minmax", "images": 60}}
     with torch.inference_mode():
-        off, size = (back(given) - net(given)).abs().max(), net(given).std()
+        off, size = (back(batch) - net(batch)).abs().max(), net(batch).std()
     assert 0 < off < 0.2 * size
     for wrong in ({"method": "guess"}, {"layers": "some"}):
         with pytest.raises(InputError, match="one of"):
-            quantize(content, given.numpy(), **wrong)
+            quantize(content, batch.numpy(), **wrong)
     with pytest.raises(InputError, match="at least one"):
-        quantize(content, given.numpy()[:0])
+        quantize(content, batch.numpy()[:0])
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_exported_and_quantized_files_keep_the_accuracy_on_mnist(mnist_root, tmp
     data = ImageData(root=str(mnist_root), download=False)
     data.setup()
     content = onnx_bytes(net)
-    batches = (given for given, _ in data.loader(data.test_set))
+    batches = (batch for batch, _ in data.loader(data.test_set))
     found = compare_outputs(net, {"file": onnx_outputs(content)}, batches)
     assert found["same"]
     assert found["images"] == 10_000

@@ -202,9 +202,9 @@ def test_a_pickle_in_an_archive_is_never_loaded(net, files, tmp_path):
     evil = rezip(files[".pt2"].read_bytes(), {"archive/data/sample_inputs/model.pt": buffer.getvalue()})
     (tmp_path / "evil.pt2").write_bytes(evil)
     back = load_predictor(tmp_path / "evil.pt2")
-    given = random_batch(2)
+    batch = random_batch(2)
     with torch.inference_mode():
-        assert torch.equal(back(given), net(given))
+        assert torch.equal(back(batch), net(batch))
     assert not mark.exists()
     torch.export.load(io.BytesIO(evil))  # says nothing
     assert mark.exists()

@@ -88,9 +88,9 @@ TRICKS = [value for name, value in sorted(globals().items()) if name.startswith(
 @pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.__name__)
 def test_an_onnx_file_that_asks_for_more_is_refused(net, files, tmp_path, trick, capfd):
     model = onnx.load(files[".onnx"])
-    card = read_metadata({entry.key: entry.value for entry in model.metadata_props}, "")
+    metadata = read_metadata({entry.key: entry.value for entry in model.metadata_props}, "")
     trick(model)
     path = tmp_path / "trick.onnx"
-    path.write_bytes(serialize_onnx(model, card))
+    path.write_bytes(serialize_onnx(model, metadata))
     refusal_of(path)
     assert capfd.readouterr().err == ""
