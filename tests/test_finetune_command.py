@@ -20,7 +20,7 @@ def finetune(folder, init, *words):
 def test_a_source_and_a_number_of_shots_are_enough(trained, tmp_path):
     done = finetune(tmp_path / "run", trained, "data.shots=2")
     assert done.returncode == 0, done.stderr
-    assert "head kept: 10 classes; its normalisation kept" in done.stdout
+    assert "head kept, 10 classes; normalization kept" in done.stdout
     assert "the last: callbacks.checkpoints.choose=last" in done.stdout
     results = json.loads((tmp_path / "run/results.json").read_text())
     transfer = results["transfer"]
@@ -97,7 +97,7 @@ def test_a_closed_form_head_stopped_within_an_epoch_is_solved_from_the_whole_epo
 def test_other_classes_get_a_fresh_head(trained, tmp_path):
     done = finetune(tmp_path / "run", trained, "data.classes={even:[0,2,4,6,8],odd:[1,3,5,7,9]}", "figures=false")
     assert done.returncode == 0, done.stderr
-    assert "head replaced: 2 classes" in done.stdout
+    assert "head replaced, 2 classes" in done.stdout
     net = load_model(tmp_path / "run/checkpoints/best.ckpt")
     assert net.info.class_names == ("even", "odd")
     assert json.loads((tmp_path / "run/results.json").read_text())["transfer"]["before"] is None
