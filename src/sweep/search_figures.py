@@ -37,7 +37,7 @@ def plot_optimization_history(scored: Sequence[Run], comparison: Comparison) -> 
     if not finished.all():
         axes.plot(numbers[~finished], values[~finished], "x", ms=4, color=WRONG, label="pruned")
     axes.step(numbers, best, where="post", color=RIGHT, label="best so far")
-    axes.set_ylim(*_upper_range(values, comparison.mode))
+    axes.set_ylim(*_better_range(values, comparison.mode))
     axes.set_xlabel("trial")
     axes.set_ylabel(axis_label(comparison.metric))
     axes.legend(frameon=False)
@@ -45,7 +45,7 @@ def plot_optimization_history(scored: Sequence[Run], comparison: Comparison) -> 
     return figure
 
 
-def _upper_range(values: np.ndarray, mode: str) -> tuple[float, float]:
+def _better_range(values: np.ndarray, mode: str) -> tuple[float, float]:
     """Limits of the better three quarters: bad trials would flatten the rest."""
     low, high = np.quantile(values, [0.25, 1.0] if mode == "max" else [0.0, 0.75])
     margin = 0.15 * (high - low) or 1.0
