@@ -12,8 +12,6 @@ from src.models.structure import extract_features, find_head
 class ClosedForm(Head):
     """A head that is set at the end of each epoch, from the features that `collect` gathered in it."""
 
-    closed_form = True
-
     def __init__(self, cached_passes: int | None = None):
         super().__init__(cached_passes=cached_passes)
         self._features: list[Tensor] = []

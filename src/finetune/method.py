@@ -26,7 +26,6 @@ class Method:
     many augmented passes, used in turn. None caches where nothing is augmented, 0 never.
     """
 
-    closed_form = False  # the head is solved for at the end of an epoch, without gradients
     adds_modules = False  # changes the structure of the network, not only its values
     mergeable = False  # `merge` folds the added modules into the weights
     resizes_layers = False  # makes another network of the same class

@@ -73,7 +73,7 @@ class PrunableLayer:
 
 def _replace(module: nn.Module, name: str, values: Tensor) -> None:
     values = values.clone().contiguous()
-    setattr(module, name, nn.Parameter(values) if name in module._parameters else values)
+    setattr(module, name, nn.Parameter(values) if isinstance(getattr(module, name), nn.Parameter) else values)
 
 
 class MultiplyAdds:

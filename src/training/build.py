@@ -14,6 +14,7 @@ from src.cli.process import check_training_options
 from src.data.datamodule import ImageData
 from src.data.output import Output
 from src.errors import choice, require
+from src.finetune.closed_form import ClosedForm
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.model_files.renamed import with_current_targets
@@ -153,7 +154,7 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
 def check_combination(output: Output, task: Classifier, views: int) -> None:
     """Reject options that a regression target, or a head solved in closed form, cannot use."""
     choice("views", views, VIEW_COUNTS)
-    closed_form, mixed = bool(task.method and task.method.closed_form), bool(task.mixup or task.cutmix)
+    closed_form, mixed = isinstance(task.method, ClosedForm), bool(task.mixup or task.cutmix)
     require(not (closed_form and mixed), "this method needs whole labels: leave task.mixup and task.cutmix out")
     if not isinstance(task.loss, MeanSquaredError):
         output.require_classes(f"loss={type(task.loss).__name__}", "give loss=mse")

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.errors import choice, fraction, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
+from src.finetune.closed_form import ClosedForm
 from src.training.task import Classifier
 from src.training.trainer_state import data_of, is_dry_run
 
@@ -54,18 +55,17 @@ class EpochProgressBar(ProgressBar):
         if self.enabled and trainer.is_global_zero:
             from tqdm import tqdm
 
-            total = self.total_train_batches
-            self._bar = tqdm(total=total, desc=_epoch(trainer), leave=False, dynamic_ncols=True, unit=" steps")
+            options = {"leave": False, "dynamic_ncols": True, "unit": " steps"}
+            self._bar = tqdm(total=self.total_train_batches, desc=_epoch(trainer), **options)
 
     def on_train_batch_end(self, trainer: Trainer, task: Classifier, outputs, batch, batch_idx: int) -> None:
-        done = batch_idx + 1
-        if self._bar is not None and done % self.refresh_steps == 0:
+        if self._bar is not None and (batch_idx + 1) % self.refresh_steps == 0:
             metrics = {"loss": f"{task.latest.get('loss', float('nan')):.4f}"}
             if "val/acc" in task.latest:
                 metrics["val/acc"] = f"{task.latest['val/acc']:.4f}"
             metrics["images/s"] = f"{task.latest.get('train/images_per_s', 0):,.0f}"
             self._bar.set_postfix(metrics, refresh=False)
-            self._bar.update(done - self._bar.n)
+            self._bar.update(batch_idx + 1 - self._bar.n)
 
     def on_train_epoch_end(self, trainer: Trainer, task: Classifier) -> None:
         self._close()
@@ -106,8 +106,7 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: str, monitor: str = "auto", mode: str = "auto", choose: str = "auto"):
         choice("callbacks.checkpoints.choose", choose, ("auto", "best", "last"))
         self.folder, self.monitor, self.configured_mode = Path(folder), monitor, mode
-        self.mode = monitor_mode(monitor, mode)
-        self.choose = choose
+        self.mode, self.choose = monitor_mode(monitor, mode), choose
         self.best_score: float | None = None
         self.best_epoch = 0
         self.best_metrics: dict[str, float] = {}  # of the best epoch's validation
@@ -131,7 +130,7 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, task: Classifier) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or is_dry_run(trainer):
             return
-        if task.method is not None and not task.method.is_complete(task.model):
+        if task.method and not task.method.is_complete(task.model):
             return
         metrics = trainer.callback_metrics
         require(
@@ -140,11 +139,11 @@ class Checkpoints(Checkpoint):
         )
         score = round(float(metrics[self.monitor]), 7)
         if not math.isnan(score) and self._is_better(score):
-            before = self.best_score, self.best_epoch, self.best_metrics
+            before = self.state_dict()
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
             self.best_metrics = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
             if not self._save(trainer, task, self.best):
-                self.best_score, self.best_epoch, self.best_metrics = before
+                self.load_state_dict(before)
 
     def on_train_epoch_end(self, trainer: Trainer, task: Classifier) -> None:
         if not is_dry_run(trainer) and self._save(trainer, task, self.last):
@@ -156,8 +155,7 @@ class Checkpoints(Checkpoint):
         return score > self.best_score if self.mode == "max" else score < self.best_score
 
     def _save(self, trainer: Trainer, task: Classifier, path: Path) -> bool:
-        finite = all(bool(p.isfinite().all()) for p in task.parameters())
-        if finite:
+        if finite := all(bool(p.isfinite().all()) for p in task.parameters()):
             trainer.save_checkpoint(path, weights_only=False)  # with the optimizer, to resume from
         return finite
 
@@ -169,7 +167,7 @@ class Checkpoints(Checkpoint):
             return
         for progress in (epochs["total"], epochs["current"]):
             progress["processed"] = min(progress["processed"], progress["completed"])
-        if task.method and task.method.closed_form:  # its sums are not saved: the epoch begins again
+        if isinstance(task.method, ClosedForm):  # its sums are not saved: the epoch begins again
             batches["current"] = dict.fromkeys(batches["current"], 0)
             checkpoint[type(data_of(trainer)).__qualname__]["batches_done"] = 0
 
@@ -234,8 +232,8 @@ class EMA(WeightAveraging):
         get_ema_multi_avg_fn(decay if averages[0].is_floating_point() else 0.0)(averages, currents, count)
 
     def on_fit_start(self, trainer: Trainer, task: Classifier) -> None:
-        closed = task.method is not None and task.method.closed_form
-        require(not closed, "callbacks.ema averages over steps, and this method has none: leave ema out of callbacks")
+        steps = not isinstance(task.method, ClosedForm)
+        require(steps, "callbacks.ema averages over steps, and this method has none: leave ema out of callbacks")
 
     def on_validation_epoch_start(self, trainer: Trainer, task: Classifier) -> None:
         super().on_validation_epoch_start(trainer, task)

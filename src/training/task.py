@@ -73,15 +73,13 @@ class Classifier(LightningModule):
         self.latest: dict[str, float] = {}  # metric -> value, for the progress bar
         self._head = [find_head(model)[1]] if method else []  # in a list, so as not to be saved twice
         self.pending: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits, labels of steps not read yet
-        self._predictions: list[Tensor] = []
-        self._labels: list[Tensor] = []
+        self._predictions: list[tuple[Tensor, Tensor]] = []  # classes, labels of the epoch
         self.evaluated: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
         self._loss_sum, self._image_count, self._epoch_seed, self._started = 0.0, 0, 0, 0.0
         self._total_steps = math.inf
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets the running hook 44 times a step; nn.Module's search for parameters makes that expensive
-        # (tests/test_upstream.py has the figure).
+        # Lightning sets the running hook 44 times a step, which nn.Module's search for parameters makes expensive.
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -102,8 +100,8 @@ class Classifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         self._epoch_seed = derive_seed(self.seed, self.current_epoch, self.global_rank)
         self._loss_sum, self._image_count = 0.0, 0
-        for steps in (self.pending, self._predictions, self._labels):
-            steps.clear()
+        self.pending.clear()
+        self._predictions.clear()
         if self.method:
             mixed, epochs = bool(self.mixup or self.cutmix), planned_epochs(self.trainer)
             self.method.on_epoch_start(self.model, data_of(self.trainer), self.current_epoch, epochs, mixed)
@@ -131,7 +129,7 @@ class Classifier(LightningModule):
             return None  # no gradient
         return loss
 
-    # Lightning inspects the signature at every step; a stored one is found at once (tests/test_upstream.py).
+    # Lightning inspects the signature at every step; a stored one is found at once (benchmarks/upstream.py).
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
@@ -155,9 +153,8 @@ class Classifier(LightningModule):
             return
         if self.method:
             self.method.on_epoch_end(self.model)
-        accuracy = self.metrics.compute_train(torch.cat(self._predictions), torch.cat(self._labels))
+        accuracy = self.metrics.compute_train(*map(torch.cat, zip(*self._predictions, strict=True)))
         self._predictions.clear()
-        self._labels.clear()
         summary = {
             "train/loss": self._loss_sum / self._image_count,
             **accuracy,
@@ -178,8 +175,7 @@ class Classifier(LightningModule):
                 f"the loss is {total} in epoch {self.current_epoch + 1}, step {self.global_step:,}: lower optimizer.lr "
                 f"({self._lr:.3g} now), or clip gradients with trainer.gradient_clip_val=1"
             )
-        self._predictions.append(torch.cat(logits).argmax(1))
-        self._labels.append(torch.cat(labels))
+        self._predictions.append((torch.cat(logits).argmax(1), torch.cat(labels)))
         self._loss_sum += total
         self._image_count += count
         self.latest["loss"] = total / count
@@ -194,14 +190,10 @@ class Classifier(LightningModule):
         return groups[0]["lr"] if groups else 0.0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._predict(batch)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._predict(batch)
-
-    def _predict(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
         self.evaluated.append((self(images).float(), labels))
+
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
@@ -225,18 +217,19 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         lr, decay = lr_and_weight_decay(self.make_optimizer)
-        if self.method and self.method.closed_form:
+        if isinstance(self.method, ClosedForm):
             return None
-        method, model = self.method, self.model
-        groups = method.parameter_groups(model, lr, decay) if method else parameter_groups(model, decay)
+        groups = (
+            self.method.parameter_groups(self.model, lr, decay) if self.method else parameter_groups(self.model, decay)
+        )
         require(bool(groups), "the model has no trainable parameter")
         try:
             optimizer = self.make_optimizer(groups)
         except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
-        self._total_steps = steps = self.trainer.estimated_stepping_batches
-        require(math.isfinite(steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
-        scheduler: Any = self.make_scheduler(optimizer, total_steps=int(steps))
+        self._total_steps = self.trainer.estimated_stepping_batches
+        require(math.isfinite(self._total_steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
+        scheduler: Any = self.make_scheduler(optimizer, total_steps=int(self._total_steps))
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
