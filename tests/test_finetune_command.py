@@ -139,7 +139,7 @@ def test_an_angle_is_learned_and_evaluated(trained, tmp_path):
         (["init_from={}", "data.target=angle", "loss=mse"], "augment"),
         (["init_from={}", "finetune=anything"], "lora"),
         (["checkpoint=adapter"], "give init_from"),
-        (["checkpoint=small"], "full or adapter"),
+        (["checkpoint=small"], "one of full, adapter"),
     ],
 )
 def test_invalid_input_gives_a_one_line_error(trained, tmp_path, words, expected):
