@@ -12,7 +12,7 @@ def test_a_loaded_model_averages_its_five_views(small_kmnist, tmp_path):
     torch.manual_seed(0)
     weights = {f"model.{name}": value for name, value in LeNet((1, 28, 28), 10).state_dict().items()}
     config = {"model": {"_target_": "src.models.lenet.LeNet"}, "data": {}}
-    content = {"state_dict": weights, "config": config, "facts": small_kmnist.info.plain(), "epoch": 0}
+    content = {"state_dict": weights, "config": config, "facts": small_kmnist.info.to_dict(), "epoch": 0}
     write_checkpoint(content, tmp_path / "one.ckpt")
     write_checkpoint({**content, "config": {**config, "views": 5}}, tmp_path / "five.ckpt")
     plain, five = load_model(tmp_path / "one.ckpt"), load_model(tmp_path / "five.ckpt")
