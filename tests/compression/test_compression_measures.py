@@ -36,7 +36,7 @@ def test_nonzero_weights_and_multiply_adds_of_all_views_are_counted():
     model.head[0].weight.data[:60] = 0
 
     class Net:
-        views, info = 5, type("Facts", (), {"shape": SHAPE})
+        views, info = 5, type("Info", (), {"shape": SHAPE})
 
     net = Net()
     net.model = model
