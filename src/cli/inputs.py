@@ -37,9 +37,9 @@ def select_split(data, split: str, info):
 
     Raises InputError if the images have another shape, or classes that the network does not know.
     """
-    target = f"{data.target}_deg" if data.target == "angle" else None
-    if target != info.target or (target and data.max_angle_deg != info.scale):
-        requested = f"data.target={data.target}" + (f", up to {data.max_angle_deg:g} degrees" if target else "")
+    target = data.target
+    if (target.name, target.scale) != (info.target, info.scale):
+        requested = target.option + (f", up to {target.scale:g} degrees" if target.name else "")
         fix = f"data.target=angle data.max_angle_deg={info.scale:g}" if info.target else "data.target=class"
         raise InputError(f"{requested}, but this network gives {info.target or 'classes'}: give {fix}")
     names, known = data.source.class_names, info.class_names or data.source.class_names
@@ -58,7 +58,7 @@ def select_split(data, split: str, info):
             f"data={data.name} has images of {'x'.join(map(str, shape))} (channels, height, width), this network reads "
             f"{'x'.join(map(str, info.shape))}: with data=folder give data.size and data.channels"
         )
-    return batches if target else batches.relabeled([known.index(name) for name in names])
+    return batches if target.name else batches.relabeled([known.index(name) for name in names])
 
 
 def check_device(device: object) -> None:

@@ -16,18 +16,13 @@ from src.data.augment import Identity
 from src.data.batches import BatchDataset, BatchLoader, SeededBatchSampler, derive_seed
 from src.data.cache import cached
 from src.data.feature_cache import FeatureCache
-from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
-from src.data.rotation import check_target, rotate_randomly
-from src.data.source import Images, Source, Split
+from src.data.rotation import build_target
+from src.data.source import Source, Split
 from src.data.sources.registry import load_dataset
 from src.data.splits import sample_rows, validation_mask
 from src.data.transforms import transform_source
-from src.errors import InputError, integer, number, positive_int, require
-
-
-def _collate(batch):
-    return batch  # it comes as one item
+from src.errors import integer, number, positive_int, require
 
 
 class ImageData(LightningDataModule):
@@ -48,11 +43,6 @@ class ImageData(LightningDataModule):
     """
 
     name: str
-    train_set: BatchDataset
-    val_set: BatchDataset
-    info: DataInfo
-    normalize: Normalize
-    class_counts: Tensor
 
     def __init__(
         self,
@@ -77,7 +67,7 @@ class ImageData(LightningDataModule):
         **options,
     ):
         super().__init__()
-        self.name, self.ink, self.target, self.max_angle_deg = name, ink, target, max_angle_deg
+        self.name, self.ink = name, ink
         self.batch_size = positive_int("data.batch_size", batch_size)
         self.eval_batch_size = positive_int("data.eval_batch_size", eval_batch_size)
         self.val, self.folds, self.fold = number("data.val", val, above=0), folds, fold
@@ -92,11 +82,10 @@ class ImageData(LightningDataModule):
         workers = integer("data.num_workers", num_workers, 0, optional=True)
         self.num_workers = (os.cpu_count() or 1) if workers is None else workers
         self.augment = augment or Identity()
-        check_target(target, max_angle_deg, self.augment)
         self._options, original = options, load_dataset(name, **options)
         self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
         self.source = self._transform(ink=ink)
-        require(target == "class" or self.source.transformable, f"data.target={target}: corrections are about classes")
+        self.target = build_target(target, max_angle_deg, self.augment, self.source)
         self._batches_to_skip = 0
         self._generator: torch.Generator | None = None
         self.feature_cache = FeatureCache(self)
@@ -105,49 +94,32 @@ class ImageData(LightningDataModule):
         """Read the training images (downloading missing files), split them and measure them; once."""
         if hasattr(self, "train_set"):
             return
-        images, labels = self._read_split("train", self.source.train)
-        classes = len(self.source.class_names)
+        data = self._read_split("train", self.source.train)
+        labels, classes = data.labels, len(self.source.class_names)
         rule = classes, self.val, self.folds, self.fold, self.split_seed, self.name
         in_val = self.source.validation_mask(labels, lambda original: validation_mask(original, *rule))
         train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed)
         train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=classes)
-        images, labels = self._with_targets(images, labels, "train")
-        mean, std = self._statistics(images, train_rows)
-        channels, height, width = images.shape[1:]
-        self.info = DataInfo((channels, height, width), self.source.class_names, mean, std)
-        if self.target == "angle":
-            self.info = replace(self.info, class_names=(), target="angle_deg", scale=self.max_angle_deg)
-        self.normalize = Normalize(mean, std)
+        images, labels = self.target.apply(data, "train")
+        digest = hashlib.sha256(train_rows.numpy().tobytes()).hexdigest()
+        statistics = cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, train_rows))
+        self.info = self.target.make_info(tuple(images.shape[1:]), self.source.class_names, *statistics)
+        self.normalize = Normalize(*statistics)
         self.train_set = BatchDataset(images, labels, train_rows)
         self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten())
 
     def _read_split(self, split: str, read: Callable[[], Split]) -> Split:
-        images, labels = cached(self.cache_key, split, read)
+        data = cached(self.cache_key, split, read)
         classes = len(self.source.class_names)
-        valid = len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < classes
+        valid = len(data.labels) > 0 and int(data.labels.min()) >= 0 and int(data.labels.max()) < classes
         require(valid, f"the labels of data={self.name} are not all in 0..{classes - 1}")
-        return Split(images, labels)
-
-    def _statistics(self, images: Images, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        if not isinstance(images, Tensor):
-            return channel_statistics(images, rows)
-        digest = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
-        return cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, rows))
-
-    def _with_targets(self, images: Images, labels: Tensor, split: str) -> tuple[Images, Tensor]:
-        if self.target == "class":
-            return images, labels
-        if not isinstance(images, Tensor):
-            raise InputError("data.target=angle needs the images in memory: raise data.memory_gb")
-        rotated, angles = rotate_randomly(images, self.max_angle_deg, split)
-        return rotated, angles / self.max_angle_deg
+        return data
 
     @cached_property
     def test_set(self) -> BatchDataset:
         """The official test split, read at first access."""
-        images, labels = self._read_split("test", self.source.test)
-        images, labels = self._with_targets(images, labels, "test")
+        images, labels = self.target.apply(self._read_split("test", self.source.test), "test")
         return BatchDataset(images, labels, torch.arange(len(labels)))
 
     def train_dataloader(self) -> DataLoader:
@@ -175,7 +147,6 @@ class ImageData(LightningDataModule):
             batches,
             sampler=sampler or SeededBatchSampler(len(batches), self.eval_batch_size, None),
             batch_size=None,
-            collate_fn=_collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
@@ -214,10 +185,6 @@ class ImageData(LightningDataModule):
             vars(other).pop(split, None)
         return other
 
-    def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):
-        images, labels = batch
-        return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-
     def on_after_batch_transfer(self, batch: Sequence[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         trainer = self.trainer
@@ -235,10 +202,8 @@ class ImageData(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Finished batches of the current epoch, for a run resumed within it."""
-        if self.trainer is None:
-            return {"batches_done": 0}
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        return {"batches_done": done if done < self.trainer.num_training_batches else 0}
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed if self.trainer else 0
+        return {"batches_done": done if self.trainer and done < self.trainer.num_training_batches else 0}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self._batches_to_skip = state["batches_done"]

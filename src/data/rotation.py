@@ -1,36 +1,78 @@
-"""Images rotated by known angles: the regression target `angle`."""
+"""What a network learns of the images: their classes, or the angle by which each is rotated."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.batches import derive_seed
+from src.data.info import DataInfo
+from src.data.source import Source, Split
 from src.data.transforms import to_uint8
-from src.errors import choice, number, require
+from src.errors import InputError, choice, number, require
 
 CHUNK = 4_096
 
 
-def check_target(target: str, max_deg: float, augment: object) -> None:
-    """Raise InputError for an unknown target, or an augmentation that would falsify angles."""
+@dataclass(frozen=True)
+class ClassTarget:
+    """The classes of the data set. name, scale: DataInfo's target and scale."""
+
+    option = "data.target=class"
+    name = None
+    scale = 1.0
+
+    def apply(self, data: Split, split: str) -> Split:
+        """The images and labels of a split: train or test."""
+        return data
+
+    def make_info(self, shape: tuple, class_names: tuple[str, ...], mean: tuple, std: tuple) -> DataInfo:
+        """What a network of this target must know of its data."""
+        return DataInfo(shape, class_names, mean, std)
+
+
+@dataclass(frozen=True)
+class AngleTarget:
+    """A regression: each image is rotated by an angle, and its label is that angle over `scale`, float32 (N,).
+
+    scale: degrees; angles are uniform in -scale..scale, counterclockwise, the same in every run.
+    """
+
+    scale: float
+    option = "data.target=angle"
+    name = "angle_deg"
+
+    def apply(self, data: Split, split: str) -> Split:
+        """The images of a split, uint8 (N, C, H, W), rotated about their centres; train and test draw independently.
+
+        Raises InputError for images that are not held in memory.
+        """
+        images = data.images
+        if not isinstance(images, Tensor):
+            raise InputError("data.target=angle needs the images in memory: raise data.memory_gb")
+        generator = torch.Generator().manual_seed(derive_seed(0, len(split), len(images)))
+        angles = (torch.rand(len(images), generator=generator) * 2 - 1) * self.scale
+        chunks = zip(images.split(CHUNK), angles.split(CHUNK), strict=True)
+        return Split(torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks]), angles / self.scale)
+
+    def make_info(self, shape: tuple, class_names: tuple[str, ...], mean: tuple, std: tuple) -> DataInfo:
+        """What a network of this target must know of its data."""
+        return DataInfo(shape, (), mean, std, self.name, self.scale)
+
+
+def build_target(target: str, max_angle_deg: float, augment: object, source: Source) -> ClassTarget | AngleTarget:
+    """The target of data.target. Raises InputError for angles with a source or augmentation that cannot have them."""
     choice("data.target", target, ("class", "angle"))
-    number("data.max_angle_deg", max_deg, above=0, most=180)
+    number("data.max_angle_deg", max_angle_deg, above=0, most=180)
+    if target == "class":
+        return ClassTarget()
     require(
-        target == "class" or not getattr(getattr(augment, "affine", augment), "rotate", 0),
+        not getattr(getattr(augment, "affine", augment), "rotate", 0),
         "data.target=angle: an augmentation that rotates falsifies it; give augment=none or augment.rotate_deg=0",
     )
-
-
-def rotate_randomly(images: Tensor, max_deg: float, split: str) -> tuple[Tensor, Tensor]:
-    """Rotate each image about its centre by its own angle: uint8 (N, C, H, W), and the angles, degrees, float32 (N,).
-
-    max_deg: angles are uniform in -max_deg..max_deg, counterclockwise, the same in every run. split: train or test,
-    which draw independently.
-    """
-    generator = torch.Generator().manual_seed(derive_seed(0, len(split), len(images)))
-    angles = (torch.rand(len(images), generator=generator) * 2 - 1) * max_deg
-    chunks = zip(images.split(CHUNK), angles.split(CHUNK), strict=True)
-    return torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks]), angles
+    require(source.transformable, "data.target=angle: corrections are about classes")
+    return AngleTarget(max_angle_deg)
 
 
 def _rotate(images: Tensor, angles_deg: Tensor) -> Tensor:

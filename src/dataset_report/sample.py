@@ -10,7 +10,7 @@ from torch import Tensor
 from src.data.batches import BatchDataset
 from src.data.datamodule import ImageData
 from src.data.splits import stratified_mask
-from src.dataset_report.pca import PCA, fit_pca
+from src.dataset_report.statistics import PCA, fit_pca
 from src.errors import require
 
 MAX_BYTES = 2_000_000_000  # of decoded pictures per split
@@ -88,7 +88,7 @@ def sample_dataset(data: ImageData, max_images: int, seed: int) -> DatasetSample
     train holds the images of the training and the validation split.
     Raises InputError for data.target=angle, and for splits whose images differ in shape.
     """
-    require(data.target == "class", f"data.target={data.target}: the report is about classes, give data.target=class")
+    require(data.target.name is None, f"{data.target.option}: the report is about classes, give data.target=class")
     data.setup()
     names, test_set = data.source.class_names, data.test_set
     splits = {"train": data.train_set, "val": data.val_set, "test": test_set}
