@@ -70,7 +70,9 @@ def main(cfg: DictConfig) -> float:
     if cfg.method == "int8":
         candidates = [before, _quantize(cfg, before, data, file)]
     else:
-        candidates = [before, *(_train(cfg, net, path, value, folder) for value in _method_values(cfg))]
+        values = to_plain(cfg)[METHOD_KEYS[cfg.method]]  # the weakest compression first
+        values = values if isinstance(values, list) else [values]
+        candidates = [before, *(_train(cfg, net, path, value, folder) for value in values)]
     val_accs = validation_accuracies(candidates, data)
     selected = select_candidate(val_accs, cfg.tolerance)
     file.parent.mkdir(exist_ok=True)
@@ -94,10 +96,8 @@ def _write_results(cfg: DictConfig, about: dict, rows: list[dict], selected: int
         from src.compression.figures import write_compression_figure
 
         write_compression_figure(folder / "figures" / "compression.png", rows)
-    reason = (
-        f", the smallest that loses at most {100 * cfg.tolerance:g} points on validation images, else the best there"
-    )
-    log.info("\nkept: %s%s, in %s", name, reason if len(rows) > 2 else "", display_path(file))
+    reason = f"the smallest that loses at most {100 * cfg.tolerance:g} points on validation images, else the best there"
+    log.info("\nkept: %s%s, in %s", name, f", {reason}" if len(rows) > 2 else "", display_path(file))
     log.info("  evaluate  python -m src.evaluate ckpt=%s", display_path(folder))
 
 
@@ -135,12 +135,6 @@ def _check_options(cfg: DictConfig, typed: Collection[str] = ()) -> None:
     require(cfg.data._target_ is None, "compress works with the data of the checkpoint: leave data=<name> out")
 
 
-def _method_values(cfg: DictConfig) -> list:
-    """The values of the method's key, the weakest compression first."""
-    value = to_plain(cfg)[METHOD_KEYS[cfg.method]]
-    return value if isinstance(value, list) else [value]
-
-
 def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | dict, folder: Path) -> "Candidate":
     """Train a candidate, as the network in `path` was trained, in the folder train/<value>."""
     from src.compression.candidates import Candidate, try_onnx_export
@@ -165,10 +159,9 @@ def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | di
     except InputError as error:
         raise InputError(_with_typed_keys(str(error), cfg.method)) from None
     files = [run_folder / "checkpoints" / file for file in ("best.ckpt", "last.ckpt")]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        raise InputError("training saved nothing: see train={...}")
-    tuned = load_model(file)
+    saved = [file for file in files if file.is_file()]
+    require(bool(saved), "training saved nothing: see train={...}")
+    tuned = load_model(saved[0])
     seconds = time.perf_counter() - started
     return Candidate(name, tuned, slim_checkpoint_bytes(tuned), try_onnx_export(tuned), seconds)
 

@@ -35,6 +35,9 @@ def main(cfg: DictConfig) -> None:
 
     from src.files import digest_of, write_json
     from src.model_files.load import load_predictor, require_weights
+    from src.model_files.onnx import onnx_bytes
+    from src.model_files.safetensors import safetensors_bytes
+    from src.model_files.torch_export import torch_export_bytes
 
     tune_process()
     set_threads(cfg.threads)
@@ -45,9 +48,14 @@ def main(cfg: DictConfig) -> None:
     batches, where = _test_batches(cfg, net)
 
     started = time.perf_counter()
-    content = _export(net, cfg)
+    if cfg.format == "onnx":
+        content = onnx_bytes(net, cfg.opset)
+    else:
+        content = safetensors_bytes(net) if cfg.format == "safetensors" else torch_export_bytes(net)
     exported = time.perf_counter()
-    file = Path(cfg.file).expanduser() if cfg.file else output_folder() / f"{_default_stem(net)}{FORMATS[cfg.format]}"
+    model = str(net.config["model"].get("_target_", "model")).rpartition(".")[2].lower()
+    default = f"{model}_{net.config['data'].get('name', 'data')}{FORMATS[cfg.format]}"
+    file = Path(cfg.file).expanduser() if cfg.file else output_folder() / default
     compared = {"on": where, **_write_verified(file, content, net, batches, cfg)}
     seconds = {"export": round(exported - started, 2), "compare": round(time.perf_counter() - exported, 2)}
 
@@ -59,7 +67,7 @@ def main(cfg: DictConfig) -> None:
     log.info("%s, weights of epoch %d, as %s", display_path(path), net.epoch, display_path(file))
     log.info("size      %s KiB", f"{len(content) / 1024:,.1f}")
     log.info("written   in %.1f s, compared in %.1f s", seconds["export"], seconds["compare"])
-    log.info("compared  %s", _summary(compared))
+    log.info("compared  %s images of %s: %s", f"{compared['images']:,}", where, _differences(compared))
     for verb, more in (("predict", " images=<files>"), ("evaluate", ""), ("serve", "")):
         log.info("%-9s python -m src.%s ckpt=%s%s", verb, verb, display_path(file), more)
 
@@ -103,21 +111,6 @@ def _test_batches(cfg: DictConfig, net: "InferenceModel") -> tuple[Callable[[], 
     return lambda: (images for images, _ in data.loader(batches)), f"the test split of {data.name}"
 
 
-def _export(net: "InferenceModel", cfg: DictConfig) -> bytes:
-    """The content of the file."""
-    if cfg.format == "onnx":
-        from src.model_files.onnx import onnx_bytes
-
-        return onnx_bytes(net, cfg.opset)
-    if cfg.format == "torch_export":
-        from src.model_files.torch_export import torch_export_bytes
-
-        return torch_export_bytes(net)
-    from src.model_files.safetensors import safetensors_bytes
-
-    return safetensors_bytes(net)
-
-
 def _write_verified(
     file: Path, content: bytes, net: "InferenceModel", batches: Callable[[], Iterable["Tensor"]], cfg: DictConfig
 ) -> dict:
@@ -128,6 +121,7 @@ def _write_verified(
     """
     from src.files import write_bytes
     from src.model_files.load import load_predictor
+    from src.model_files.torch_export import exported_graph
     from src.model_files.verify import compare_outputs, outputs_of
 
     part = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
@@ -136,8 +130,6 @@ def _write_verified(
         write_bytes(part, content)
         others = {"read back": outputs_of(load_predictor(part, threads=cfg.threads))}
         if cfg.format == "torch_export":
-            from src.model_files.torch_export import exported_graph
-
             others["its graph"] = exported_graph(content)
         compared = compare_outputs(net, others, batches())
         require(compared["same"], f"nothing is written: the file and the network differ ({_differences(compared)})")
@@ -150,22 +142,11 @@ def _write_verified(
     return compared
 
 
-def _summary(compared: dict) -> str:
-    """The images that were compared, and how far the outputs differ."""
-    return f"{compared['images']:,} images of {compared['on']}: {_differences(compared)}"
-
-
 def _differences(compared: dict) -> str:
     changed, name = compared["changed"], "value" if "value" in compared else "probabilities"
     decisions = "" if changed is None else f"{changed or 'no'} decision{'s' * (changed != 1)} changed; "
     unit = "value / scale" if name == "value" else name
     return f"{decisions}largest difference {compared[name]:.1e} of {unit}, {compared['logits']:.1e} of logits"
-
-
-def _default_stem(net: "InferenceModel") -> str:
-    """The name of the file: network and data set."""
-    model = str(net.config["model"].get("_target_", "model")).rpartition(".")[2].lower()
-    return f"{model}_{net.config['data'].get('name', 'data')}"
 
 
 if __name__ == "__main__":

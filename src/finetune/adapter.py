@@ -1,6 +1,7 @@
 """Small trained modules in a frozen network: residual bottlenecks, or a learned change of its input."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, width: int):
         super().__init__()
-        self.down: nn.Linear | nn.Conv2d
-        self.up: nn.Linear | nn.Conv2d
-        if isinstance(layer, nn.Linear):
-            self.down, self.up = nn.Linear(layer.out_features, width), nn.Linear(width, layer.out_features)
-        else:
-            self.down, self.up = nn.Conv2d(layer.out_channels, width, 1), nn.Conv2d(width, layer.out_channels, 1)
+        linear = nn.Linear if isinstance(layer, nn.Linear) else partial(nn.Conv2d, kernel_size=1)
+        self.down, self.up = linear(len(layer.weight), width), linear(width, len(layer.weight))
         self.to(layer.weight)
         for parameter in self.up.parameters():
             nn.init.zeros_(parameter)
@@ -77,8 +74,7 @@ class PromptedModel(nn.Module):
         self.net = net
         self.border = nn.Parameter(torch.zeros(1, channels, height, width))
         self.offset = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.mask: Tensor
-        self.register_buffer("mask", mask, persistent=False)
+        self.mask = nn.Buffer(mask, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images + self.offset + self.border * self.mask)

@@ -6,9 +6,6 @@ from src.errors import InputError, choice, fraction, positive_int, require
 from src.finetune.method import Method
 from src.finetune.prunable import MultiplyAdds, PrunableLayer, find_prunable_layers
 
-CRITERIA = ("weights", "scale", "path")
-SPREADS = ("uniform", "greedy")
-
 
 class Channels(Method):
     """Every weight trains, of a network without its least important channels and neurons (Li et al. 2017,
@@ -29,8 +26,8 @@ class Channels(Method):
     def __init__(self, keep: float = 0.5, by: str = "weights", spread: str = "uniform", multiple: int = 16, **options):
         super().__init__(**options)
         self.keep = fraction("finetune.keep", keep, zero=False, one=False)
-        self.by = choice("finetune.by", by, CRITERIA)
-        self.spread = choice("finetune.spread", spread, SPREADS)
+        self.by = choice("finetune.by", by, ("weights", "scale", "path"))
+        self.spread = choice("finetune.spread", spread, ("uniform", "greedy"))
         self.multiple = positive_int("finetune.multiple", multiple)
         self.widths: dict[str, list[int]] = {}
 
@@ -41,7 +38,6 @@ class Channels(Method):
             raise InputError("finetune.by=scale: this network has no batch norm everywhere; give weights or path")
         importances = [unit.importance(self.by) for unit in prunable]
         widths = self._select_widths(prunable, importances, MultiplyAdds(model, prunable, shape))
-        self.widths = {}
         for unit, importance, width in zip(prunable, importances, widths, strict=True):
             unit.keep_outputs(importance.topk(width).indices.sort().values)
             self.widths.setdefault(unit.option, []).append(width)

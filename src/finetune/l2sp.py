@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 
 from src.errors import number
-from src.finetune.method import Method
-from src.models.structure import find_head
+from src.finetune.method import Method, head_ids
 
 
 class L2SP(Method):
@@ -25,13 +24,11 @@ class L2SP(Method):
         return super().adapt(model, shape, fresh_head)
 
     def penalty(self, model: nn.Module) -> Tensor | float:
-        head = {id(p) for p in find_head(model)[1].parameters()} if self.fresh_head else set()
+        head = head_ids(model) if self.fresh_head else set()
         total: Tensor | float = 0.0
         for index, (parameter, initial) in enumerate(zip(model.parameters(), self._initial, strict=True)):
             if initial.device != parameter.device:
                 self._initial[index] = initial = initial.to(parameter.device)
-            if id(parameter) in head:
-                total = total + self.beta / 2 * parameter.square().sum()
-            else:
-                total = total + self.alpha / 2 * (parameter - initial).square().sum()
+            rate, change = (self.beta, parameter) if id(parameter) in head else (self.alpha, parameter - initial)
+            total = total + rate / 2 * change.square().sum()
         return total

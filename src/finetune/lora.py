@@ -68,10 +68,8 @@ class LoRA(Method):
         self.train_head = boolean("finetune.train_head", train_head)
         self.targets = [targets] if isinstance(targets, str) else targets
         is_list = isinstance(self.targets, list | tuple) and all(isinstance(name, str) for name in self.targets)
-        require(
-            targets is None or (is_list and bool(targets)),
-            f"finetune.targets={targets}: a list of names of layers, or null for all below the head",
-        )
+        if targets is not None and not (is_list and targets):
+            raise InputError(f"finetune.targets={targets}: a list of names of layers, or null for all below the head")
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         super().adapt(model, shape, fresh_head)
@@ -80,9 +78,9 @@ class LoRA(Method):
         # By default a layer with few outputs takes its full rank; a layer that is named must be able to hold `rank`.
         max_ranks = {name: min(layer.weight.flatten(1).shape) for name, layer in layers.items()}
         limiting = (max if self.targets is None else min)(max_ranks, key=max_ranks.__getitem__)
+        most = max_ranks[limiting]
         require(
-            self.rank <= max_ranks[limiting],
-            f"finetune.rank={self.rank} is above the rank of layer {limiting}: give at most {max_ranks[limiting]}",
+            self.rank <= most, f"finetune.rank={self.rank} is above the rank of layer {limiting}: give at most {most}"
         )
         for name, layer in layers.items():
             rank = min(self.rank, max_ranks[name])

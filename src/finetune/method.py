@@ -5,6 +5,7 @@ that every schedule works, and selects before each epoch what trains in it (`set
 bit-equal.
 """
 
+import sys
 from collections.abc import Iterable
 from functools import partial
 
@@ -50,12 +51,12 @@ class Method:
         """Raise InputError if the method does not apply to this network."""
 
     def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
-        """The parameters that train in `epoch`, counted from 0, of `epochs`."""
+        """The parameters that train in `epoch`, counted from 0, of `epochs`; they train in all later epochs too."""
         return model.parameters()
 
     def all_trainable_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """The parameters that train in some epoch, whatever the number of epochs: a run can be made longer."""
-        ids = {id(p) for p in self.trainable_parameters(model, 0, 1)}
+        ids = {id(p) for p in self.trainable_parameters(model, sys.maxsize, 1)}
         return [p for p in model.parameters() if id(p) in ids]
 
     def frozen_names(self, model: nn.Module) -> list[str]:
@@ -76,9 +77,7 @@ class Method:
         mixed: whether the task mixes images, which cached features cannot represent.
         """
         self.set_trainable(model, epoch, epochs)
-        passes = self.cached_passes
-        if passes is None:
-            passes = 1 if isinstance(data.augment, Identity) else 0
+        passes = int(isinstance(data.augment, Identity)) if self.cached_passes is None else self.cached_passes
         if passes and not mixed and self.is_backbone_frozen(model):
             data.feature_cache.enable(partial(extract_features, model), passes, epoch, next(model.parameters()).device)
         else:
@@ -95,12 +94,12 @@ class Method:
 
     def is_backbone_frozen(self, model: nn.Module) -> bool:
         """Whether nothing but the head trains in this epoch, so that the head's inputs do not change."""
-        head = _head_ids(model)
+        head = head_ids(model)
         return not any(p.requires_grad for p in model.parameters() if id(p) not in head)
 
     def parameter_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
         """A parameter group per rate and kind: matrices and kernels with weight decay, all others without."""
-        trainable, head = {id(p) for p in self.all_trainable_parameters(model)}, _head_ids(model)
+        trainable, head = {id(p) for p in self.all_trainable_parameters(model)}, head_ids(model)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for depth, (_, parameters) in enumerate(reversed(parameter_blocks(model))):
             for parameter in parameters:
@@ -156,9 +155,6 @@ class ProbeThenFull(Method):
         super().__init__(**options)
         self.probe = fraction("finetune.probe", probe, zero=False, one=False)
 
-    def all_trainable_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        return list(model.parameters())
-
     def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         probing = epoch < max(1, round(self.probe * epochs))
         return find_head(model)[1].parameters() if probing else model.parameters()
@@ -187,9 +183,6 @@ class Gradual(Method):
         super().__init__(**options)
         self.every = positive_int("finetune.every", every, unit="epochs")
 
-    def all_trainable_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        return list(model.parameters())
-
     def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         return [p for _, parameters in parameter_blocks(model)[-(1 + epoch // self.every) :] for p in parameters]
 
@@ -204,7 +197,7 @@ class Bias(Method):
         return [*self._biases(model), *find_head(model)[1].parameters()]
 
     def _biases(self, model: nn.Module) -> list[nn.Parameter]:
-        head = _head_ids(model)
+        head = head_ids(model)
         return [p for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias" and id(p) not in head]
 
 
@@ -213,15 +206,14 @@ class Norm(Method):
     on updating their statistics."""
 
     def check_model(self, model: nn.Module) -> None:
-        require(
-            any(is_norm(module) for module in model.modules()),
-            "finetune=norm: this network has no norms; train the source model with model.batch_norm=true",
-        )
+        advice = "train the source model with model.batch_norm=true"
+        require(any(map(is_norm, model.modules())), f"finetune=norm: this network has no norms; {advice}")
 
     def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         norms = [p for module in model.modules() if is_norm(module) for p in module.parameters()]
         return [*norms, *find_head(model)[1].parameters()]
 
 
-def _head_ids(model: nn.Module) -> set[int]:
+def head_ids(model: nn.Module) -> set[int]:
+    """The `id` of each parameter of the head."""
     return {id(p) for p in find_head(model)[1].parameters()}

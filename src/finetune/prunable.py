@@ -48,20 +48,18 @@ class PrunableLayer:
     def keep_outputs(self, indices: Tensor) -> None:
         """Remove all outputs but `indices` (int64, ascending), in place."""
         next_weight = self._next_weight()[:, indices]
-        _replace(
-            self.next_layer, "weight", next_weight.reshape(len(next_weight), -1, *self.next_layer.weight.shape[2:])
-        )
+        kernel = self.next_layer.weight.shape[2:]
+        _replace(self.next_layer, "weight", next_weight.reshape(len(next_weight), -1, *kernel))
         for module in [self.layer] if self.norm is None else [self.layer, self.norm]:
             for name in ("weight", "bias", "running_mean", "running_var"):
                 values = getattr(module, name, None)
                 if values is not None:
                     _replace(module, name, values.detach()[indices])
         for layer in (self.layer, self.next_layer):
-            outputs, inputs = layer.weight.shape[:2]
             if isinstance(layer, nn.Linear):
-                layer.out_features, layer.in_features = outputs, inputs
+                layer.out_features, layer.in_features = layer.weight.shape
             else:
-                layer.out_channels, layer.in_channels = outputs, inputs
+                layer.out_channels, layer.in_channels = layer.weight.shape[:2]
         if self.norm is not None:
             self.norm.num_features = len(indices)
 
@@ -81,40 +79,34 @@ class MultiplyAdds:
 
     def __init__(self, model: nn.Module, prunable: list[PrunableLayer], shape: tuple[int, int, int]):
         self._full_widths = [unit.width for unit in prunable]
-        # Of each layer: multiply-adds, and the indices in `prunable` that scale its outputs and its inputs.
-        self._layers: list[tuple[int, int | None, int | None]] = []
+        # Of each layer: multiply-adds, and the indices in `prunable` that scale its outputs and its inputs; -1 for none.
+        self._layers: list[tuple[int, int, int]] = []
         for layer, positions in _count_positions(model, shape).items():
-            outputs = next((i for i, unit in enumerate(prunable) if unit.layer is layer), None)
-            inputs = next((i for i, unit in enumerate(prunable) if unit.next_layer is layer), None)
+            outputs = next((i for i, unit in enumerate(prunable) if unit.layer is layer), -1)
+            inputs = next((i for i, unit in enumerate(prunable) if unit.next_layer is layer), -1)
             self._layers.append((positions * layer.weight.numel(), outputs, inputs))
         self._total = sum(count for count, _, _ in self._layers)
 
     def __call__(self, widths: list[int]) -> float:
-        shares = [width / full for width, full in zip(widths, self._full_widths, strict=True)]
-        left = 0.0
-        for count, outputs, inputs in self._layers:
-            left += count * (1 if outputs is None else shares[outputs]) * (1 if inputs is None else shares[inputs])
-        return left / self._total
+        shares = [*(width / full for width, full in zip(widths, self._full_widths, strict=True)), 1.0]
+        return sum(count * shares[outputs] * shares[inputs] for count, outputs, inputs in self._layers) / self._total
 
 
 def _count_positions(model: nn.Module, shape: tuple[int, int, int]) -> dict[Layer, int]:
     """Output positions of each linear or convolutional layer, for one image of `shape`."""
-    layers = [m for m in model.modules() if isinstance(m, Layer)]
-    positions: dict[Layer, int] = {}
+    positions: dict[Layer, int] = {m: 0 for m in model.modules() if isinstance(m, Layer)}
 
     def count(layer, inputs, outputs: Tensor) -> None:
         positions[layer] = outputs[0].numel() // outputs.shape[1]
 
-    handles = [layer.register_forward_hook(count) for layer in layers]
+    handles = [layer.register_forward_hook(count) for layer in positions]
     training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(next(model.parameters()).new_zeros(1, *shape))
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
-    return {layer: positions[layer] for layer in layers}
+    with torch.no_grad():
+        model.eval()(next(model.parameters()).new_zeros(1, *shape))
+    model.train(training)
+    for handle in handles:
+        handle.remove()
+    return positions
 
 
 def find_prunable_layers(model: nn.Module) -> list[PrunableLayer]:
@@ -125,7 +117,7 @@ def find_prunable_layers(model: nn.Module) -> list[PrunableLayer]:
     if isinstance(model, ResNet):
         blocks = [block for block in model.stages if isinstance(block, ResidualBlock)]
         return [PrunableLayer("inner", block.conv1, block.norm1, block.conv2) for block in blocks]
-    found: list[PrunableLayer] = []
+    found = []
     if isinstance(model, SmallNet):
         modules = [m for m in [*model.features, *model.head] if next(m.parameters(), None) is not None]
         layers = [m for m in modules if isinstance(m, Layer)]

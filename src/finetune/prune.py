@@ -9,7 +9,6 @@ from torch.nn.utils import parametrize
 from src.errors import choice, fraction
 from src.finetune.method import Method
 
-SCOPES = ("global", "layer", "lamp")
 MASK_UPDATES = 50  # while the sparsity rises
 
 
@@ -21,8 +20,7 @@ class Mask(nn.Module):
 
     def __init__(self, weight: Tensor):
         super().__init__()
-        self.mask: Tensor
-        self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
+        self.mask = nn.Buffer(torch.ones_like(weight, dtype=torch.bool))
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch.where(self.mask, weight, 0.0)  # not a product: 0 * inf is NaN, and 0 * -1 is -0.0
@@ -43,14 +41,13 @@ class Prune(Method):
     def __init__(self, sparsity: float = 0.8, scope: str = "global", until: float = 0.5, **options):
         super().__init__(**options)
         self.sparsity = fraction("finetune.sparsity", sparsity, zero=False, one=False)
-        self.scope = choice("finetune.scope", scope, SCOPES)
+        self.scope = choice("finetune.scope", scope, ("global", "layer", "lamp"))
         self.until = fraction("finetune.until", until, zero=False)
         self._updates = 0
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         super().adapt(model, shape, fresh_head)
-        layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        for layer in layers:
+        for layer in [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]:
             parametrize.register_parametrization(layer, "weight", Mask(layer.weight))
         return model
 
@@ -99,13 +96,9 @@ class Prune(Method):
 
 def _masked_layers(model: nn.Module) -> list[tuple[nn.Module, Tensor, Tensor]]:
     """Each layer that has a mask, with its unmasked weight and its mask."""
-    found = []
-    for module in model.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            changes = module.get_submodule("parametrizations.weight")
-            if isinstance(changes, parametrize.ParametrizationList) and isinstance(changes[0], Mask):
-                found.append((module, changes.original, changes[0].mask))
-    return found
+    layers = [module for module in model.modules() if parametrize.is_parametrized(module, "weight")]
+    changes = [(layer, layer.parametrizations.weight) for layer in layers]
+    return [(layer, change.original, change[0].mask) for layer, change in changes if isinstance(change[0], Mask)]
 
 
 def _top_fraction(scores: Tensor, share: float) -> Tensor:

@@ -20,6 +20,7 @@ from src.errors import InputError
 from src.files import write_bytes
 from src.finetune.method import Method
 from src.inference.model import InferenceModel
+from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.renamed import with_current_targets
 from src.model_files.sniff import read_model_file
 from src.models.structure import reset_head
@@ -31,7 +32,7 @@ PACKAGES = {nn.Module: "src.models.", Method: "src.finetune."}  # classes that a
 
 
 def checkpoint_bytes(checkpoint: dict) -> bytes:
-    """The content of a file: tensors and plain values, and their digest."""
+    """The content of a file: the checkpoint and its digest."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return embed_archive_digest(buffer.getbuffer())
@@ -105,18 +106,17 @@ class CheckpointFiles(TorchCheckpointIO):
 def load_model(path: Path | str, base: Path | str | None = None) -> InferenceModel:
     """The trained network of a checkpoint, in eval mode, for raw grey levels; reads no data set.
 
-    Adapters that can be merged into the weights are merged. base: the source model of an adapter checkpoint, if it
-    moved.
+    Adapters that can be merged are merged. base: the source model of an adapter checkpoint, if it moved.
     Raises InputError for what `read_checkpoint` refuses, classes from outside `src.models` and `src.finetune`, weights
     that do not fit the network, and a missing or wrong base.
     """
     checkpoint = read_checkpoint(path)
     config, info = checkpoint["config"], DataInfo.from_dict(checkpoint["facts"])
-    structure = config.get("structure", [])
+    structure, inherited = config.get("structure", []), 0
     if "base" in checkpoint:
         model, inherited = _load_base(checkpoint, info, path, base)
     else:
-        model, inherited = _build_network(config, info, path), 0
+        model = _build_network(config, info, path)
     methods = [_build(Method, options, path) for options in structure[inherited:]]
     for method in methods:
         model = method.adapt(model, info.shape)
@@ -146,14 +146,15 @@ def _load_weights(model: nn.Module, checkpoint: dict, path: Path | str) -> None:
 
 
 def rebuild_model(
-    config: dict, info: DataInfo, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], path: Path | str
+    metadata: Metadata, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], content: bytes, path: Path | str
 ) -> InferenceModel:
-    """The network of a config in eval mode, with all its weights from `read`.
+    """The network of an exported file (content) in eval mode, with all its weights from `read`.
 
     read: takes the network's state dict on the meta device and returns one with values; before it returns, nothing is
     computed and no memory is taken. Raises InputError for a network from outside `src.models`, or weights that do not
     fit.
     """
+    config, info = metadata.config, metadata.info
 
     def build() -> nn.Module:
         model = _build_network(config, info, path)
@@ -170,14 +171,15 @@ def rebuild_model(
         if str(error).startswith("ckpt="):  # it names the file already
             raise
         raise InputError(f"ckpt={path}: its network cannot be built ({error})") from None
-    common = [key for key in expected if key in weights]
     misfits = sorted(expected.keys() ^ weights.keys())
-    misfits += [key for key in common if weights[key].shape != expected[key].shape]
-    misfits += [key for key in common if weights[key].dtype != expected[key].dtype]
+    misfits = misfits or [key for key in expected if weights[key].shape != expected[key].shape]
+    misfits = misfits or [key for key in expected if weights[key].dtype != expected[key].dtype]
     if misfits:
         raise InputError(f"ckpt={path}: the weights do not fit the network (first: {misfits[0]})")
     model.load_state_dict(weights)
-    return InferenceModel(model, info, config).eval()
+    net = InferenceModel(model, info, config).eval()
+    attach_metadata(net, metadata, content, path)
+    return net
 
 
 def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
@@ -199,7 +201,6 @@ def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | 
 
 
 def _build_network(config: dict, info: DataInfo, path: Path | str) -> nn.Module:
-    """The untrained network of a config."""
     options = {**config.get("model", {}), "shape": info.shape, "num_classes": info.num_classes}
     return _build(nn.Module, options, path)
 

@@ -15,7 +15,10 @@ from src.inference.model import InferenceModel
 from src.inference.predictor import Predictor
 from src.model_files.checkpoint import load_model
 from src.model_files.locate import EXPORTED
+from src.model_files.onnx import onnx_bytes, read_onnx
 from src.model_files.onnxruntime import OnnxNet, Runner
+from src.model_files.safetensors import read_safetensors
+from src.model_files.torch_export import read_torch_export
 from src.model_files.tracing import output_names
 
 log = logging.getLogger(__name__)
@@ -33,18 +36,10 @@ def load_predictor(
     suffix = Path(path).suffix.lower()
     require(base is None or suffix not in EXPORTED, f"base={base}: an exported file holds all weights: leave base out")
     if suffix == ".onnx":
-        from src.model_files.onnx import read_onnx
-
         return read_onnx(path, threads)
     if suffix == ".pt2":
-        from src.model_files.torch_export import read_torch_export
-
         return read_torch_export(path)
-    if suffix == ".safetensors":
-        from src.model_files.safetensors import read_safetensors
-
-        return read_safetensors(path)
-    return load_model(path, base)
+    return read_safetensors(path) if suffix == ".safetensors" else load_model(path, base)
 
 
 def require_weights(net: Predictor, user: str) -> InferenceModel:
@@ -79,8 +74,6 @@ def numpy_predictor(net: InferenceModel | OnnxNet, threads: int = 1) -> NumpyPre
     by_torch = NumpyPredictor("torch", partial(_run_torch, net))
     try:
         require_packages("export", "onnxruntime")
-        from src.model_files.onnx import onnx_bytes
-
         by_onnxruntime = _by_onnxruntime(onnx_bytes(net), net.info, threads)
         images = np.random.default_rng(0).integers(0, 256, (8, *net.info.shape), dtype=np.uint8)
         images[:4] = images[:4] // 128 * 255  # black and white

@@ -10,7 +10,6 @@ from pathlib import Path
 from src.errors import InputError, text
 
 EXPORTED = (".onnx", ".pt2", ".safetensors")  # what src.export writes
-INT8 = "int8.onnx"  # what src.compress method=int8 writes
 
 
 def find_checkpoint(
@@ -46,7 +45,7 @@ def _accepted(key: str) -> str:
 
 
 def _newest(outputs: Path, name: str, key: str, int8: bool) -> Path:
-    patterns = [f"checkpoints/{name}", *([INT8] if int8 else [])]
+    patterns = [f"checkpoints/{name}", *(["int8.onnx"] if int8 else [])]
     found = [path for pattern in patterns for path in outputs.glob(f"**/{pattern}")]
     if not found:
         raise InputError(

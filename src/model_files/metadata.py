@@ -7,7 +7,7 @@ noticed.
 import hashlib
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from src.model_files.renamed import with_current_targets
 FORMAT = "mnist-lightning-hydra 1"
 CONFIG_KEYS = ("model", "structure", "data")  # of a training's config: what commands on a trained network read
 DIGEST_KEY, DIGEST_PLACEHOLDER = "sha256", "0" * 64
+EMPTY_DIGEST = {DIGEST_KEY: DIGEST_PLACEHOLDER}  # among the strings of a file that holds its own digest
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Metadata:
     epoch: int
     temperature: float | None
     views: int
-    versions: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str]
+    notes: dict[str, Any]
 
     def to_strings(self) -> dict[str, str]:
         """Name → JSON, in a fixed order."""
@@ -53,12 +54,15 @@ def make_metadata(net: Predictor, **notes: Any) -> Metadata:
     packages = ("torch", "onnx", "onnxruntime", "safetensors")
     versions = {"python": platform.python_version(), **{name: _version(name) for name in packages}}
     checkpoint = getattr(net, "checkpoint", net.digest)
-    notes = {**getattr(net, "notes", {}), **notes}
+    notes = getattr(net, "notes", {}) | notes
     return Metadata(net.info, config, checkpoint, net.epoch, net.temperature, net.views, versions, notes)
 
 
-def read_metadata(strings: dict[str, str], path: Path | str) -> Metadata:
-    """Parse what `Metadata.to_strings` gives. Raises InputError for anything else, and for values out of range."""
+def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | None = None) -> Metadata:
+    """Parse what `Metadata.to_strings` gives. Raises InputError for anything else, and for values out of range.
+
+    content: the bytes of a file that holds its own digest, which is checked.
+    """
     if strings.get("format") != FORMAT:
         raise InputError(
             f"ckpt={path} was not exported by this project: its metadata has no format={FORMAT!r}; "
@@ -73,6 +77,8 @@ def read_metadata(strings: dict[str, str], path: Path | str) -> Metadata:
             raise ValueError("a value is out of range")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"ckpt={path}: its metadata is damaged ({type(error).__name__}: {error})") from None
+    if content is not None:
+        _check_digest(content, strings.get(DIGEST_KEY), path)
     return metadata
 
 
@@ -110,8 +116,7 @@ def embed_digest(content: bytes) -> bytes:
     return content.replace(placeholder, hashlib.sha256(content).hexdigest().encode())
 
 
-def check_digest(content: bytes, digest: object, path: Path | str) -> None:
-    """Raise InputError unless `digest`, which stands in the file, is that of its bytes."""
+def _check_digest(content: bytes, digest: object, path: Path | str) -> None:
     found = digest.encode() if isinstance(digest, str) else b""
     once = len(found) == len(DIGEST_PLACEHOLDER) and content.count(found) == 1
     if not once or hashlib.sha256(content.replace(found, DIGEST_PLACEHOLDER.encode())).hexdigest().encode() != found:

@@ -11,15 +11,7 @@ import torch
 
 from src.errors import InputError, choice, require, require_packages
 from src.inference.model import InferenceModel
-from src.model_files.metadata import (
-    DIGEST_KEY,
-    DIGEST_PLACEHOLDER,
-    Metadata,
-    check_digest,
-    embed_digest,
-    make_metadata,
-    read_metadata,
-)
+from src.model_files.metadata import EMPTY_DIGEST, Metadata, embed_digest, make_metadata, read_metadata
 from src.model_files.onnxruntime import OnnxNet
 from src.model_files.sniff import read_model_file
 from src.model_files.tracing import INPUT, export_error, output_names, trace_model
@@ -28,7 +20,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSETS = range(18, 23)  # that torch writes and the tests have tried
-DOMAINS = ("", "ai.onnx")  # of standard operators
 
 
 def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
@@ -60,16 +51,14 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Without what the exporter logs and warns about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))}
     try:
-        for logger in loggers:
+        for logger in levels:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
 
 
@@ -80,7 +69,7 @@ def serialize_onnx(model: "ModelProto", metadata: Metadata) -> bytes:
         for name in ("metadata_props", "doc_string"):
             if name in proto.DESCRIPTOR.fields_by_name:
                 proto.ClearField(name)
-    for name, value in {**metadata.to_strings(), DIGEST_KEY: DIGEST_PLACEHOLDER}.items():
+    for name, value in (metadata.to_strings() | EMPTY_DIGEST).items():
         model.metadata_props.add(key=name, value=value)
     return embed_digest(model.SerializeToString())
 
@@ -104,9 +93,7 @@ def parse_onnx(content: bytes, path: Path | str, threads: int | None = None) -> 
         model = onnx.ModelProto.FromString(content)
     except (DecodeError, ValueError, RecursionError):
         raise InputError(f"ckpt={path} ({len(content):,} bytes) is damaged or no ONNX file") from None
-    strings = {entry.key: entry.value for entry in model.metadata_props}
-    metadata = read_metadata(strings, path)
-    check_digest(content, strings.get(DIGEST_KEY), path)
+    metadata = read_metadata({entry.key: entry.value for entry in model.metadata_props}, path, content)
     problem = _unsupported(model, metadata)
     require(not problem, f"ckpt={path} is refused: {problem}; python -m src.export writes files without it")
     return OnnxNet(content, metadata, path, threads)
@@ -119,9 +106,9 @@ def _unsupported(model: "ModelProto", metadata: Metadata) -> str:
     graph = model.graph
     if model.functions or model.training_info:
         return "it brings functions of its own"
-    domains = [entry.domain for entry in (*model.opset_import, *graph.node) if entry.domain not in DOMAINS]
-    if domains:
-        return f"it needs operators of {domains[0]}"
+    for entry in (*model.opset_import, *graph.node):
+        if entry.domain not in ("", "ai.onnx"):
+            return f"it needs operators of {entry.domain}"
     tensors = [*graph.initializer]
     for node in graph.node:
         for attribute in node.attribute:
@@ -132,10 +119,9 @@ def _unsupported(model: "ModelProto", metadata: Metadata) -> str:
         return "its weights are in another file"
     if graph.sparse_initializer:
         return "its weights are sparse"
-    inputs = [entry for entry in graph.input if entry.name == INPUT]
-    if len(graph.input) != 1 or not inputs:
+    if [entry.name for entry in graph.input] != [INPUT]:
         return f"it does not take one input, {INPUT}"
-    tensor_type = inputs[0].type.tensor_type
+    tensor_type = graph.input[0].type.tensor_type
     shape = tuple(side.dim_value for side in tensor_type.shape.dim)  # 0 stands for any number
     if tensor_type.elem_type != TensorProto.UINT8 or shape != (0, *metadata.info.shape):
         return f"it does not take grey levels of {'x'.join(map(str, metadata.info.shape))}, in any number"

@@ -11,6 +11,7 @@ import tempfile
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ from src.model_files.tracing import INPUT
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-METHODS = ("minmax", "entropy", "percentile")
+METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}  # as ONNX Runtime calls them
 LAYERS = ("linear", "deep", "all")
 CALIBRATION_BATCH = 100
 # A convolution of one channel has too few products for ONNX Runtime's integer kernels: 22 ms for 256 images and
@@ -49,7 +50,8 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
     model = onnx.ModelProto.FromString(content)
     metadata = read_metadata({entry.key: entry.value for entry in model.metadata_props}, "the file")
     layers = layers or _default_layers(model)
-    calibration = CalibrationMethod.MinMax, CalibrationMethod.Entropy, CalibrationMethod.Percentile
+    starts = range(0, len(images), CALIBRATION_BATCH)
+    batches = ({INPUT: np.ascontiguousarray(images[start : start + CALIBRATION_BATCH])} for start in starts)
     disabled = logging.root.manager.disable
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         logging.disable(logging.WARNING)  # advice about steps that export has taken
@@ -57,12 +59,12 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
             quantize_static(
                 model,
                 Path(folder) / "int8.onnx",
-                _CalibrationReader(images),
+                SimpleNamespace(get_next=lambda: next(batches, None)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                calibrate_method=calibration[METHODS.index(method)],
+                calibrate_method=CalibrationMethod[METHODS[method]],
                 op_types_to_quantize=["Gemm", "MatMul", "Conv"],
                 nodes_to_quantize=_node_names(model, layers),
             )
@@ -75,18 +77,15 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
 
 def _node_names(model: "ModelProto", layers: str) -> list[str]:
     """The names of the nodes that `layers` means; products without weights (deslanting) are no layers."""
-    names = []
-    for node, shape in _weighted_nodes(model):
-        if len(shape) == 2 or layers == "all" or (layers == "deep" and shape[1] >= MIN_CHANNELS):
-            names.append(node.name)
-    return names
+    min_channels = {"linear": math.inf, "deep": MIN_CHANNELS, "all": 0}[layers]
+    return [n.name for n, shape in _weighted_nodes(model) if len(shape) == 2 or shape[1] >= min_channels]
 
 
 def _default_layers(model: "ModelProto") -> str:
     """linear if most weights are in fully connected layers, else deep."""
-    sizes = [(len(shape) == 2, math.prod(shape)) for _, shape in _weighted_nodes(model)]
-    linear = sum(size for is_linear, size in sizes if is_linear)
-    return "linear" if 2 * linear > sum(size for _, size in sizes) else "deep"
+    shapes = [shape for _, shape in _weighted_nodes(model)]
+    linear = sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+    return "linear" if 2 * linear > sum(map(math.prod, shapes)) else "deep"
 
 
 def _weighted_nodes(model: "ModelProto") -> list[tuple["NodeProto", tuple[int, ...]]]:
@@ -95,18 +94,3 @@ def _weighted_nodes(model: "ModelProto") -> list[tuple["NodeProto", tuple[int, .
     nodes = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     pairs = [(node, shapes.get(node.input[1], ())) for node in nodes]
     return [(node, shape) for node, shape in pairs if len(shape) >= 2]
-
-
-class _CalibrationReader:
-    """Batches of images, with the methods of onnxruntime.quantization.CalibrationDataReader."""
-
-    def __init__(self, images: np.ndarray):
-        starts = range(0, len(images), CALIBRATION_BATCH)
-        self.batches = (images[start : start + CALIBRATION_BATCH] for start in starts)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {INPUT: np.ascontiguousarray(batch)}
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        raise NotImplementedError("only for calibration by strides")

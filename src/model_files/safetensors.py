@@ -3,20 +3,10 @@
 import json
 from pathlib import Path
 
-import torch
-
 from src.errors import InputError, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import rebuild_model
-from src.model_files.metadata import (
-    DIGEST_KEY,
-    DIGEST_PLACEHOLDER,
-    attach_metadata,
-    check_digest,
-    embed_digest,
-    make_metadata,
-    read_metadata,
-)
+from src.model_files.metadata import EMPTY_DIGEST, embed_digest, make_metadata, read_metadata
 from src.model_files.sniff import read_model_file
 
 MAX_HEADER_BYTES = 4 << 20  # ours have some thousand
@@ -31,8 +21,7 @@ def safetensors_bytes(net: InferenceModel, **notes) -> bytes:
     from safetensors.torch import save
 
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in net.model.state_dict().items()}
-    strings = {**make_metadata(net, **notes).to_strings(), DIGEST_KEY: DIGEST_PLACEHOLDER}
-    return embed_digest(save(weights, strings))
+    return embed_digest(save(weights, make_metadata(net, **notes).to_strings() | EMPTY_DIGEST))
 
 
 def read_safetensors(path: Path | str) -> InferenceModel:
@@ -50,17 +39,8 @@ def read_safetensors(path: Path | str) -> InferenceModel:
     valid = len(content) > 8 and 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(content) - 8)
     require(valid, f"ckpt={path} ({len(content):,} bytes) is damaged or no safetensors file")
     try:
-        header = json.loads(content[8 : 8 + header_bytes])
-        strings = header.get("__metadata__", {})
+        strings = json.loads(content[8 : 8 + header_bytes]).get("__metadata__", {})
         weights = load(content)
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError, SafetensorError) as error:
         raise InputError(f"ckpt={path} is damaged or no safetensors file ({type(error).__name__})") from None
-    metadata = read_metadata(strings, path)
-    check_digest(content, strings.get(DIGEST_KEY), path)
-
-    def read(expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return weights
-
-    net = rebuild_model(metadata.config, metadata.info, read, path)
-    attach_metadata(net, metadata, content, path)
-    return net
+    return rebuild_model(read_metadata(strings, path, content), lambda expected: weights, content, path)

@@ -33,23 +33,11 @@ def sniff_suffix(content: bytes) -> str | None:
     return ".onnx" if content[:1] == b"\x08" and content[2:3] in (b"\x12", b":") else None
 
 
-def check_suffix(content: bytes, path: Path | str) -> None:
-    """Raise InputError for an empty file, and for one whose content is of another format than its suffix.
-
-    A checkpoint may have any suffix that no exported file has.
-    """
-    if not content:
-        raise InputError(f"ckpt={path} is empty: it has 0 bytes")
-    found, suffix = sniff_suffix(content), Path(path).suffix.lower()
-    if found and found != (suffix if suffix in EXPORTED else ".ckpt"):
-        raise InputError(f"ckpt={path} is {FORMAT_NAMES[found]} by its content: give it a name that ends in {found}")
-
-
 def read_model_file(path: Path | str, max_bytes: int | None = MAX_BYTES) -> bytes:
     """The bytes of a model file.
 
     Raises InputError for a URL, a file that cannot be read, is empty or has more than `max_bytes`, and for one whose
-    content does not go with its suffix.
+    content does not go with its suffix; a checkpoint may have any suffix that no exported file has.
     """
     if "://" in str(path):
         raise InputError(f"ckpt={path}: URLs are not loaded; download the file and give its path")
@@ -61,5 +49,8 @@ def read_model_file(path: Path | str, max_bytes: int | None = MAX_BYTES) -> byte
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
-    check_suffix(content, path)
+    require(len(content) > 0, f"ckpt={path} is empty: it has 0 bytes")
+    found, suffix = sniff_suffix(content), path.suffix.lower()
+    if found and found != (suffix if suffix in EXPORTED else ".ckpt"):
+        raise InputError(f"ckpt={path} is {FORMAT_NAMES[found]} by its content: give it a name that ends in {found}")
     return content

@@ -18,13 +18,12 @@ from torch import Tensor
 from src.errors import InputError
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import check_archive_digest, embed_archive_digest, rebuild_model
-from src.model_files.metadata import attach_metadata, make_metadata, read_metadata
+from src.model_files.metadata import make_metadata, read_metadata
 from src.model_files.sniff import read_model_file
 from src.model_files.tracing import trace_model
 
 EXTRA_PREFIX, WEIGHTS_PREFIX = "extra/", "data/weights/"  # in the archive
 MODEL_PREFIX = "net.model."  # in the names of weights
-WEIGHTS_INDEX = "model_weights_config.json"
 NODE_NOTES = ("stack_trace", "torch_fn", "source_fn_stack", "from_node")  # where on this machine a node came from
 
 
@@ -47,8 +46,7 @@ def torch_export_bytes(net: InferenceModel, **notes) -> bytes:
 
 def exported_graph(content: bytes) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """The graph in what `torch_export_bytes` has just returned, as a function; never of a file's bytes: see above."""
-    module = torch.export.load(io.BytesIO(content)).module()
-    return lambda images: module(images)
+    return torch.export.load(io.BytesIO(content)).module()
 
 
 def read_torch_export(path: Path | str) -> InferenceModel:
@@ -68,23 +66,21 @@ def read_torch_export(path: Path | str) -> InferenceModel:
             names = [name for name in entries if name.startswith(EXTRA_PREFIX)]
             strings = {name.removeprefix(EXTRA_PREFIX): archive.read(entries[name]).decode() for name in names}
             metadata = read_metadata(strings, path)
-            index = json.loads(archive.read(entries[WEIGHTS_PREFIX + WEIGHTS_INDEX]))["config"]
+            index = json.loads(archive.read(entries[WEIGHTS_PREFIX + "model_weights_config.json"]))["config"]
 
             def read(expected: dict[str, Tensor]) -> dict[str, Tensor]:
                 weights = {}
-                for name in [key.removeprefix(MODEL_PREFIX) for key in index if key.startswith(MODEL_PREFIX)]:
-                    entry = index[MODEL_PREFIX + name]
-                    raw = archive.read(entries[WEIGHTS_PREFIX + entry["path_name"]])
-                    weights[name] = _tensor(raw, entry["tensor_meta"], expected.get(name))
+                for key in [key for key in index if key.startswith(MODEL_PREFIX)]:
+                    raw = archive.read(entries[WEIGHTS_PREFIX + index[key]["path_name"]])
+                    name = key.removeprefix(MODEL_PREFIX)
+                    weights[name] = _tensor(raw, index[key]["tensor_meta"], expected.get(name))
                 return weights
 
-            net = rebuild_model(metadata.config, metadata.info, read, path)
+            return rebuild_model(metadata, read, content, path)
     except InputError:
         raise
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(f"ckpt={path} is no archive that this project wrote ({type(error).__name__})") from None
-    attach_metadata(net, metadata, content, path)
-    return net
 
 
 def _tensor(raw: bytes, meta: dict, expected: Tensor | None) -> Tensor:
