@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 
 from src.cli.config import CONF, ROOT, load_config
 from src.data.sources.corrections import CorrectionStore
-from src.data.sources.usps import USPS_FILES
+from src.data.sources.scans import USPS_FILES
 from src.models.resnet import ResNet
 from src.training.build import build
 from src.training.fit import fit

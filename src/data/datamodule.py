@@ -16,6 +16,7 @@ from src.data.augment import Identity
 from src.data.batches import BatchDataset, BatchLoader, SeededBatchSampler, derive_seed
 from src.data.cache import cached
 from src.data.feature_cache import FeatureCache
+from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
 from src.data.rotation import build_target
 from src.data.source import Source, Split
@@ -104,7 +105,8 @@ class ImageData(LightningDataModule):
         images, labels = self.target.apply(data, "train")
         digest = hashlib.sha256(train_rows.numpy().tobytes()).hexdigest()
         statistics = cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, train_rows))
-        self.info = self.target.make_info(tuple(images.shape[1:]), self.source.class_names, *statistics)
+        channels, height, width = images.shape[1:]
+        self.info = self.target.describe(DataInfo((channels, height, width), self.source.class_names, *statistics))
         self.normalize = Normalize(*statistics)
         self.train_set = BatchDataset(images, labels, train_rows)
         self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten())

@@ -1,6 +1,6 @@
 """What a network learns of the images: their classes, or the angle by which each is rotated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,9 @@ class ClassTarget:
         """The images and labels of a split: train or test."""
         return data
 
-    def make_info(self, shape: tuple, class_names: tuple[str, ...], mean: tuple, std: tuple) -> DataInfo:
-        """What a network of this target must know of its data."""
-        return DataInfo(shape, class_names, mean, std)
+    def describe(self, info: DataInfo) -> DataInfo:
+        """The info of a classifier, changed for a network of this target."""
+        return info
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class AngleTarget:
         chunks = zip(images.split(CHUNK), angles.split(CHUNK), strict=True)
         return Split(torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks]), angles / self.scale)
 
-    def make_info(self, shape: tuple, class_names: tuple[str, ...], mean: tuple, std: tuple) -> DataInfo:
-        """What a network of this target must know of its data."""
-        return DataInfo(shape, (), mean, std, self.name, self.scale)
+    def describe(self, info: DataInfo) -> DataInfo:
+        """The info of a classifier, changed for a network of this target."""
+        return replace(info, class_names=(), target=self.name, scale=self.scale)
 
 
 def build_target(target: str, max_angle_deg: float, augment: object, source: Source) -> ClassTarget | AngleTarget:

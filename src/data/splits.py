@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.errors import InputError, require
+from src.errors import require
 
 
 def class_ranks(labels: Tensor, seed: int) -> Tensor:
@@ -41,12 +41,11 @@ def few_shot_mask(labels: Tensor, shots: int, seed: int) -> Tensor:
     Raises InputError if a class has fewer images.
     """
     counts = labels.bincount()
-    present = counts[counts > 0]
-    if shots > int(present.min()):
-        raise InputError(
-            f"data.shots={shots}, but class {int(counts.where(counts > 0, counts.max() + 1).argmin())} "
-            f"has {int(present.min())} training images: give at most that many"
-        )
+    rarest = int(counts.where(counts > 0, counts.max() + 1).argmin())
+    require(
+        shots <= int(counts[rarest]),
+        f"data.shots={shots}, but class {rarest} has {int(counts[rarest])} training images: give at most that many",
+    )
     return class_ranks(labels, seed) < shots
 
 

@@ -11,8 +11,6 @@ from src.data.source import Images, Source, Split
 from src.errors import InputError, choice, integer, require
 from src.pictures.mnist_form import BOX, FRAME, to_mnist_form
 
-INK_FORMS = ("none", "mnist")
-
 
 def to_uint8(levels: Tensor) -> Tensor:
     """Grey levels, real, rounded and clamped to 0..255."""
@@ -27,34 +25,19 @@ def frame_scans(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TransformedImages:
-    """Images that are not held in memory, transformed at each access."""
+    """Some rows of images that are not held in memory, transformed at each access."""
 
     images: Images
+    rows: Tensor
     transform: Callable[[Tensor], Tensor]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, C, H, W) after the transform."""
-        one = self.index_select(0, torch.tensor([0]))
-        return (self.images.shape[0], *one.shape[1:])
+        return (len(self.rows), *self.index_select(0, torch.tensor([0])).shape[1:])
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        return self.transform(self.images.index_select(dim, index))
-
-
-@dataclass(frozen=True)
-class _Subset:
-    """Some rows of images that are not held in memory."""
-
-    images: Images
-    rows: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.rows), *self.images.shape[1:])
-
-    def index_select(self, dim: int, index: Tensor) -> Tensor:
-        return self.images.index_select(dim, self.rows[index])
+        return self.transform(self.images.index_select(dim, self.rows[index]))
 
 
 def transform_source(
@@ -66,7 +49,7 @@ def transform_source(
     their new order, or a map of new names to lists of old ones. quarter_turns: counterclockwise, of every image.
     Raises InputError for an unknown form or class, fewer than two classes, or a source that cannot be transformed.
     """
-    choice("data.ink", ink, INK_FORMS)
+    choice("data.ink", ink, ("none", "mnist"))
     turns = integer("data.quarter_turns", quarter_turns) % 4
     changed = ink != "none" or classes is not None or turns != 0
     require(
@@ -87,14 +70,14 @@ def transform_source(
 
     def read(split: Callable[[], Split]) -> Split:
         images, labels = split()
+        rows = torch.arange(len(labels))
         if classes is not None:
             labels = new_labels[labels]
             rows = (labels >= 0).nonzero().flatten()
-            images = images[rows] if isinstance(images, Tensor) else _Subset(images, rows)
             labels = labels[rows]
-        if ink == "mnist" or source.frame or turns:
-            images = transform(images) if isinstance(images, Tensor) else TransformedImages(images, transform)
-        return Split(images, labels)
+        if not isinstance(images, Tensor):
+            return Split(TransformedImages(images, rows, transform), labels)
+        return Split(transform(images if classes is None else images[rows]), labels)
 
     return Source(names, lambda: read(source.train), lambda: read(source.test))
 

@@ -16,7 +16,9 @@ from tests.small_data import striped_digits
 
 
 def family(packed_files, mirrors=()) -> IdxDataset:
-    return IdxDataset("Small", tuple(mirrors), {role: (name, md5) for role, (name, md5, _) in packed_files.items()})
+    return IdxDataset(
+        "Small", DIGIT_NAMES, tuple(mirrors), {role: (name, md5) for role, (name, md5, _) in packed_files.items()}
+    )
 
 
 def publish(folder: Path, packed_files) -> None:
@@ -25,7 +27,7 @@ def publish(folder: Path, packed_files) -> None:
 
 
 def load(packed_files, root, address, **options) -> Source:
-    return load_idx(family(packed_files, [address]), DIGIT_NAMES, root=str(root), **options)
+    return load_idx(family(packed_files, [address]), root=str(root), **options)
 
 
 def test_a_download_is_unpacked_and_read(file_server, packed_files, tmp_path):
@@ -58,9 +60,7 @@ def test_the_next_mirror_is_tried_after_missing_wrong_and_truncated_files(file_s
     for name, _, _content in packed_files.values():
         (folder / "wrong" / name).write_bytes(b"something else")
     bad = ["http://127.0.0.1:9", f"{address}/missing", f"{address}/wrong", f"{address}/broken"]
-    source = load_idx(
-        family(packed_files), DIGIT_NAMES, root=str(tmp_path / "root"), mirrors=[*bad, f"{address}/good/"]
-    )
+    source = load_idx(family(packed_files), root=str(tmp_path / "root"), mirrors=[*bad, f"{address}/good/"])
     assert len(source.train().labels) == 200
 
 
@@ -68,7 +68,6 @@ def test_the_error_names_every_mirror_that_failed(file_server, packed_files, tmp
     _, address, _ = file_server
     source = load_idx(
         family(packed_files),
-        DIGIT_NAMES,
         root=str(tmp_path / "root"),
         mirrors=[f"{address}/missing", f"{address}/broken"],
     )
@@ -115,7 +114,7 @@ def test_a_published_digest_is_verified(mnist_root, tmp_path):
             content[40_000_000] ^= 255
         (raw / file.name).write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
-        load_idx(MNIST, DIGIT_NAMES, root=str(tmp_path), download=False).train()
+        load_idx(MNIST, root=str(tmp_path), download=False).train()
 
 
 def _read_in_a_process(packed_files, root, address, results):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from src.data.sources.corrections import CorrectionStore
-from src.data.sources.idx import load_mnist
+from src.data.sources.registry import load_dataset
 from src.model_files.checkpoint import load_model
 from src.pictures.mnist_form import to_mnist_form
 from tests.commands import one_line, run
@@ -63,7 +63,7 @@ def test_a_network_learns_corrections_and_forgets_nothing(mnist_root, tmp_path):
     assert results["test"]["images"] == 10_000
     assert transfer["source_after"] > transfer["source_before"] - 0.002
     assert "the last: callbacks.checkpoints.choose=last" in done.stdout
-    test = load_mnist(str(mnist_root), download=False).test()
+    test = load_dataset("mnist", root=str(mnist_root), download=False).test()
     assert accuracy(tuned, *test) == pytest.approx(results["test"]["acc"], abs=1e-4)
 
 

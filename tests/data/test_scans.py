@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from src.data.sources.sklearn_digits import load_sklearn_digits
-from src.data.sources.usps import parse_libsvm
+from src.data.sources.scans import load_sklearn_digits, parse_libsvm
 from src.data.transforms import frame_scans, transform_source
 from src.errors import InputError
 

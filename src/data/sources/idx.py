@@ -21,7 +21,7 @@ from torch import Tensor
 from src.data.source import Source, Split
 from src.data.sources import idx_catalog
 from src.data.sources.download import fetch
-from src.data.sources.idx_catalog import DIGIT_NAMES, IdxDataset
+from src.data.sources.idx_catalog import IdxDataset
 from src.errors import InputError, choice
 from src.files import lock, write_bytes
 
@@ -101,13 +101,7 @@ def _read_split(split: str, read: Callable[[str], Tensor]) -> Split:
     return Split(images.unsqueeze(1), labels)
 
 
-def load_idx(
-    dataset: IdxDataset,
-    class_names: tuple[str, ...],
-    root: str,
-    download: bool = True,
-    mirrors: Sequence[str] | None = None,
-) -> Source:
+def load_idx(dataset: IdxDataset, root: str, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
     """A data set of four IDX files under `root`/<dataset.folder>/raw, as torchvision lays them out."""
     raw = Path(root).expanduser() / dataset.folder / "raw"
 
@@ -120,7 +114,7 @@ def load_idx(
 
         return read_verified(raw / packed.removesuffix(".gz"), unpack if download else None, dataset.sha256.get(role))
 
-    return Source(class_names, partial(_read_split, "train", read), partial(_read_split, "test", read))
+    return Source(dataset.class_names, partial(_read_split, "train", read), partial(_read_split, "test", read))
 
 
 def load_emnist(
@@ -148,9 +142,3 @@ def load_emnist(
         return tensor - 1 if variant == "letters" else tensor  # letters count from 1
 
     return Source(names, partial(_read_split, "train", read), partial(_read_split, "test", read))
-
-
-load_mnist = partial(load_idx, idx_catalog.MNIST, DIGIT_NAMES)
-load_fashion_mnist = partial(load_idx, idx_catalog.FASHION_MNIST, idx_catalog.FASHION_NAMES)
-load_kmnist = partial(load_idx, idx_catalog.KMNIST, idx_catalog.KUZUSHIJI_NAMES)
-load_qmnist = partial(load_idx, idx_catalog.QMNIST, DIGIT_NAMES)

@@ -8,24 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DIGIT_NAMES = tuple(string.digits)
-ROLES = ("train-images", "train-labels", "test-images", "test-labels")
+KUZUSHIJI_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 @dataclass(frozen=True)
 class IdxDataset:
-    """Mirrors and digests of four packed IDX files.
+    """Classes, mirrors and digests of four packed IDX files.
 
     files: role -> (name of the packed file, its MD5); sha256: role -> digest of the unpacked file, where published.
     """
 
     folder: str
+    class_names: tuple[str, ...]
     mirrors: tuple[str, ...]
     files: Mapping[str, tuple[str, str]]
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def _by_role(*values):
-    return dict(zip(ROLES, values, strict=True))
+    return dict(zip(("train-images", "train-labels", "test-images", "test-labels"), values, strict=True))
 
 
 def _gz(*md5s: str) -> dict[str, tuple[str, str]]:
@@ -35,6 +36,7 @@ def _gz(*md5s: str) -> dict[str, tuple[str, str]]:
 
 MNIST = IdxDataset(
     "MNIST",
+    DIGIT_NAMES,
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -55,6 +57,7 @@ MNIST = IdxDataset(
 )
 FASHION_MNIST = IdxDataset(
     "FashionMNIST",
+    ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -68,6 +71,7 @@ FASHION_MNIST = IdxDataset(
 )
 KMNIST = IdxDataset(
     "KMNIST",
+    KUZUSHIJI_NAMES,
     ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
     _gz(
         "bdb82020997e1d708af4cf47b453dcf7",
@@ -78,6 +82,7 @@ KMNIST = IdxDataset(
 )
 QMNIST = IdxDataset(
     "QMNIST",
+    DIGIT_NAMES,
     ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
     {
         "train-images": ("qmnist-train-images-idx3-ubyte.gz", "ed72d4157d28c017586c42bc6afe6370"),
@@ -86,11 +91,6 @@ QMNIST = IdxDataset(
         "test-labels": ("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa"),
     },
 )
-FASHION_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-KUZUSHIJI_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-
 EMNIST_MIRRORS = ("https://biometrics.nist.gov/cs_links/EMNIST/",)
 EMNIST_ZIP = ("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e")
 _MERGED = set("cijklmopsuvwxyz")  # lower-case letters that look like their capitals

@@ -1,13 +1,14 @@
 """The loader of each data set, by its name in `data=`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from src.data.source import Source
-from src.data.sources import idx
+from src.data.sources import idx_catalog
 from src.data.sources.folder import load_folder
+from src.data.sources.idx import load_emnist, load_idx
 from src.data.sources.replay import mix_corrections, rename_mix_keys
-from src.data.sources.sklearn_digits import load_sklearn_digits
-from src.data.sources.usps import load_usps
+from src.data.sources.scans import load_sklearn_digits, load_usps
 from src.data.transforms import transform_source
 from src.errors import choice, require
 
@@ -33,11 +34,11 @@ def load_feedback(
 
 
 LOADERS: dict[str, Callable[..., Source]] = {
-    "mnist": idx.load_mnist,
-    "fashion_mnist": idx.load_fashion_mnist,
-    "kmnist": idx.load_kmnist,
-    "qmnist": idx.load_qmnist,
-    "emnist": idx.load_emnist,
+    "mnist": partial(load_idx, idx_catalog.MNIST),
+    "fashion_mnist": partial(load_idx, idx_catalog.FASHION_MNIST),
+    "kmnist": partial(load_idx, idx_catalog.KMNIST),
+    "qmnist": partial(load_idx, idx_catalog.QMNIST),
+    "emnist": load_emnist,
     "usps": load_usps,
     "digits": load_sklearn_digits,
     "folder": load_folder,

@@ -1,4 +1,4 @@
-"""USPS: 16x16 scans of digits, light ink on a dark background."""
+"""Scans of digits smaller than MNIST's: USPS and those that scikit-learn bundles."""
 
 import bz2
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 from src.data.source import Source, Split
 from src.data.sources.download import fetch
 from src.data.sources.idx_catalog import DIGIT_NAMES
+from src.data.splits import stratified_mask
 from src.data.transforms import frame_scans, to_uint8
 from src.errors import InputError
 from src.files import digest_of, lock
@@ -19,10 +20,11 @@ USPS_FILES = {
     "train": ("usps.bz2", "ec16c51db3855ca6c91edd34d0e9b197"),
     "test": ("usps.t.bz2", "8ea070ee2aca1ac39742fdd1ef5ed118"),
 }
+DIGITS_TEST_COUNT, DIGITS_TEST_SEED = 360, 0  # of 1,797 images; drawn once, by this seed
 
 
 def load_usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
-    """USPS (Hull 1994) from LIBSVM's files: 7,291 training and 2,007 test images of 16x16."""
+    """USPS (Hull 1994) from LIBSVM's files: 7,291 training and 2,007 test images of 16x16, light ink on dark."""
     folder = Path(root).expanduser() / "USPS"
 
     def read(split: str) -> Split:
@@ -60,3 +62,21 @@ def parse_libsvm(text: str, name: str) -> Split:
         raise InputError(f"{name}: labels must be 1..10 and pixels -1..1")
     images = torch.from_numpy((pixels + 1) * 127.5).view(-1, 1, 16, 16)
     return Split(to_uint8(images), torch.from_numpy(labels))
+
+
+def load_sklearn_digits(root: str | None = None, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
+    """The 1,797 real 8x8 scans that scikit-learn bundles (UCI optical digits): nothing to download.
+
+    A fixed stratified fifth (360 images) is the test split. root, download and mirrors are accepted and ignored.
+    """
+
+    def read(test: bool) -> Split:
+        from sklearn.datasets import load_digits  # about a second to import
+
+        bundle = load_digits()
+        images = to_uint8(torch.from_numpy(bundle.images).unsqueeze(1) * (255 / 16))
+        labels = torch.from_numpy(bundle.target).long()
+        rows = stratified_mask(labels, DIGITS_TEST_COUNT, DIGITS_TEST_SEED) == test
+        return Split(images[rows], labels[rows])
+
+    return Source(DIGIT_NAMES, lambda: read(False), lambda: read(True), frame_scans)
