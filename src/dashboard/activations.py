@@ -1,7 +1,7 @@
 """Record the activations of a network's layers on fixed images, and find their dead units."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,11 +45,6 @@ class LayerActivations:
     high: Tensor
     maps: Tensor | None
     samples: list[Tensor] = field(default_factory=list)
-
-    @property
-    def values(self) -> Tensor:
-        """All samples, (N,)."""
-        return torch.cat(self.samples)
 
     @property
     def dead(self) -> Tensor | None:
@@ -130,16 +125,15 @@ def _hooks(model: nn.Module, calls: list[_LayerCall], features: list[Tensor]) ->
     def on_head(module: nn.Module, args: tuple) -> None:
         features.append(args[0].flatten(1).float())
 
-    handles = [layer.register_forward_hook(on_layer(name)) for name, layer in weighted_layers(model).items()]
-    activations = [module for module in model.modules() if isinstance(module, RECTIFIERS + SIGMOIDS)]
-    handles += [module.register_forward_hook(on_activation) for module in activations]
-    with suppress(InputError):  # a head that is not linear
-        handles.append(find_head(model)[1].register_forward_pre_hook(on_head))
-    try:
+    with ExitStack() as hooks:
+        for name, layer in weighted_layers(model).items():
+            hooks.enter_context(layer.register_forward_hook(on_layer(name)))
+        for module in model.modules():
+            if isinstance(module, RECTIFIERS + SIGMOIDS):
+                hooks.enter_context(module.register_forward_hook(on_activation))
+        with suppress(InputError):  # a head that is not linear
+            hooks.enter_context(find_head(model)[1].register_forward_pre_hook(on_head))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _units(layer: nn.Module, output: Tensor) -> int:

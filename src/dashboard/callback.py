@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from src.dashboard import image_grids
 from src.dashboard.activations import (
@@ -56,13 +57,11 @@ class Dashboard(Callback):
         channels: int = 16,
         embedding_epochs: int | None = None,
     ):
-        options = {"every_epochs": every_epochs, "sample": sample, "channels": channels}
-        for key, value in options.items():
-            positive_int(f"dashboard.{key}", value)
-        positive_int("dashboard.pictures", pictures, BATCH_SIZE)
-        positive_int("dashboard.embedding_epochs", embedding_epochs, optional=True)
-        self.every_epochs, self.sample, self.pictures, self.channels = every_epochs, sample, pictures, channels
-        self.embedding_epochs = embedding_epochs
+        self.every_epochs = positive_int("dashboard.every_epochs", every_epochs)
+        self.sample = positive_int("dashboard.sample", sample)
+        self.channels = positive_int("dashboard.channels", channels)
+        self.pictures = positive_int("dashboard.pictures", pictures, BATCH_SIZE)
+        self.embedding_epochs = positive_int("dashboard.embedding_epochs", embedding_epochs, optional=True)
         self.writer = None
         self._images, self._labels = torch.empty(0), torch.empty(0)
         self._gradients: dict[str, Histogram | None] = {}
@@ -141,7 +140,7 @@ class Dashboard(Callback):
             self._write_histogram(f"weights/{name}", histogram(layer.weight), step)
             self._write_histogram(f"gradients/{name}", self._gradients.get(name), step)
             if name in record.layers:
-                self._write_histogram(f"activations/{name}", histogram(record.layers[name].values), step)
+                self._write_histogram(f"activations/{name}", histogram(torch.cat(record.layers[name].samples)), step)
         for name, activations in record.layers.items():
             if activations.dead is not None:
                 writer.add_scalar(f"dead/{name}", float(activations.dead.float().mean()), step)
@@ -158,15 +157,14 @@ class Dashboard(Callback):
 
     def _write_histogram(self, tag: str, values: Histogram | None, step: int) -> None:
         if values is not None:
-            low, high, count, total, squares, edges, counts = values
-            self.writer.add_histogram_raw(tag, low, high, count, total, squares, edges, counts, step)
+            self.writer.add_histogram_raw(tag, *values, step)
 
     def _write_predictions(self, trainer: Trainer, task: LightningModule, logits: Tensor, labels: Tensor) -> None:
         step, names = trainer.global_step, task.info.class_names
         probs, labels = logits.float().softmax(1).cpu(), labels.cpu()
         for index, name in enumerate(names):
             self.writer.add_pr_curve(f"pr/{name}", (labels == index).numpy(), probs[:, index].numpy(), step)
-        counts = image_grids.count_confusion(labels, probs.argmax(1), len(names))
+        counts = multiclass_confusion_matrix(probs, labels, len(names), validate_args=False)
         wrong = len(labels) - int(counts.trace())
         title = f"validation, {_epoch_name(trainer)}: {wrong:,} of {len(labels):,} wrong"
         matrix = image_grids.confusion_image(counts, names, title)

@@ -1,10 +1,10 @@
 """Grids of small images, drawn with Pillow while training waits: a few milliseconds each, matplotlib takes 500."""
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -55,27 +55,25 @@ def tile_size(height: int, width: int, side: int = TILE_PX) -> tuple[int, int]:
 
 
 def tile_grid(
-    rows: list[list[np.ndarray]], title: str, notes: list[str], row_labels: list[str] | None = None
+    tiles: np.ndarray, columns: int, title: str, notes: list[str], row_labels: Collection[str] = ()
 ) -> np.ndarray:
-    """Rows of tiles (H, W, 3) of one size as one image uint8 (H, W, 3), with a title and lines of notes above."""
-    height, width = rows[0][0].shape[:2]
-    columns = max(map(len, rows))
-    indent = max((round(font(11).getlength(word)) + 6 for word in row_labels or ()), default=0)
+    """Tiles uint8 (N, H, W, 3) in rows, as one image uint8 (H, W, 3) with a title and lines of notes above."""
+    rows, pitch = -(-len(tiles) // columns), tiles.shape[1] + GAP_PX
+    padding = ((0, rows * columns - len(tiles)), (0, GAP_PX), (0, GAP_PX), (0, 0))
+    tiles = np.pad(tiles, padding, constant_values=255).reshape(rows, columns, pitch, -1, 3)
+    grid = tiles.swapaxes(1, 2).reshape(rows * pitch, -1, 3)
+    indent = max((round(font(11).getlength(word)) + 6 for word in row_labels), default=0)
     above = MARGIN_PX + 20 + 16 * len(notes) + 6
     texts = [(title, 13), *((note, 11) for note in notes)]
-    wide = max(indent + columns * (width + GAP_PX), *(round(font(size).getlength(text)) for text, size in texts))
-    canvas = np.full((above + len(rows) * (height + GAP_PX) + MARGIN_PX, wide + 2 * MARGIN_PX, 3), 255, np.uint8)
-    for row, tiles in enumerate(rows):
-        for column, tile in enumerate(tiles):
-            top, left = above + row * (height + GAP_PX), MARGIN_PX + indent + column * (width + GAP_PX)
-            canvas[top : top + height, left : left + width] = tile
-    picture = Image.fromarray(canvas)
+    wide = max(indent + grid.shape[1], *(round(font(size).getlength(text)) for text, size in texts))
+    picture = Image.new("RGB", (wide + 2 * MARGIN_PX, above + len(grid) + MARGIN_PX), "white")
+    picture.paste(Image.fromarray(grid), (MARGIN_PX + indent, above))
     draw = ImageDraw.Draw(picture)
     draw.text((MARGIN_PX, MARGIN_PX), title, TEXT_COLOR, font(13, bold=True))
     for line, note in enumerate(notes):
         draw.text((MARGIN_PX, MARGIN_PX + 20 + 16 * line), note, NOTE_COLOR, font(11))
-    for row, word in enumerate(row_labels or ()):
-        middle = above + row * (height + GAP_PX) + height // 2
+    for row, word in enumerate(row_labels):
+        middle = above + row * pitch + (pitch - GAP_PX) // 2
         draw.text((MARGIN_PX + indent - 5, middle), word, NOTE_COLOR, font(11), anchor="rm")
     return np.asarray(picture)
 
@@ -107,10 +105,9 @@ def filter_grid(weight: Tensor, shape: tuple[int, int, int], title: str) -> np.n
         scale += f"; the first of {weight.shape[1]} input channels" if weight.shape[1] > 1 else ""
     frame = ((0, 0), (1, 1), (1, 1), (0, 0))  # a filter's edge may be white, as the background is
     tiles = np.pad(resize_nearest(tiles, height, width), frame, constant_values=150)
-    columns = 6 if len(tiles) <= 16 else 8
-    rows = [list(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    columns = min(len(tiles), 6 if len(tiles) <= 16 else 8)
     shown = f"{len(tiles)} of {count} filters" if len(tiles) < count else f"{count} filters"
-    return tile_grid(rows, title, [f"{shown}, {weight.shape[2]}x{weight.shape[3]}", scale])
+    return tile_grid(tiles, columns, title, [f"{shown}, {weight.shape[2]}x{weight.shape[3]}", scale])
 
 
 def map_grid(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarray:
@@ -121,14 +118,14 @@ def map_grid(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarr
     values = values[: len(images)].float().cpu().numpy()
     low, high = float(values.min()), float(values.max())
     height, width = tile_size(*values.shape[2:])
-    flat = apply_colormap(values.reshape(-1, *values.shape[2:]), "viridis", low, high)
-    tiles = resize_nearest(flat, height, width).reshape(*values.shape[:2], height, width, 3)
-    inputs = resize_nearest(to_rgb(images), height, width)
-    rows = [list(inputs), *(list(tiles[:, channel]) for channel in range(tiles.shape[1]))]
+    maps = apply_colormap(values.swapaxes(0, 1).reshape(-1, *values.shape[2:]), "viridis", low, high)
+    tiles = np.concatenate([resize_nearest(pixels, height, width) for pixels in (to_rgb(images), maps)])
     shown = values.shape[1]
     of = f"channels 0 to {shown - 1} of {units}" if shown < units else f"{units} channels"
     scale = f"{of}, {values.shape[2]}x{values.shape[3]}; dark {low:.3g}, bright {high:.3g}"
-    return tile_grid(rows, title, [scale], ["image", *map(str, range(shown))])  # as wide as a card of TensorBoard
+    return tile_grid(
+        tiles, len(images), title, [scale], ["image", *map(str, range(shown))]
+    )  # as wide as a card of TensorBoard
 
 
 def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) -> np.ndarray:
@@ -175,8 +172,3 @@ def _draw_vertical(
     ImageDraw.Draw(box).text((1, 1), text, color, letters)
     box = box.rotate(90, expand=True)
     image.paste(box, (top[0] - box.width // 2, top[1]))
-
-
-def count_confusion(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Counts int64 (K, K), a row per true class."""
-    return torch.bincount(labels * classes + predicted, minlength=classes * classes).view(classes, classes)

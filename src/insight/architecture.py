@@ -65,7 +65,9 @@ def architecture_figure(summary: Summary) -> Figure:
             style = {"arrowstyle": "-|>", "color": INPUT, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (left - 0.04, TALLEST / 2), (previous_end + 0.04, TALLEST / 2), arrowprops=style)
         _draw(axes, block, left, bottom, width, height)
-        _label(axes, block, x + column / 2)
+        middle, text = x + column / 2, "\n".join(_lines(block))
+        axes.text(middle, -0.12, format_shape(block.layer.output), ha="center", va="top", fontsize=9.5, weight="bold")
+        axes.text(middle, -0.34, text, ha="center", va="top", fontsize=7.5, linespacing=1.35)
         x, previous_end = x + column, left + width
     return figure
 
@@ -113,8 +115,3 @@ def _lines(block: DiagramBlock) -> list[str]:
     if layer.multiply_adds:
         lines.append(f"{abbreviate(layer.multiply_adds)} mult-adds")
     return lines
-
-
-def _label(axes: Axes, block: DiagramBlock, middle: float) -> None:
-    axes.text(middle, -0.12, format_shape(block.layer.output), ha="center", va="top", fontsize=9.5, weight="bold")
-    axes.text(middle, -0.34, "\n".join(_lines(block)), ha="center", va="top", fontsize=7.5, linespacing=1.35)

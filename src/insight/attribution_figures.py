@@ -106,10 +106,7 @@ def _write_caption(axes: Axes, caption: Caption) -> None:
     axes.set_axis_off()
     mark, color = {None: ("", "black"), True: ("✓ ", RIGHT), False: ("✗ ", WRONG)}[caption.correct]
     lines = [(caption.name, NOTE_COLOR, 7.5), (mark + caption.prediction, color, 9.5)]
-    if caption.truth:
-        lines.append((caption.truth, "black", 8))
-    if caption.note:
-        lines.append((caption.note, NOTE_COLOR, 7.5))
+    lines += [line for line in ((caption.truth, "black", 8), (caption.note, NOTE_COLOR, 7.5)) if line[0]]
     for index, (text, color, size) in enumerate(lines):
         height = 0.5 + 0.21 * ((len(lines) - 1) / 2 - index)
         axes.text(0.97, height, text, color=color, fontsize=size, ha="right", va="center", transform=axes.transAxes)
@@ -117,11 +114,8 @@ def _write_caption(axes: Axes, caption: Caption) -> None:
 
 def show_image(axes: Axes, image: Tensor) -> None:
     """An image of grey levels 0..255, (1 or 3, H, W), without ticks."""
-    pixels = image.detach().float().cpu().clamp(0, 255) / 255
-    if len(pixels) == 3:
-        axes.imshow(pixels.permute(1, 2, 0).numpy(), interpolation="nearest")
-    else:
-        axes.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    pixels = (image if len(image) == 3 else image[:1]).detach().float().cpu().clamp(0, 255) / 255
+    axes.imshow(pixels.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     frame_image(axes)
 
 

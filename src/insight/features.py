@@ -1,6 +1,9 @@
 """What a network has learnt: its filters, its feature maps, the images that maximize its outputs, nearest features."""
 
 import math
+from collections import defaultdict
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,30 +27,25 @@ def feature_maps(
     """
     modules = dict(model.named_modules())
     names = [name for name, module in modules.items() if not list(module.children())] if names is None else names
-    for name in names:
-        if find_module(model, name) is None:
+    found = {name: find_module(model, name) for name in names}
+    for name, module in found.items():
+        if module is None:
             raise InputError(f"layer={name} does not exist; layers: {list_names([n for n in modules if n])}")
     outputs: dict[str, Tensor] = {}  # of one batch
 
-    def recorder(name: str):
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            if isinstance(output, Tensor):
-                outputs[name] = output.detach().clone()  # later layers may work in place
+    def record(name: str, module: nn.Module, args: tuple, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs[name] = output.detach().clone()  # later layers may work in place
 
-        return hook
-
-    handles = [find_module(model, name).register_forward_hook(recorder(name)) for name in names]
-    batches: dict[str, list[Tensor]] = {}
-    try:
-        with eval_mode(model), torch.no_grad():
-            for batch in images.split(batch_size):
-                outputs.clear()
-                model(batch.float())
-                for name, output in outputs.items():
-                    batches.setdefault(name, []).append(output)
-    finally:
-        for handle in handles:
-            handle.remove()
+    batches: dict[str, list[Tensor]] = defaultdict(list)
+    with ExitStack() as hooks, eval_mode(model), torch.no_grad():
+        for name, module in found.items():
+            hooks.enter_context(module.register_forward_hook(partial(record, name)))
+        for batch in images.split(batch_size):
+            outputs.clear()
+            model(batch.float())
+            for name, output in outputs.items():
+                batches[name].append(output)
     return {name: torch.cat(tensors) for name, tensors in batches.items()}
 
 
@@ -59,11 +57,10 @@ def conv_filters(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Ten
     kernels = {name: model.get_submodule(name).weight.detach().clone() for name in conv_layers(model)}
     if kernels:
         return kernels
-    linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    if linear and linear[0][1].in_features == math.prod(shape):
-        name, layer = linear[0]
-        return {name: layer.weight.detach().clone().view(-1, *shape)}
-    return {}
+    name, layer = next(((name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)), ("", None))
+    if layer is None or layer.in_features != math.prod(shape):
+        return {}
+    return {name: layer.weight.detach().clone().view(-1, *shape)}
 
 
 def maximize_activation(

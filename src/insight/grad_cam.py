@@ -1,7 +1,7 @@
 """Class activation maps: where a convolution's maps raise an output."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,8 @@ SIDE_PATHS = ("shortcut", "downsample", "up", "down")  # names within paths besi
 
 def conv_layers(model: nn.Module) -> list[str]:
     """Names of the two-dimensional convolutions, in the order of their definition."""
-
-    def is_conv(module: nn.Module) -> bool:
-        weight = getattr(module, "weight", None)
-        return isinstance(weight, Tensor) and weight.ndim == 4 and hasattr(module, "kernel_size")
-
-    return [name for name, module in model.named_modules() if is_conv(module)]
+    kernels = [(name, getattr(m, "weight", None)) for name, m in model.named_modules() if hasattr(m, "kernel_size")]
+    return [name for name, weight in kernels if isinstance(weight, Tensor) and weight.ndim == 4]
 
 
 def last_conv(model: nn.Module, avoid: tuple[str, ...] = ()) -> str | None:
@@ -80,8 +76,7 @@ def grad_cam(
 @contextmanager
 def _recording(model: nn.Module, layer: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """Record the layer's outputs, and the shears of deslanting layers, in every forward pass."""
-    outputs: list[Tensor] = []
-    shears: list[Tensor] = []
+    outputs, shears = [], []
 
     def record_output(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         outputs.append(output)
@@ -91,21 +86,19 @@ def _recording(model: nn.Module, layer: nn.Module) -> Iterator[tuple[list[Tensor
         ink = args[0].detach() - args[0].detach().amin((2, 3), keepdim=True)
         shears.append(module.shears(ink.float().sum(1)))
 
-    handles = [layer.register_forward_hook(record_output)]
-    handles += [m.register_forward_hook(record_shears) for m in model.modules() if isinstance(m, Deslant)]
-    try:
+    with ExitStack() as hooks:
+        hooks.enter_context(layer.register_forward_hook(record_output))
+        for module in model.modules():
+            if isinstance(module, Deslant):
+                hooks.enter_context(module.register_forward_hook(record_shears))
         yield outputs, shears
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _weighted_sum(maps: Tensor, logits: Tensor, columns: Tensor) -> Tensor:
     """Rectified maps weighted by the mean gradient of their channel, summed and rectified: (B, 1, h, w)."""
     score = logits.gather(1, columns.unsqueeze(1)).sum()
     (gradients,) = torch.autograd.grad(score, maps, allow_unused=True)
-    if gradients is None:
-        gradients = torch.zeros_like(maps)
+    gradients = torch.zeros_like(maps) if gradients is None else gradients
     return (maps.relu() * gradients.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
 
 

@@ -116,7 +116,10 @@ def filter_figure(kernels: dict[str, Tensor], convolutional: bool = True) -> Fig
     for (name, values), grid, height in zip(shown.items(), grids, heights, strict=True):
         _text_at(figure, 0.15, y - 0.14, f"{name}: {_describe_kernels(values)}", fontsize=8.5)
         y -= 0.28 + height
-        _draw_grid(_axes_at(figure, 0.15, y, width, height), grid)
+        axes, limit = _axes_at(figure, 0.15, y, width, height), float(np.nanquantile(np.abs(grid), 0.995)) or 1.0
+        axes.imshow(grid, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", aspect="equal")
+        axes.set_anchor("NW")
+        axes.set_axis_off()
         y -= 0.17
     return figure
 
@@ -124,10 +127,8 @@ def filter_figure(kernels: dict[str, Tensor], convolutional: bool = True) -> Fig
 def _describe_kernels(values: Tensor) -> str:
     outputs, inputs, height, width = values.shape
     text = f"{outputs} kernels of {height}x{width}"
-    if inputs > 1:
-        text += f", {inputs} input channels, one per row" + (
-            f", the first {MAX_INPUTS}" if inputs > MAX_INPUTS + 2 else ""
-        )
+    text += f", {inputs} input channels, one per row" if inputs > 1 else ""
+    text += f", the first {MAX_INPUTS}" if inputs > MAX_INPUTS + 2 else ""
     shown = min(outputs, MAX_KERNELS) if inputs == 1 else min(outputs, 16)
     return text + (f"; the first {shown} kernels" if shown < outputs else "")
 
@@ -151,13 +152,6 @@ def _mosaic(values: Tensor) -> np.ndarray:
         top, left = row * (height + gap), column * (width + gap)
         grid[top : top + height, left : left + width] = tile
     return grid.numpy()
-
-
-def _draw_grid(axes: Axes, grid: np.ndarray) -> None:
-    limit = float(np.nanquantile(np.abs(grid), 0.995)) or 1.0
-    axes.imshow(grid, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", aspect="equal")
-    axes.set_anchor("NW")
-    axes.set_axis_off()
 
 
 def class_image_figure(images: Tensor, names: list[str], notes: list[str], title: str) -> Figure:

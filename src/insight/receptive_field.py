@@ -1,6 +1,7 @@
 """Locate the values of feature maps on the image, by the centers of their receptive fields."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -49,15 +50,12 @@ def find_geometry(model: nn.Module, shape: tuple[int, int, int], layer: nn.Modul
             sizes.append(_size(output))
 
     tracker = _GeometryTracker(tuple(shape[1:]))
-    handles = [module.register_forward_hook(tracker.after_module) for module in model.modules()]
-    handles.append(layer.register_forward_hook(record_size))
     parameter = next(model.parameters(), torch.zeros(()))
-    try:
-        with eval_mode(model), torch.no_grad(), tracker:
-            model(torch.zeros(1, *shape, device=parameter.device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, eval_mode(model), torch.no_grad(), tracker:
+        for module in model.modules():
+            hooks.enter_context(module.register_forward_hook(tracker.after_module))
+        hooks.enter_context(layer.register_forward_hook(record_size))
+        model(torch.zeros(1, *shape, device=parameter.device))
     return tracker.by_size.get(sizes[-1]) if sizes else None
 
 

@@ -1,6 +1,7 @@
 """Summarize a network layer by layer: output shape, parameters, multiply-adds, memory."""
 
 import math
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -69,18 +70,17 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     recorder = _LayerRecorder(model)
     layers = [m for m in recorder.names if not list(m.children()) or list(m.parameters(recurse=False))]
     layers = [m for m in layers if not isinstance(m, nn.Sequential)]  # an empty one
-    handles = [m.register_forward_pre_hook(recorder.before) for m in layers]
-    handles += [m.register_forward_hook(recorder.after) for m in layers]
     parameter = next(model.parameters(), torch.zeros(()))
     fused_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the FLOP counter does not know fused attention
     try:
-        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder.counter:
+        with ExitStack() as hooks, eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder.counter:
+            for layer in layers:
+                hooks.enter_context(layer.register_forward_pre_hook(recorder.before))
+                hooks.enter_context(layer.register_forward_hook(recorder.after))
             model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused_attention)
-        for handle in handles:
-            handle.remove()
     rows = list(recorder.rows.values())
     between_layers = recorder.counter.get_total_flops() // 2 - sum(row.multiply_adds for row in rows)
     if between_layers > 0:
