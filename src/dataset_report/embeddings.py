@@ -1,11 +1,24 @@
-"""Images as points of a plane, and which of them have room for a thumbnail."""
+"""Images as points of a plane: t-SNE, and a map with thumbnails where there is room for them."""
 
+from collections.abc import Sequence
+
+import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
+
+from src.dataset_report.figures import class_color
+from src.dataset_report.image_grids import FONT_SIZE, WIDTH, resize_longer_side, short_name, to_float_rgb
+from src.dataset_report.ink_measures import ink_maps
+from src.plotting import frame_image
 
 TSNE_COMPONENTS = 50  # principal components that t-SNE reads
 MIN_IMAGES = 8
+THUMBNAIL, CANVAS = 30, 1200  # side of a thumbnail and of the whole map, pixels
+NAME_LENGTH = 12  # longer class names hide thumbnails
+DARKEN = 0.85  # of the class colour, for thin strokes on white
 
 
 def tsne(components: Tensor, seed: int, threads: int) -> np.ndarray:
@@ -53,3 +66,67 @@ def densest_point(points: np.ndarray, k: int = 15) -> np.ndarray:
     distances = torch.cdist(*[torch.from_numpy(np.ascontiguousarray(points))] * 2)
     kth = distances.kthvalue(min(k + 1, len(points)), dim=1).values
     return points[int(kth.argmin())]
+
+
+def plot_thumbnails(
+    points: np.ndarray, images: Tensor, labels: Tensor, class_names: Sequence[str], axis_names: Sequence[str]
+) -> tuple[Figure, int]:
+    """A map of `points` (N, 2), and the number of thumbnails that had room; other points are dots.
+
+    images: uint8 (N, C, H, W). Ink of one channel is drawn in the class colour on white; coloured pictures get a frame
+    in it. The name of a class stands where its points are densest.
+    """
+    square = scale_to_unit_square(points)
+    corners = square * (CANVAS - THUMBNAIL)
+    drawn = non_overlapping(corners, THUMBNAIL + 1)
+    colors = np.array([class_color(label, len(class_names)) for label in range(len(class_names))], np.float32)
+    point_colors = colors[labels.numpy()]
+    figure = Figure(figsize=(WIDTH, WIDTH + 0.25), layout="constrained")
+    axes = figure.add_subplot()
+    canvas = _paste(corners[drawn], _thumbnails(images[drawn], DARKEN * point_colors[drawn]))
+    axes.imshow(canvas, extent=(0, 1, 0, 1), interpolation="antialiased")
+    dots = np.setdiff1d(np.arange(len(points)), drawn)
+    centers = (corners + THUMBNAIL / 2) / CANVAS
+    axes.scatter(*centers[dots].T, s=4, c=point_colors[dots], alpha=0.45, linewidths=0)
+    for label, name in enumerate(class_names):
+        members = (labels == label).numpy()
+        if members.any():
+            _write_name(axes, densest_point(centers[members]), name, colors[label], large=len(class_names) <= 12)
+    axes.set_xlabel(axis_names[0], fontsize=FONT_SIZE)
+    axes.set_ylabel(axis_names[1], fontsize=FONT_SIZE)
+    frame_image(axes)
+    return figure, len(drawn)
+
+
+def _thumbnails(images: Tensor, colors: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) in their colours (N, 3), the longer side 30 pixels: floats (N, h, w, 3) from 0 to 1."""
+    small, colors = resize_longer_side(images, THUMBNAIL), colors[:, None, None]
+    if images.shape[1] == 3:
+        pictures = to_float_rgb(small)
+        framed = np.broadcast_to(colors, pictures.shape).copy()
+        framed[:, 2:-2, 2:-2] = pictures[:, 2:-2, 2:-2]
+        return framed
+    ink = ink_maps(small)
+    alpha = (ink / ink.amax((1, 2), keepdim=True).clamp_min(1e-6)).numpy()[..., None]
+    return 1 - alpha * (1 - colors)
+
+
+def _paste(corners: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """Thumbnails at their lower left corners (N, 2), in pixels, on a white canvas."""
+    canvas = np.ones((CANVAS, CANVAS, 3), np.float32)
+    height, width = thumbnails.shape[1:3]
+    for (x, y), thumbnail in zip(corners.astype(int), thumbnails, strict=True):
+        top, left = CANVAS - THUMBNAIL - y + (THUMBNAIL - height) // 2, x + (THUMBNAIL - width) // 2
+        canvas[top : top + height, left : left + width] = thumbnail
+    return canvas
+
+
+def _write_name(axes: Axes, point: np.ndarray, name: str, color: np.ndarray, large: bool) -> None:
+    """A class name at a point of the map, moved so that its box stays inside the frame."""
+    name = short_name(name, NAME_LENGTH)
+    size = 15 if large and len(name) < 3 else 9 if len(name) < 5 else 7
+    margin = [size * (0.34 * len(name) + 0.7) / (72 * WIDTH), size * 1.2 / (72 * WIDTH)]  # shares of the map
+    x, y = np.clip(point, margin, np.subtract(1, margin))
+    dark = matplotlib.colors.to_hex(color * 0.6)
+    text = axes.text(x, y, name, ha="center", va="center", weight="bold", color=dark, fontsize=size)
+    text.set_bbox({"facecolor": "white", "alpha": 0.9, "edgecolor": dark, "boxstyle": "round,pad=0.2", "lw": 1})

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from src.dataset_report import embeddings, figures
 from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.embedding_figures import plot_thumbnails
 from src.dataset_report.sample import MAX_SIDE
 from src.dataset_report.wording import format_percent, pluralize
 
@@ -66,7 +65,7 @@ def _map(
     train, k = context.data.train, min(NEIGHBOURS, len(rows) - 1)
     labels = train.labels[rows]
     agreement = embeddings.knn_label_agreement(points, labels, k)
-    plot, drawn = plot_thumbnails(points, train.images[rows], labels, context.class_names, axis_names)
+    plot, drawn = embeddings.plot_thumbnails(points, train.images[rows], labels, context.class_names, axis_names)
     caption = (
         f"{title}, with {pluralize(drawn, 'thumbnail')}. Of a point's {k} nearest points, {format_percent(agreement)} "
         "have its label on average."

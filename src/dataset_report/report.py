@@ -1,13 +1,15 @@
 """The report on a data set: its sections in order, and the files they become."""
 
+import base64
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from src.dataset_report import augment_section, basic_sections, label_section, map_section, search_sections
-from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.html import render_html
+from src.dataset_report.context import ReportContext, Section
 from src.dataset_report.image_grids import DPI
 from src.errors import require
 from src.files import write_bytes, write_json
@@ -57,7 +59,9 @@ def write_dataset_report(
         started = time.perf_counter()
         sections[name] = SECTIONS[name](context)
         for figure in sections[name].figures:
-            images[figure.name] = _png(figure)
+            buffer = io.BytesIO()
+            figure.figure.savefig(buffer, dpi=DPI, facecolor="white")
+            images[figure.name] = buffer.getvalue()
             write_bytes(folder / "figures" / f"{figure.name}.png", images[figure.name])
             figure.figure.clear()
         seconds[name] = round(time.perf_counter() - started, 1)
@@ -76,7 +80,17 @@ def write_dataset_report(
     return numbers, {key: text for section in sections.values() for key, text in section.summary.items()}
 
 
-def _png(figure: ReportFigure) -> bytes:
-    buffer = io.BytesIO()
-    figure.figure.savefig(buffer, dpi=DPI, facecolor="white")
-    return buffer.getvalue()
+def render_html(
+    title: str, about: str, sections: Mapping[str, Section], images: Mapping[str, bytes], notes: Sequence[str]
+) -> str:
+    """The whole page as one file: every text is escaped, every figure embedded.
+
+    sections: by their key, which is their anchor. images: figure's name -> PNG.
+    """
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    embedded = {name: base64.b64encode(png).decode() for name, png in images.items()}
+    template = environment.get_template("report.html.j2")
+    return template.render(title=title, about=about, sections=sections, notes=notes, images=embedded)

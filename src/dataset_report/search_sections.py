@@ -1,4 +1,4 @@
-"""The sections that search the images: duplicates and leaks, outliers."""
+"""The sections that search the images: duplicates and leaks, duplicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.dataset_report import duplicates, figures, outliers
+from src.dataset_report import duplicates, figures
 from src.dataset_report.context import ReportContext, ReportFigure, Section
 from src.dataset_report.image_grids import captioned_pictures, pair_pictures, short_name, to_float_rgb
 from src.dataset_report.sample import DatasetSample, SplitSample
@@ -149,21 +149,21 @@ def _paragraphs(identical: dict, near: dict[str, int]) -> list[str]:
 def outliers_section(context: ReportContext) -> Section:
     """Training images far from the rest of their class."""
     train, names = context.data.train, context.class_names
-    distances = outliers.knn_distances(train.vectors, train.labels, len(names))
-    ratios = outliers.outlier_ratio(distances, train.labels, len(names))
+    distances = duplicates.knn_distances(train.vectors, train.labels, len(names))
+    ratios = duplicates.outlier_ratio(distances, train.labels, len(names))
     ranked = ratios.nan_to_num(-1).argsort(descending=True, stable=True)[: int(ratios.isfinite().sum())]
     by_class = [ranked[train.labels[ranked] == label] for label in range(len(names))]
     rows = torch.cat([members[:MAX_OUTLIERS] for members in by_class])
-    reasons = outliers.explain_outliers(context.ink_measures, train.labels, len(names), rows)
+    reasons = duplicates.explain_outliers(context.ink_measures, train.labels, len(names), rows)
     reason_of = dict(zip(rows.tolist(), reasons, strict=True))
     numbers = {"rows": []}
     for row, reason in reason_of.items():
-        ratio = round(float(ratios[row]), 3) if ratios[row] <= outliers.MAX_RATIO else None
+        ratio = round(float(ratios[row]), 3) if ratios[row] <= duplicates.MAX_RATIO else None
         entry = {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": ratio}
         numbers["rows"].append({**entry, "distance": round(float(distances[row]), 4), "why": reason})
     alone = int(distances.isnan().sum())
     text = (
-        f"The distance, √(2 − 2 r), from each training image to the {outliers.K}th nearest image of its class, "
+        f"The distance, √(2 − 2 r), from each training image to the {duplicates.K}th nearest image of its class, "
         "relative to the median of the class."
     )
     text += f" Left out because alone in its class: {pluralize(alone, 'image')}." if alone else ""
@@ -173,7 +173,7 @@ def outliers_section(context: ReportContext) -> Section:
     top = torch.cat([members[:per_class] for members in by_class])[: 2 * SHOWN]
     above, below = [], []
     for row, ratio in zip(top.tolist(), ratios[top].tolist(), strict=True):
-        times = f"{ratio:.2f}x" if ratio <= outliers.MAX_RATIO else "(0 usual)"
+        times = f"{ratio:.2f}x" if ratio <= duplicates.MAX_RATIO else "(0 usual)"
         above.append(f"{short_name(names[train.labels[row]], 9)}  {times}")
         below.append(f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n"))
     caption = (

@@ -11,8 +11,7 @@ from PIL import Image
 from src.data.augment import Identity, Shift
 from src.data.datamodule import ImageData
 from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.html import render_html
-from src.dataset_report.report import SECTIONS, select_sections, write_dataset_report
+from src.dataset_report.report import SECTIONS, render_html, select_sections, write_dataset_report
 from src.dataset_report.sample import SplitSample, sample_dataset
 from src.dataset_report.wording import pluralize
 from src.errors import InputError

@@ -3,10 +3,15 @@
 import pytest
 import torch
 
-from src.dataset_report.duplicates import identical_groups, nearest_images
-from src.dataset_report.outliers import K, explain_outliers, knn_distances, outlier_ratio
-from src.dataset_report.pca import fit_pca
-from src.dataset_report.statistics import class_mean_std, level_histogram
+from src.dataset_report.duplicates import (
+    K,
+    explain_outliers,
+    identical_groups,
+    knn_distances,
+    nearest_images,
+    outlier_ratio,
+)
+from src.dataset_report.statistics import class_mean_std, fit_pca, level_histogram
 
 
 def test_class_means_and_level_histograms_match_their_definition():

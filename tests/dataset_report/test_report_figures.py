@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from src.dataset_report import image_grids
-from src.dataset_report.embedding_figures import plot_thumbnails
-from src.dataset_report.embeddings import non_overlapping
+from src.dataset_report.embeddings import non_overlapping, plot_thumbnails
 from src.dataset_report.figures import plot_class_counts
 
 
