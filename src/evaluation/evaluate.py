@@ -2,7 +2,7 @@
 
 import math
 import statistics
-import time
+import timeit
 from typing import Any
 
 import torch
@@ -39,14 +39,17 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
 
 
 def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float | None = None) -> dict[str, Any]:
-    """Every metric of an evaluation, as plain values.
+    """Every metric of an evaluation, as plain values; of a regression target in its unit.
 
-    logits: (N, K); labels: (N,), N > 0. acc_ci95 is Wilson's interval; per_class has each class' accuracy (its recall)
-    and number of images; confusion has a row per true class. With a temperature, ece is of the calibrated
-    probabilities and ece_uncalibrated of the others; no other metric depends on it.
+    logits: (N, K); labels: (N,), N > 0; of a regression target (N, 1) and (N,), both over `info.scale`. acc_ci95 is
+    Wilson's interval; per_class has each class' accuracy (its recall); confusion has a row per true class. With a
+    temperature, ece is of the calibrated probabilities, ece_uncalibrated of the others; no other metric depends on it.
     """
     if info.output.is_number:
-        return compute_regression_metrics(logits, labels, info)
+        collection = make_regression_metrics(sync_on_compute=False)
+        collection.update(*info.output.metric_inputs(logits, labels))
+        values = {name: float(value) for name, value in collection.compute().items()}
+        return {"images": len(labels), "target": info.target, **values}
     classes, probs = info.num_classes, logits.softmax(1)
     collection = make_classification_metrics(classes, sync_on_compute=False)  # every process has all predictions
     collection.update(probs, labels)
@@ -70,14 +73,6 @@ def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature:
     }
 
 
-def compute_regression_metrics(outputs: Tensor, labels: Tensor, info: DataInfo) -> dict[str, Any]:
-    """Every metric of a regression target, in its unit: outputs (N, 1), labels (N,), both over `info.scale`."""
-    collection = make_regression_metrics(sync_on_compute=False)
-    collection.update(*info.output.metric_inputs(outputs, labels))
-    metrics = {name: float(value) for name, value in collection.compute().items()}
-    return {"images": len(labels), "target": info.target, **metrics}
-
-
 def metrics_table(metrics: dict[str, Any]) -> str:
     """The result of `compute_metrics` as lines for a terminal; rates in per cent."""
     if "mae" in metrics:
@@ -96,40 +91,26 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         "top2": ("top 2", "the class is among the two likeliest"),
         "ece": ("calibration", ece_note),
     }
-    rates = [
+    lines = [
         f"{name:<12} {100 * metrics[key]:6.2f} %   ({note})" for key, (name, note) in notes.items() if key in metrics
     ]
+    lines += [f"loss         {metrics['loss']:6.4f}     (cross-entropy)", f"images       {metrics['images']:6,}"]
+    lines += ["", "per class"]
     width = max(12, *map(len, metrics["per_class"]))
-    shares = [
-        (f"{100 * row['acc']:6.2f} %" if row["acc"] is not None else "     –  ", row["images"])
-        for row in metrics["per_class"].values()
-    ]
-    return "\n".join(
-        [
-            *rates,
-            f"loss         {metrics['loss']:6.4f}     (cross-entropy)",
-            f"images       {metrics['images']:6,}",
-            "",
-            "per class",
-            *(
-                f"  {name:<{width}} {share}   of {images:,}"
-                for name, (share, images) in zip(metrics["per_class"], shares, strict=True)
-            ),
-        ]
-    )
+    for name, row in metrics["per_class"].items():
+        share = f"{100 * row['acc']:6.2f} %" if row["acc"] is not None else "     –  "
+        lines.append(f"  {name:<{width}} {share}   of {row['images']:,}")
+    return "\n".join(lines)
 
 
-def latency_ms(net: Predictor, calls: int = 200) -> float:
-    """Median milliseconds for one image, on one CPU thread."""
+def latency_ms(net: Predictor) -> float:
+    """Median milliseconds for one image, over 200 calls on one CPU thread."""
     net, threads = net.to("cpu").eval(), torch.get_num_threads()
-    image, seconds = torch.zeros(1, *net.info.shape, dtype=torch.uint8), []
+    image = torch.zeros(1, *net.info.shape, dtype=torch.uint8)
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            for _ in range(calls + WARM_UP):
-                started = time.perf_counter()
-                net(image)
-                seconds.append(time.perf_counter() - started)
+            seconds = timeit.repeat(lambda: net(image), number=1, repeat=WARM_UP + 200)
     finally:
         torch.set_num_threads(threads)
     return 1000 * statistics.median(seconds[WARM_UP:])

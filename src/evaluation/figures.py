@@ -13,7 +13,7 @@ from src.evaluation.metrics import CALIBRATION_BINS
 from src.plotting import QUIET, RIGHT, WRONG, open_axes
 
 
-def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...], title: str = "") -> Figure:
+def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...]) -> Figure:
     """Counts with a row per true class; color is the share of the row that was mistaken for another class."""
     counts = np.asarray(confusion)
     classes = len(counts)
@@ -25,51 +25,38 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...], t
     top = max(float(shares.max()), 1e-9)
     axes.imshow(shares, cmap="Reds", vmin=0, vmax=top * 1.25)
     size = 9 if classes <= 12 else 5
-    for row in range(classes):
-        for column in range(classes):
-            if counts[row, column]:
-                on_diagonal = row == column
-                color = RIGHT if on_diagonal else "black" if shares[row, column] < 0.8 * top else "white"
-                weight = "bold" if on_diagonal else "normal"
-                text = f"{counts[row, column]:,}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, weight=weight)
+    for row, column in np.argwhere(counts).tolist():
+        color = RIGHT if row == column else "black" if shares[row, column] < 0.8 * top else "white"
+        style = {"ha": "center", "va": "center", "weight": "bold" if row == column else "normal"}
+        axes.text(column, row, f"{counts[row, column]:,}", fontsize=size, color=color, **style)
     axes.set_xticks(range(classes), class_names, rotation=0 if max(map(len, class_names)) < 3 else 90, fontsize=size)
     axes.set_yticks(range(classes), class_names, fontsize=size)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(title or f"{counts.trace():,} of {counts.sum():,} right", fontsize=11)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(f"{counts.trace():,} of {counts.sum():,} right", fontsize=11)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
-def worst_mistakes(
-    batches: BatchDataset,
-    labels: Tensor,
-    logits: Tensor,
-    class_names: tuple[str, ...],
-    count: int = 24,
-    columns: int = 8,
-) -> Figure:
-    """The most confident mistakes: image, predicted class and its probability, true class and its probability."""
+def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_names: tuple[str, ...]) -> Figure:
+    """The 24 most confident mistakes: image, predicted class and true class, each with its probability."""
     probs = logits.softmax(1)
     confidence, predictions = probs.max(1)
     wrong = (predictions != labels).nonzero().flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True)][:count]
-    rows = max(1, -(-len(worst) // columns))
-    figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.5), layout="constrained")
+    worst = wrong[confidence[wrong].argsort(descending=True)][:24]
+    rows = max(1, -(-len(worst) // 8))
+    figure = Figure(figsize=(10.8, 1.75 * rows + 0.5), layout="constrained")
     figure.suptitle(
         f"{len(wrong):,} of {len(labels):,} wrong; the most confident {len(worst)}" if len(wrong) else "no mistakes"
     )
-    for position, index in enumerate(worst.tolist()):
-        axes = figure.add_subplot(rows, columns, position + 1)
+    for position, index in enumerate(worst.tolist(), 1):
+        axes = figure.add_subplot(rows, 8, position)
         image = batches[torch.tensor([index])][0][0].permute(1, 2, 0).numpy()
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         prediction, truth = class_names[predictions[index]], class_names[labels[index]]
         axes.set_title(f"{prediction}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
         axes.set_xlabel(f"is {truth}  {100 * probs[index, labels[index]]:.0f} %", fontsize=9, color=RIGHT, labelpad=1)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
     return figure
 
 
@@ -87,18 +74,14 @@ def reliability_diagram(logits: Tensor, labels: Tensor, ece: float) -> Figure:
     upper.plot([0, 1], [0, 1], "--", color=QUIET, label="perfectly calibrated")
     upper.vlines(means, means, shares, color=WRONG, alpha=0.5)
     upper.plot(means, shares, "o", color=RIGHT, label="this model")
-    upper.set_ylabel("share of right predictions")
+    upper.set(ylabel="share of right predictions", ylim=(-0.02, 1.02))
     upper.set_title(f"expected calibration error {100 * ece:.2f} %", fontsize=11)
-    upper.set_ylim(-0.02, 1.02)
     upper.legend(frameon=False, loc="upper left")
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     lower.bar(edges[:-1], counts.numpy(), 1 / CALIBRATION_BINS, align="edge", color=QUIET, edgecolor="white")
-    lower.set_yscale("log")
-    lower.set_xlabel("probability of the predicted class")
-    lower.set_ylabel("images")
-    lower.set_xlim(0, 1)
-    for axes in (upper, lower):
-        open_axes(axes)
+    lower.set(yscale="log", xlabel="probability of the predicted class", ylabel="images", xlim=(0, 1))
+    open_axes(upper)
+    open_axes(lower)
     return figure
 
 
@@ -109,8 +92,7 @@ def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: fl
     estimates, truth = (values.numpy() for values in info.output.metric_inputs(outputs, labels))
     axes.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "--", color=QUIET)
     axes.plot(truth, estimates, ".", ms=3, alpha=0.4, color=RIGHT)
-    axes.set_xlabel(f"true {info.target}")
-    axes.set_ylabel("estimated")
+    axes.set(xlabel=f"true {info.target}", ylabel="estimated")
     axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
     open_axes(axes)
     return figure

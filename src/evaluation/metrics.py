@@ -3,14 +3,7 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
+from torchmetrics import Metric, MetricCollection, classification, regression
 
 from src.data.info import DataInfo
 
@@ -26,14 +19,14 @@ def make_classification_metrics(num_classes: int, **options: Any) -> MetricColle
     """
     shared = {"num_classes": num_classes, "validate_args": False, **options}
     metrics: dict[str, Metric | MetricCollection] = {
-        "acc": MulticlassAccuracy(average="micro", **shared),
-        "precision": MulticlassPrecision(average="macro", **shared),
-        "recall": MulticlassRecall(average="macro", **shared),
-        "f1": MulticlassF1Score(average="macro", **shared),
-        "ece": MulticlassCalibrationError(n_bins=CALIBRATION_BINS, **shared),
+        "acc": classification.MulticlassAccuracy(average="micro", **shared),
+        "precision": classification.MulticlassPrecision(average="macro", **shared),
+        "recall": classification.MulticlassRecall(average="macro", **shared),
+        "f1": classification.MulticlassF1Score(average="macro", **shared),
+        "ece": classification.MulticlassCalibrationError(n_bins=CALIBRATION_BINS, **shared),
     }
     if num_classes > 2:
-        metrics["top2"] = MulticlassAccuracy(average="micro", top_k=2, **shared)
+        metrics["top2"] = classification.MulticlassAccuracy(average="micro", top_k=2, **shared)
     return MetricCollection(metrics)
 
 
@@ -42,15 +35,12 @@ def make_regression_metrics(**options: Any) -> MetricCollection:
 
     mae: mean absolute error; rmse: root of the mean squared error; r2: share of the variance that is explained.
     """
-    from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
-
-    return MetricCollection(
-        {
-            "mae": MeanAbsoluteError(**options),
-            "rmse": MeanSquaredError(squared=False, **options),
-            "r2": R2Score(**options),
-        }
-    )
+    metrics: dict[str, Metric | MetricCollection] = {
+        "mae": regression.MeanAbsoluteError(**options),
+        "rmse": regression.MeanSquaredError(squared=False, **options),
+        "r2": regression.R2Score(**options),
+    }
+    return MetricCollection(metrics)
 
 
 class ClassifierMetrics(nn.Module):
@@ -59,12 +49,10 @@ class ClassifierMetrics(nn.Module):
     def __init__(self, info: DataInfo):
         super().__init__()
         self.output, classes = info.output, info.num_classes
-        self.acc: MulticlassAccuracy | None = None
-        if self.output.is_number:
-            self.metrics = make_regression_metrics()
-        else:
-            self.metrics = make_classification_metrics(classes)
-            self.acc = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.acc: classification.MulticlassAccuracy | None = None
+        if not self.output.is_number:
+            self.acc = classification.MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.metrics = make_regression_metrics() if self.acc is None else make_classification_metrics(classes)
 
     def compute_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or values (N, 1) and (N,)."""
