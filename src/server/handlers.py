@@ -15,6 +15,7 @@ from src.errors import InputError
 from src.pictures.decode import PictureError
 from src.pictures.reader import NetworkInput
 from src.server.batcher import Batcher, Job
+from src.server.body_limits import read_body
 from src.server.errors import HTTPError
 from src.server.schema import Correction, Kept, OnePicture, Pictures
 
@@ -33,17 +34,17 @@ async def handle_predict(batcher: Batcher, request: Request) -> Response:
         raise HTTPError(415, "send a picture as image/*, or base64 in application/json")
     top_k, look = read_options(request.scope["query_string"], batcher.model.max_top_k)
     batcher.admission.check()  # before the body is read
-    body = await request.body()
+    body = await read_body(request.receive)
     pictures, several = parse_pictures(body) if media_type == JSON else ([body], False)
-    job = await batcher.run(Job(pictures, request.state.deadline, top_k, look))
-    request_id = request.state.request_id
+    state = request.state
+    job = await batcher.run(Job(pictures, state.deadline, top_k, look))
     if several:
-        content = {"answers": [_or_error(record, request_id) for record in job.records]}
+        content = {"answers": [_or_error(record, state.request_id) for record in job.records]}
     else:
         (content,) = job.records
         if isinstance(content, PictureError):
             raise HTTPError.from_picture(content)
-    tail = f', "model": {job.model.model_json}, "request_id": "{request_id}"}}'
+    tail = f', "model": {job.model.model_json}, "request_id": "{state.request_id}"}}'
     return Response(json.dumps(content)[:-1] + tail, media_type=JSON)
 
 
@@ -57,7 +58,7 @@ async def handle_correction(batcher: Batcher, store: CorrectionStore | None, req
         raise HTTPError(415, "send a correction as application/json")
     if request.scope["query_string"]:
         raise HTTPError(422, "corrections accept no query: send everything in the body")
-    given = validate(Correction, parse_json(await request.body()))
+    given = validate(Correction, parse_json(await read_body(request.receive)))
     if store is None:
         raise HTTPError(404, "corrections are off: start the server with feedback=<file>", "corrections_off")
     info = batcher.model.info
@@ -94,6 +95,8 @@ def media_type_of(request: Request) -> str:
 
 def read_options(query: bytes, max_top_k: int) -> tuple[int, bool]:
     """top_k and look of a query string. Raises HTTPError for unknown and repeated keys, and for invalid values."""
+    if not query:
+        return min(DEFAULT_TOP_K, max_top_k), False
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
     except ValueError:

@@ -73,9 +73,8 @@ class Gateway:
             self._check_access(path, headers)
             handler = self._find_handler(method, path)
             check_content_length(headers, limit)
-            request = Request(scope, limit_body(receive, limit, deadline))
-            request.state.request_id, request.state.deadline = request_id, deadline
-            return await handler(request)
+            scope["state"] = {"request_id": request_id, "deadline": deadline}
+            return await handler(Request(scope, limit_body(receive, limit, deadline)))
         except HTTPError as error:
             return self._error(error, request_id)
         except ClientDisconnect:
