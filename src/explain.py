@@ -160,21 +160,19 @@ def start_explanation(cfg: DictConfig, net):
     from src.insight.eval_mode import predict_logits
     from src.insight.explanation import Explanation
 
-    inputs = picture_inputs(cfg, net) if cfg.images is not None else split_inputs(cfg, net)
+    if cfg.images is None:
+        inputs = split_inputs(cfg, net)
+    else:
+        images, names, ink, left_out = read_pictures(cfg, net)
+        if left_out:
+            log.info("%s", left_out)
+        if ink:
+            log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
+        inputs = {"images": images, "names": names, "origin": {"ink": "mnist" if ink else "none"}}
     inputs["images"] = inputs["images"].to(next(net.parameters()).device)
     outputs = predict_logits(net, inputs["images"]).float().cpu()
     targets = target_columns(to_plain(cfg)["target"], outputs, inputs.get("labels"), net.info)
     return Explanation(outputs=outputs, targets=targets, **inputs)
-
-
-def picture_inputs(cfg: DictConfig, net) -> dict:
-    """The user's pictures, as fields of an `Explanation`."""
-    images, names, ink, left_out = read_pictures(cfg, net)
-    if left_out:
-        log.info("%s", left_out)
-    if ink:
-        log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
-    return {"images": images, "names": names, "origin": {"ink": "mnist" if ink else "none"}}
 
 
 def split_inputs(cfg: DictConfig, net) -> dict:

@@ -138,7 +138,7 @@ def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) ->
     cells = apply_colormap(shares, "Reds", 0, 1.25 * top)
     longest = max(round(small.getlength(name)) for name in class_names)
     left, above = MARGIN_PX + 18 + longest + 8, MARGIN_PX + 24
-    upright = max(round(small.getlength(name)) for name in class_names) < side
+    upright = longest < side
     below = (14 if upright else longest + 4) + 22
     size = (left + classes * side + MARGIN_PX, above + classes * side + below)
     picture = Image.new("RGB", (max(size[0], round(font(13, True).getlength(title)) + 2 * MARGIN_PX), size[1]), "white")

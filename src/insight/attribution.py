@@ -30,8 +30,7 @@ def _input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor
     score = model(images).gather(1, targets.unsqueeze(1)).sum()
     if not score.requires_grad:  # the output does not depend on the image
         return torch.zeros_like(images)
-    (grads,) = torch.autograd.grad(score, images, allow_unused=True)
-    return torch.zeros_like(images).detach() if grads is None else grads.detach()
+    return torch.autograd.grad(score, images, materialize_grads=True)[0]
 
 
 def saliency(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch_size: int = BATCH_SIZE) -> Tensor:

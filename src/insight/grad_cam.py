@@ -97,8 +97,7 @@ def _recording(model: nn.Module, layer: nn.Module) -> Iterator[tuple[list[Tensor
 def _weighted_sum(maps: Tensor, logits: Tensor, columns: Tensor) -> Tensor:
     """Rectified maps weighted by the mean gradient of their channel, summed and rectified: (B, 1, h, w)."""
     score = logits.gather(1, columns.unsqueeze(1)).sum()
-    (gradients,) = torch.autograd.grad(score, maps, allow_unused=True)
-    gradients = torch.zeros_like(maps) if gradients is None else gradients
+    (gradients,) = torch.autograd.grad(score, maps, materialize_grads=True)
     return (maps.relu() * gradients.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
 
 

@@ -123,11 +123,8 @@ class _LayerRecorder:
 
 def _assign_parameters(model: nn.Module, layers: list[Layer]) -> None:
     """Count each parameter once: for the layer that holds it, else for the innermost layer around it."""
-    by_name, counted = {layer.name: layer for layer in layers}, set()
-    for name, parameter in model.named_parameters():
-        if id(parameter) in counted:
-            continue
-        counted.add(id(parameter))
+    by_name = {layer.name: layer for layer in layers}
+    for name, parameter in model.named_parameters():  # each once, by its first name
         owner = name.rpartition(".")[0]
         while owner and owner not in by_name:
             owner = owner.rpartition(".")[0]
