@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.data.source import Source, Split
 from src.data.splits import stratified_mask
-from src.errors import InputError, choice, positive_int
+from src.errors import InputError, choice, positive_int, require
 from src.pictures.decode import FILE_LIMITS, decode, fit_square
 from src.pictures.file_types import SUFFIXES
 
@@ -90,10 +90,8 @@ def _class_names(base: Path) -> tuple[str, ...]:
     if not base.is_dir():
         raise InputError(f"data.root={base} is no folder: give the folder that holds one folder of pictures per class")
     names = _subfolders(base)
-    if len(names) < 2:
-        raise InputError(
-            f"data.root={base} holds {len(names)} class folder{'s' * (len(names) != 1)}: a classifier needs at least 2"
-        )
+    count = f"{len(names)} class folder{'s' * (len(names) != 1)}"
+    require(len(names) >= 2, f"data.root={base} holds {count}: a classifier needs at least 2")
     return names
 
 

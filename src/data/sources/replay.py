@@ -44,7 +44,7 @@ class Corrections:
             drawn = int.from_bytes(correction.digest[:4], "big") < self.share * 2**32
             (held_out if drawn and index >= ALWAYS_TRAINED else training).append(correction)
         rows = sum(1 + len(correction.superseded) for correction in found)
-        counts = f"{_count(rows, 'correction')} of {_count(len(found), 'picture')}"
+        counts = f"{rows:,} correction{'s' * (rows != 1)} of {len(found):,} picture{'s' * (len(found) != 1)}"
         repeated = ", the last row of each counts" if rows > len(found) else ""
         log.info("%s%s; held out: %d", counts, repeated, len(held_out))
         return training, held_out
@@ -154,17 +154,10 @@ def mix_corrections(
         added_images, added_labels = corrections.to_tensors(training)
         return Split(torch.cat([images, added_images]), torch.cat([labels, added_labels]))
 
-    def test() -> Split:
-        with rename_mix_keys():
-            return original.test()
-
+    test = rename_mix_keys()(original.test)
     return ReplaySource(
         original.class_names, train, test, corrections=corrections, replay=replay, share=share, repeats=repeats
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 @contextmanager
