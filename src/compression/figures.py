@@ -19,8 +19,8 @@ def fastest_engine(row: dict) -> str:
     return min(row["speed"], key=lambda engine: row["speed"][engine]["p50_s"])
 
 
-def compression_figure(rows: Sequence[dict]) -> Figure:
-    """Test accuracy with its 95 % interval against bytes, arithmetic and latency; the first row is the one before."""
+def write_compression_figure(path: Path, rows: Sequence[dict]) -> None:
+    """Draw test accuracy against bytes, arithmetic and latency, as PNG; the first row is the network before."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     for axes, (label, cost) in zip(figure.subplots(1, 3, sharey=True), COSTS, strict=True):
         for index, row in enumerate(rows):
@@ -30,18 +30,12 @@ def compression_figure(rows: Sequence[dict]) -> Figure:
             axes.errorbar(cost(row), 100 * row["acc"], interval, ls="", **style)
             offset = (7, 6 if index % 2 else -13)
             axes.annotate(row["name"], (cost(row), 100 * row["acc"]), offset, textcoords="offset points", fontsize=9)
-        axes.set_xlabel(label)
-        axes.set_xlim(0, 1.35 * max(map(cost, rows)))
+        axes.set(xlabel=label, xlim=(0, 1.35 * max(map(cost, rows))))
         axes.grid(alpha=0.25)
         open_axes(axes)
     figure.axes[0].set_ylabel("test accuracy, % (95 % interval)")
     engines = sorted({fastest_engine(row) for row in rows})
     figure.axes[2].set_title(f"by {' and '.join(engines)}", fontsize=10)
     figure.suptitle("before (square) and after (round)", fontsize=11)
-    return figure
-
-
-def write_compression_figure(path: Path, rows: Sequence[dict]) -> None:
-    """Write `compression_figure` as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    compression_figure(rows).savefig(path, dpi=120)
+    figure.savefig(path, dpi=120)

@@ -1,7 +1,7 @@
 """Latency of networks that take turns, so that other load on the machine falls on all of them."""
 
 import statistics
-import time
+import timeit
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,17 +44,11 @@ def interleave(runners: Mapping[K, Callable[[], object]], turns: int, calls: int
     """Time each runner; a turn is `calls` calls of every runner, each turn in another order."""
     timings = {name: Timings() for name in runners}
     for runner in runners.values():
-        for _ in range(WARM_UP):
-            runner()
+        timeit.repeat(runner, number=1, repeat=WARM_UP)
     names = list(runners)
     for turn in range(turns):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            runner, seconds = runners[name], []
-            for _ in range(calls):
-                started = time.perf_counter()
-                runner()
-                seconds.append(time.perf_counter() - started)
-            timings[name].turns.append(seconds)
+            timings[name].turns.append(timeit.repeat(runners[name], number=1, repeat=calls))
     return timings
 
 

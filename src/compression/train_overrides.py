@@ -36,8 +36,7 @@ def training_overrides(
         if not loss.get("_target_", "").endswith(".Distill"):
             overrides += _group_overrides(conf, "loss", loss)
     overrides += [f"task.{key}={hydra_literal(entry)}" for key, entry in (config.get("task") or {}).items()]
-    ema = (config.get("callbacks") or {}).get("ema")
-    if ema:
+    if ema := (config.get("callbacks") or {}).get("ema"):
         overrides += ["callbacks=[default,ema]", f"callbacks.ema.decay={ema.get('decay', 0.999)}"]
     optimizer = config.get("optimizer") or {}
     if optimizer.get("_target_") == "torch.optim.AdamW":
@@ -76,10 +75,8 @@ def hydra_literal(value: object) -> str:
     """A plain value in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
-    if isinstance(value, bool):
+    if isinstance(value, bool | int | float):
         return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(hydra_literal, value))}]"
     if isinstance(value, dict):

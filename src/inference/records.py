@@ -84,23 +84,21 @@ def records_to_json(records: Sequence[dict]) -> str:
 def records_to_csv(records: Sequence[dict]) -> str:
     """A header and a row per picture; `top` lists each digit's likeliest classes, digits separated by semicolons."""
     output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer = csv.DictWriter(output, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     writer.writerows(map(_csv_row, records))
     return output.getvalue().rstrip("\n")
 
 
-def _csv_row(record: dict) -> list:
+def _csv_row(record: dict) -> dict:
     if "error" in record:
-        return [record["file"], "", "", "", "", record["error"]["code"], *[""] * 6, record["error"]["message"]]
+        return {"file": record["file"], "error": record["error"]["code"], "notes": record["error"]["message"]}
     digits = record["digits"]
     tops = [" ".join(f"{one['label']}:{one['probability']:.4f}" for one in digit.get("top", ())) for digit in digits]
     boxes = [" ".join(map(str, digit["box"])) for digit in digits]
-    return [
-        *(record[key] for key in ("file", "prediction", "probability", "low_confidence", "reason")),
-        *("", len(digits), "; ".join(boxes), "; ".join(tops), record["inverted"], *record["size"]),
-        "; ".join(record["notes"]),
-    ]
+    columns = {"digits": len(digits), "boxes": "; ".join(boxes), "top": "; ".join(tops)}
+    width, height = record["size"]
+    return {**record, **columns, "width": width, "height": height, "notes": "; ".join(record["notes"])}
 
 
 def records_to_table(records: Sequence[dict]) -> str:
