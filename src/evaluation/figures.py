@@ -27,8 +27,8 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...]) -
     size = 9 if classes <= 12 else 5
     for row, column in np.argwhere(counts).tolist():
         color = RIGHT if row == column else "black" if shares[row, column] < 0.8 * top else "white"
-        style = {"ha": "center", "va": "center", "weight": "bold" if row == column else "normal"}
-        axes.text(column, row, f"{counts[row, column]:,}", fontsize=size, color=color, **style)
+        text, weight = f"{counts[row, column]:,}", "bold" if row == column else "normal"
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, weight=weight)
     axes.set_xticks(range(classes), class_names, rotation=0 if max(map(len, class_names)) < 3 else 90, fontsize=size)
     axes.set_yticks(range(classes), class_names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true")
