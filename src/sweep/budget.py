@@ -3,7 +3,7 @@
 import re
 import time
 
-from src.errors import InputError, positive_int
+from src.errors import positive_int, require
 
 
 class Budget:
@@ -29,15 +29,11 @@ def parse_duration(value: object) -> float | None:
     """Seconds of sweep.max_time: a number of seconds, or [[days:]hours:]minutes:seconds; None stays None."""
     if value is None:
         return None
-    text = str(value)
-    if not re.fullmatch(r"\d+(\.\d+)?|(\d+:){1,3}\d+", text) or not (seconds := _to_seconds(text)):
-        raise InputError(f"sweep.max_time={value}: seconds, or 'hours:minutes:seconds', above 0")
+    fields = str(value).split(":") if re.fullmatch(r"\d+(\.\d+)?|(\d+:){1,3}\d+", str(value)) else []
+    units = (1, 60, 3600, 86400)
+    seconds = sum(float(number) * unit for number, unit in zip(reversed(fields), units, strict=False))
+    require(seconds > 0, f"sweep.max_time={value}: seconds, or 'hours:minutes:seconds', above 0")
     return seconds
-
-
-def _to_seconds(text: str) -> float:
-    fields = [float(number) for number in text.split(":")]
-    return sum(number * unit for number, unit in zip(reversed(fields), (1, 60, 3600, 86400), strict=False))
 
 
 def format_duration(seconds: float) -> str:

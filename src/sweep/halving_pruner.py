@@ -22,20 +22,14 @@ class HalvingPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should stop after its last reported epoch; a NaN always does."""
-        epoch = trial.last_step
-        rung = self._rung(epoch)
-        if rung is None:
+        epoch = trial.last_step or 0
+        doubled, remainder = divmod(epoch, self.min_resource)
+        if remainder or doubled.bit_count() != 1:  # between rungs
             return False
+        rung = doubled.bit_length()
         trials = [t.intermediate_values for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         own = trial.intermediate_values[epoch]
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         others = [values[epoch] for values in trials if epoch in values]
         better = sum(sign * value > sign * own for value in others)
         return own != own or (rung + 2) * better >= max(rung + 2, 2 * (len(others) + 1))
-
-    def _rung(self, epoch: int | None) -> int | None:
-        """The number of the rung at an epoch, from 1; None between rungs."""
-        rung, rung_epoch = 1, self.min_resource
-        while epoch is not None and rung_epoch < epoch:
-            rung, rung_epoch = rung + 1, 2 * rung_epoch
-        return rung if rung_epoch == epoch else None

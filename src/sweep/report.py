@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from src.cli.config import CONF
+from src.cli.config import load_config
 from src.files import display_path, write_bytes
 from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
 from src.sweep.study import SearchSummary
@@ -43,18 +44,23 @@ def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
     run = next(run for run in best.runs if run.state == "finished")
     if not run.config or not run.choices:
         return None
-    groups = {group: _format_option(option) for group, option in run.choices.items() if _is_selected(group, option)}
-    composed = _compose(groups)
-    if composed is None:
+    groups = {
+        group: f"[{', '.join(map(str, option))}]" if OmegaConf.is_list(option) else str(option)
+        for group, option in run.choices.items()
+        if option is not None and not group.startswith(("hydra", "experiment", "hparams_search"))
+    }
+    try:
+        composed = load_config([f"{group}={option}" for group, option in groups.items()])
+    except HydraException:
         return None
-    changed = _changed_values(run.config, composed)
+    changed = _changed_values(*(OmegaConf.to_container(config, resolve=False) for config in (run.config, composed)))
     score = format_metric(best.mean, comparison.metric, best.sd)
     defaults = "".join(f"  - override /{group}: {option}\n" for group, option in groups.items())
     text = (
         f"# @package _global_\n# python -m src.train --config-dir {display_path(folder / 'best')} experiment=best\n"
         f"# The best of {len(comparison.configurations)} configurations by {comparison.metric}: {score}, "
         f"{len(best.scores)} run{'s' if len(best.scores) > 1 else ''}.\n"
-        f"defaults:\n{defaults}" + (f"\n{OmegaConf.to_yaml(changed)}" if changed else "")
+        f"defaults:\n{defaults}" + (f"\n{OmegaConf.to_yaml(OmegaConf.create(changed))}" if changed else "")
     )
     path = folder / "best" / "experiment" / "best.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,58 +68,17 @@ def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
     return path
 
 
-def _is_selected(group: str, option: object) -> bool:
-    return not group.startswith("hydra") and group not in ("experiment", "hparams_search") and option is not None
-
-
-def _format_option(option: object) -> str:
-    """An option, or a list of options, as in an override."""
-    several = OmegaConf.is_list(option) or isinstance(option, list)
-    return f"[{', '.join(map(str, option))}]" if several else str(option)
-
-
-def _compose(groups: dict[str, str]) -> DictConfig | None:
-    """The config of these options alone; None if one no longer exists."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("train", [f"{group}={option}" for group, option in groups.items()])
-    except HydraException:
-        return None
-    finally:
-        GlobalHydra.instance().clear()
-        if running is not None:
-            GlobalHydra.instance().initialize(running)
-
-
-def _changed_values(config: DictConfig, composed: DictConfig) -> DictConfig:
+def _changed_values(config: dict, composed: dict, prefix: str = "") -> dict:
     """The values of `config` that `composed` does not have, without those of execution and repetition."""
-    left_out = (*EXECUTION_KEYS, "sweep", *REPETITION_KEYS)
-    changed, base = OmegaConf.create(), _flatten(composed)
-    for key, value in _flatten(config).items():
-        if base.get(key, ...) != value and not key.startswith(left_out):
-            OmegaConf.update(changed, key, value)
+    changed = {}
+    for name, value in config.items():
+        key, composed_value = f"{prefix}{name}", composed.get(name, ...)
+        if isinstance(value, dict) and value:
+            inner = _changed_values(value, composed_value if isinstance(composed_value, dict) else {}, f"{key}.")
+            changed |= {name: inner} if inner else {}
+        elif value != composed_value and not key.startswith((*EXECUTION_KEYS, *REPETITION_KEYS)):
+            changed[name] = value
     return changed
-
-
-def _flatten(config: DictConfig) -> dict[str, object]:
-    """Every value under its full key, interpolations unresolved."""
-    flat: dict[str, object] = {}
-
-    def walk(node: object, prefix: str) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            flat[prefix] = node
-
-    walk(OmegaConf.to_container(config, resolve=False), "")
-    return flat
 
 
 def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
