@@ -105,7 +105,7 @@ def serve(cfg: DictConfig, settings: Settings, base: Path | None, listener: sock
     try:
         model.self_test()
     except InputError as error:
-        app.state.self_test_error = str(error)
+        app.self_test_error = str(error)
         log.warning("/readyz answers 503: %s", error)
     results = {"address": url_of(listener), "checkpoint": {"file": str(model.path), "sha256": model.net.digest}}
     write_json(output_folder() / "results.json", results)

@@ -1,16 +1,17 @@
-"""The ASGI application: state, routes, and what they share."""
+"""The ASGI application: state, routes, and what they share. Files are held in memory: requests never open one."""
 
 import json
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
 from src.data.sources.corrections import CorrectionStore
-from src.server.admission import Admission
-from src.server.batcher import Batcher
+from src.server.batcher import Admission, Batcher
 from src.server.errors import HTTPError
 from src.server.handlers import handle_correction, handle_predict, json_response
 from src.server.metrics import Metrics
@@ -19,46 +20,46 @@ from src.server.model import ServedModel
 from src.server.openapi import describe_api
 from src.server.schema import State
 from src.server.settings import Settings
-from src.server.static_files import read_static_files, render_docs
 
 DEFAULT = Settings()
-
-
-@dataclass
-class ServerState:
-    """Whether the network failed the self-test, and why; whether the server is shutting down."""
-
-    self_test_error: str | None = None
-    draining: bool = False
+HERE = Path(__file__).resolve().parent
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
 
 
 class App:
     """A server without its socket.
 
-    store: of corrections; None rejects them.
+    store: of corrections; None rejects them. self_test_error: why the network failed the self-test; None if it did not.
+    draining: whether the server is shutting down.
     """
 
     def __init__(self, model: ServedModel, settings: Settings = DEFAULT, store: CorrectionStore | None = None):
-        self.settings, self.store, self.state, self.metrics = settings, store, ServerState(), Metrics()
+        self.settings, self.store, self.metrics = settings, store, Metrics()
+        self.draining = False
         self.admission = Admission(settings.capacity)
         self.batcher = Batcher(model, self.admission, self.metrics, settings.batch)
-        self.metrics.set_gauges(
-            lambda: self.batcher.waiting, lambda: self.batcher.in_flight, lambda: self.not_ready() is None
-        )
-        self.metrics.set_model(model.net.digest, model.engine)
-        self._gateway = Gateway(self._routes(), settings, self.metrics, self.state)
+        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
+        self.metrics.in_flight.set_function(lambda: self.batcher.in_flight)
+        self.metrics.ready.set_function(lambda: self.not_ready() is None)
+        self.replace_model(model)
+        self._gateway = Gateway(self._routes(), settings, self.metrics, self)
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         await self._gateway(scope, receive, send)
 
     def not_ready(self) -> str | None:
         """Why requests should go elsewhere; None if the server is ready."""
-        return "the server is shutting down" if self.state.draining else self.state.self_test_error
+        return "the server is shutting down" if self.draining else self.self_test_error
 
     def replace_model(self, model: ServedModel) -> None:
         """Serve another network to requests that come from now on."""
         self.batcher.model = model
-        self.state.self_test_error = None
+        self.self_test_error: str | None = None
         self.metrics.set_model(model.net.digest, model.engine)
 
     def close(self) -> None:
@@ -69,10 +70,13 @@ class App:
 
     def _routes(self) -> Routes:
         description = describe_api(self.batcher.model.max_top_k, self.settings)
-        files = read_static_files() | {
-            "/docs": (render_docs(description), "text/html; charset=utf-8"),
-            "/openapi.json": (json.dumps(description).encode(), "application/json"),
-        }
+        templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        # The usual viewers load scripts from other hosts.
+        docs = templates.get_template("docs.html.jinja").render(description)
+        static = HERE / "static"
+        files = {path: ((static / name).read_bytes(), media_type) for path, (name, media_type) in FILES.items()}
+        files["/docs"] = docs.encode(), "text/html; charset=utf-8"
+        files["/openapi.json"] = json.dumps(description).encode(), "application/json"
         return {
             "/predict": {"POST": partial(handle_predict, self.batcher)},
             "/corrections": {"POST": partial(handle_correction, self.batcher, self.store)},
@@ -89,14 +93,14 @@ class App:
     async def _readyz(self, request: Request) -> Response:
         reason = self.not_ready()
         if reason is not None:
-            raise HTTPError(503, reason, "draining" if self.state.draining else "not_ready", {"retry-after": "1"})
+            raise HTTPError(503, reason, "draining" if self.draining else "not_ready", {"retry-after": "1"})
         return json_response(State(status="ready"))
 
     async def _model(self, request: Request) -> Response:
         return json_response(self.batcher.model.about())
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(self.metrics.exposition(), media_type=self.metrics.content_type)
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _send_file(content: bytes, media_type: str, request: Request) -> Response:

@@ -11,13 +11,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 
 from src.pictures.decode import PictureError
 from src.pictures.reader import NetworkInput
-from src.server.admission import Admission, seconds_until
-from src.server.decode_pool import DecodePool, DecodeTask, finish_decoding
+from src.server.decode_pool import DecodePool, DecodeTask
 from src.server.errors import HTTPError
 from src.server.metrics import Metrics
 from src.server.model import ServedModel
@@ -27,36 +27,45 @@ log = logging.getLogger(__name__)
 QUIET_ITERATIONS, QUIET_S = 60, 0.005
 
 
+class Admission:
+    """Count the pictures that wait or are being classified; only the event loop's thread uses it.
+
+    capacity: the most pictures at a time. A picture counts until its work is done, even if its client has already got
+    a 504: the limit is on work, not on requests.
+    """
+
+    def __init__(self, capacity: int):
+        self.capacity, self.in_use = capacity, 0
+        self.closed = False
+
+    def check(self, count: int = 1) -> None:
+        """Raise HTTPError: 429 if `count` more pictures do not fit, 503 once the server shuts down."""
+        if self.closed:
+            raise HTTPError(503, "the server is shutting down", "draining", {"retry-after": "1"})
+        if self.in_use + count > self.capacity:
+            raise HTTPError(429, "the server is at capacity: try again in a second", headers={"retry-after": "1"})
+
+
+@dataclass(slots=True, eq=False)
 class Job:
     """The pictures of one request, and the prediction record of each, or the PictureError it raised.
 
     deadline: of time.monotonic(); the request fails then. look: explain the predictions too. keep_inputs: store what
-    the network reads of each picture in `inputs`. model: the network that was served when the request came.
+    the network reads of each picture in `inputs`. model: the network that was served when the request came. error: an
+    unexpected exception.
     """
 
-    __slots__ = (
-        "deadline",
-        "future",
-        "inputs",
-        "keep_inputs",
-        "look",
-        "model",
-        "pictures",
-        "records",
-        "tasks",
-        "top_k",
-    )
-
-    def __init__(
-        self, pictures: Sequence[bytes], deadline: float, top_k: int = 3, look: bool = False, keep_inputs: bool = False
-    ):
-        self.pictures, self.deadline = pictures, deadline
-        self.top_k, self.look, self.keep_inputs = top_k, look, keep_inputs
-        self.future: asyncio.Future | None = None
-        self.tasks: list[DecodeTask] = []
-        self.records: list[dict | PictureError] = []
-        self.inputs: list[NetworkInput | None] = []
-        self.model: ServedModel | None = None
+    pictures: Sequence[bytes]
+    deadline: float
+    top_k: int = 3
+    look: bool = False
+    keep_inputs: bool = False
+    future: asyncio.Future | None = None
+    model: ServedModel | None = None
+    tasks: Sequence[DecodeTask] = ()
+    records: Sequence[dict | PictureError] = ()
+    inputs: Sequence[NetworkInput | None] = ()
+    error: Exception | None = None
 
 
 class Batcher:
@@ -92,14 +101,15 @@ class Batcher:
 
         Raises HTTPError: 429 if the server is at capacity, 504 at the deadline. Other exceptions are bugs.
         """
-        self.admission.acquire(len(job.pictures))
+        self.admission.check(len(job.pictures))
+        self.admission.in_use += len(job.pictures)
         loop = asyncio.get_running_loop()
         job.future, job.model = loop.create_future(), self.model
         job.tasks = self._decoders.submit(self.model.decode, job.pictures, job.deadline)
         self._gathered.append(job)
         if not self.in_flight and len(self._gathered) == 1:
             loop.call_soon(self._dispatch)
-        timer = loop.call_later(seconds_until(job.deadline), _time_out, job.future)
+        timer = loop.call_later(max(0.0, job.deadline - time.monotonic()), _time_out, job.future)
         try:
             await job.future
         finally:
@@ -131,23 +141,27 @@ class Batcher:
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
-            self._deliver(batch, _compute_batch(batch))
+            now = time.monotonic()
+            alive = [job for job in batch if job.deadline > now]
+            if alive:
+                _compute_batch(alive)
+            self._deliver(batch)
 
-    def _deliver(self, batch: list[Job], errors: list[BaseException | None]) -> None:
+    def _deliver(self, batch: list[Job]) -> None:
         loop = batch[0].future.get_loop()
 
         def resolve() -> None:
-            self.admission.release(self.in_flight)
-            self.metrics.observe_batch(self.in_flight)
+            self.admission.in_use -= self.in_flight
+            self.metrics.batches.observe(self.in_flight)
             self.in_flight = 0
             self._expected_jobs = min(self.max_batch, len(batch) + len(self._gathered))
             if self._gathered:
                 loop.call_soon(self._dispatch)
-            for job, error in zip(batch, errors, strict=True):
+            for job in batch:
                 if job.future.done():
                     continue
-                if error is not None:
-                    job.future.set_exception(error)
+                if job.error is not None:
+                    job.future.set_exception(job.error)
                 elif not job.records:
                     _time_out(job.future)
                 else:
@@ -159,41 +173,29 @@ class Batcher:
             log.debug("%d jobs finished after the end of the event loop", len(batch))
 
 
-def _compute_batch(batch: list[Job]) -> list[BaseException | None]:
-    """Compute the jobs that are not past their deadline; the exception of each job, or None.
-
-    After an unexpected exception each job is computed alone, so that only its cause fails.
-    """
-    now = time.monotonic()
-    alive = [job for job in batch if job.deadline > now]
-    errors: dict[int, BaseException] = {}
+def _compute_batch(batch: list[Job]) -> None:
+    """Compute jobs; after an unexpected exception each alone, so that only its cause fails."""
     try:
-        if alive:
-            _compute(alive)
+        _compute(batch)
     except Exception as error:
-        if len(alive) == 1:
-            errors[id(alive[0])] = error
+        if len(batch) == 1:
+            batch[0].error = error
         else:
-            for job in alive:
-                try:
-                    _compute([job])
-                except Exception as single_error:
-                    errors[id(job)] = single_error
-    return [errors.get(id(job)) for job in batch]
+            for job in batch:
+                _compute_batch([job])
 
 
 def _compute(batch: list[Job]) -> None:
     """Fill in the records, and the inputs, of jobs of one network."""
     model = batch[0].model
-    decoded = iter(finish_decoding([task for job in batch for task in job.tasks]))
     segmented, origins = [], []
     for job in batch:
-        count = len(job.pictures)
-        job.records, job.inputs = [{}] * count, [None] * count
-        for index, picture in zip(range(count), decoded, strict=False):
-            if isinstance(picture, PictureError):
-                job.records[index] = picture
-            else:
+        for task in job.tasks:
+            task.run()
+    for job in batch:
+        job.records, job.inputs = [task.wait() for task in job.tasks], [None] * len(job.tasks)
+        for index, picture in enumerate(job.records):
+            if not isinstance(picture, PictureError):
                 segmented.append(model.segment(picture))
                 origins.append((job, index))
     inputs = model.reader.to_network_input(segmented)

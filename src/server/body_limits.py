@@ -1,11 +1,11 @@
 """Limits on the body of a request: its bytes, and the time it takes to arrive."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect
 
-from src.server.admission import seconds_until
 from src.server.errors import HTTPError
 
 Receive = Callable[[], Awaitable[dict]]
@@ -34,7 +34,7 @@ def limit_body(receive: Receive, limit: int, deadline: float) -> Receive:
     async def receive_within_limits() -> dict:
         nonlocal received
         try:
-            async with asyncio.timeout(seconds_until(deadline)):
+            async with asyncio.timeout(deadline - time.monotonic()):
                 message = await receive()
         except TimeoutError:
             close = {"connection": "close"}

@@ -8,12 +8,7 @@ from threading import Lock, Thread
 
 from src.pictures.decode import PictureError
 
-MAX_THREADS = 4  # more wait for each other
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MAX_THREADS = 4  # the batcher's included; more wait for each other
 
 
 class DecodeTask:
@@ -48,16 +43,14 @@ class DecodeTask:
 
 
 class DecodePool:
-    """Threads that decode pictures in order of arrival; `finish_decoding` decodes what they have not started.
+    """Threads that decode pictures in order of arrival; the batcher's thread decodes what they have not started."""
 
-    threads: including the one that calls `finish_decoding`.
-    """
-
-    def __init__(self, threads: int | None = None):
+    def __init__(self):
         self._queue: SimpleQueue[DecodeTask | None] = SimpleQueue()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._workers = [
             Thread(target=self._work, name=f"decoder-{number}", daemon=True)
-            for number in range(1, threads or min(MAX_THREADS, available_cores()))
+            for number in range(1, min(MAX_THREADS, cores))
         ]
         for worker in self._workers:
             worker.start()
@@ -79,10 +72,3 @@ class DecodePool:
         while (task := self._queue.get()) is not None:
             if task.deadline > time.monotonic():
                 task.run()
-
-
-def finish_decoding(tasks: Sequence[DecodeTask]) -> list:
-    """The result of each task (`DecodeTask.wait`); this thread runs those that no other has started."""
-    for task in tasks:
-        task.run()
-    return [task.wait() for task in tasks]

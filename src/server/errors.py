@@ -49,10 +49,7 @@ class HTTPError(Exception):
         message = " ".join(str(self).split())[:MAX_MESSAGE]
         return {"code": self.code, "message": message, "request_id": request_id}
 
-    def body(self, request_id: str) -> bytes:
-        """The response's body."""
-        return json.dumps({"error": self.content(request_id)}).encode()
-
     def response(self, request_id: str) -> Response:
         """The whole response."""
-        return Response(self.body(request_id), self.status, self.headers, media_type="application/json")
+        body = json.dumps({"error": self.content(request_id)})
+        return Response(body, self.status, self.headers, media_type="application/json")

@@ -52,10 +52,10 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):
         """Handle signals in the event loop; the handlers from before are restored at the end."""
-        loop, before = asyncio.get_running_loop(), {}
+        loop = asyncio.get_running_loop()
         handlers = {signal.SIGTERM: self._shut_down, signal.SIGINT: self._shut_down, signal.SIGHUP: self._reload}
+        before = {number: signal.getsignal(number) for number in handlers}
         for number, handler in handlers.items():
-            before[number] = signal.getsignal(number)
             loop.add_signal_handler(number, handler, number)
         try:
             yield
@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         self.received_signal = number
-        self.app.state.draining = True
+        self.app.draining = True
         self._create_task(self._drain())
 
     async def _drain(self) -> None:
@@ -92,11 +92,10 @@ class Server(uvicorn.Server):
         admission.closed = True
         log.info("shutting down: %d pictures to finish", admission.in_use)
         in_flight = set(self.server_state.tasks)  # later requests are rejected at once, and may come for ever
-        while admission.in_use or not all(task.done() for task in in_flight):
-            if time.monotonic() - start > NOTICE_S + DRAIN_S:
-                break
+        end = start + NOTICE_S + DRAIN_S
+        while (admission.in_use or not all(task.done() for task in in_flight)) and time.monotonic() <= end:
             await asyncio.sleep(POLL_S)
-        self.config.timeout_graceful_shutdown = max(1.0, NOTICE_S + DRAIN_S - (time.monotonic() - start))
+        self.config.timeout_graceful_shutdown = max(1.0, end - time.monotonic())
         self.should_exit = True
 
     async def _watch_connections(self) -> None:
@@ -116,14 +115,15 @@ class Server(uvicorn.Server):
                 model = await asyncio.to_thread(self._load_compatible)
             except InputError as error:
                 log.warning("SIGHUP: the old network stays: %s", error)
-                self.app.metrics.count_reload(False)
+                result = "refused"
             except Exception:
                 log.exception("SIGHUP: the old network stays")
-                self.app.metrics.count_reload(False)
+                result = "refused"
             else:
                 self.app.replace_model(model)
-                self.app.metrics.count_reload(True)
+                result = "taken"
                 log.info("SIGHUP: now serving %s (%s)", model.path, model.net.digest[:12])
+            self.app.metrics.reloads.labels(result).inc()
 
     def _load_compatible(self) -> ServedModel:
         new, old = self.load(), self.app.batcher.model

@@ -1,9 +1,6 @@
 """The metrics that Prometheus scrapes at /metrics."""
 
-from collections.abc import Callable
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PICTURES = (1, 2, 4, 8, 16, 32)
@@ -12,8 +9,6 @@ PICTURES = (1, 2, 4, 8, 16, 32)
 class Metrics:
     """Metrics of one server in a registry of its own. Labels are bounded: routes, statuses, error codes."""
 
-    content_type = CONTENT_TYPE_LATEST
-
     def __init__(self):
         self.registry = registry = CollectorRegistry()
         self._requests = Counter("serve_requests", "Requests answered.", ["route", "status"], registry=registry)
@@ -21,13 +16,13 @@ class Metrics:
             "serve_request_seconds", "From request to response.", ["route"], buckets=SECONDS, registry=registry
         )
         self._errors = Counter("serve_rejects", "Error responses by code.", ["reason"], registry=registry)
-        self._batch = Histogram(
+        self.batches = Histogram(
             "serve_batch_pictures", "Pictures classified together.", buckets=PICTURES, registry=registry
         )
-        self._waiting = Gauge("serve_queue_depth", "Pictures waiting.", registry=registry)
-        self._in_flight = Gauge("serve_in_flight", "Pictures being classified.", registry=registry)
-        self._ready = Gauge("serve_ready", "Whether /readyz answers 200.", registry=registry)
-        self._reloads = Counter("serve_reloads", "Reloads by SIGHUP.", ["result"], registry=registry)
+        self.waiting = Gauge("serve_queue_depth", "Pictures waiting.", registry=registry)
+        self.in_flight = Gauge("serve_in_flight", "Pictures being classified.", registry=registry)
+        self.ready = Gauge("serve_ready", "Whether /readyz answers 200.", registry=registry)
+        self.reloads = Counter("serve_reloads", "Reloads by SIGHUP.", ["result"], registry=registry)
         self._model = Gauge("serve_model_info", "The network served.", ["sha256", "engine"], registry=registry)
         self._children: dict[tuple[str, int], tuple] = {}  # looked up once: labels() takes a lock
 
@@ -44,28 +39,10 @@ class Metrics:
         """Count an error response."""
         self._errors.labels(code).inc()
 
-    def observe_batch(self, pictures: int) -> None:
-        """Count a batch."""
-        self._batch.observe(pictures)
-
-    def count_reload(self, succeeded: bool) -> None:
-        """Count a SIGHUP."""
-        self._reloads.labels("taken" if succeeded else "refused").inc()
-
     def set_model(self, sha256: str, engine: str) -> None:
         """Name the network that is served from now on."""
         self._model.clear()
         self._model.labels(sha256, engine).set(1)
-
-    def set_gauges(self, waiting: Callable[[], int], in_flight: Callable[[], int], ready: Callable[[], bool]) -> None:
-        """Set the functions that are called for the gauges' values at every scrape."""
-        self._waiting.set_function(waiting)
-        self._in_flight.set_function(in_flight)
-        self._ready.set_function(ready)
-
-    def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
 
     def request_counts(self) -> dict[str, int]:
         """Requests answered by route and status, such as {"/predict 200": 12}."""

@@ -5,12 +5,14 @@ import copy
 import io
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from src.data.info import DataInfo
 from src.errors import InputError
 from src.inference.records import prediction_records
 from src.insight.grad_cam import grad_cam, last_conv
@@ -19,9 +21,13 @@ from src.pictures.decode import REQUEST_LIMITS
 from src.pictures.inputs import resolve_ink
 from src.pictures.reader import DecodedPicture, NetworkInput, Reader, SegmentedPicture
 from src.server.schema import About
-from src.server.self_test import expected_label, sample_digit
 
 LARGE = 512  # longer side, pixels, above which a picture is segmented where it is decoded: on several threads
+# The built-in digit: a hand-drawn 7 that a network must recognise before the server reports ready.
+SIDE, PEN = 280, 22  # pixels
+STROKE = ((82, 76), (196, 72), (176, 118), (150, 164), (132, 214))  # corners of the line, x and y in pixels
+LABEL = "7"
+DIGITS = tuple("0123456789")
 
 
 class ServedModel:
@@ -140,3 +146,21 @@ def _png_base64(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+@lru_cache(maxsize=1)
+def sample_digit() -> bytes:
+    """A 7 in black on white, 280x280, PNG."""
+    canvas = Image.new("L", (SIDE, SIDE), 255)
+    pen = ImageDraw.Draw(canvas)
+    pen.line(STROKE, fill=0, width=PEN, joint="curve")
+    for x, y in STROKE:
+        pen.ellipse((x - PEN / 2, y - PEN / 2, x + PEN / 2, y + PEN / 2), fill=0)
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def expected_label(info: DataInfo, ink: bool) -> str | None:
+    """The label of the built-in digit; None for networks of other classes, or that read pictures without ink."""
+    return LABEL if ink and info.class_names == DIGITS else None

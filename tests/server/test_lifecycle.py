@@ -67,7 +67,7 @@ def launch(trained, tmp_path):
 
 
 def seven() -> bytes:
-    from src.server.self_test import sample_digit
+    from src.server.model import sample_digit
 
     return sample_digit()
 

@@ -11,8 +11,7 @@ from PIL import Image
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e '.[serve]' brings it")
 
-from src.server.model import ServedModel
-from src.server.self_test import sample_digit
+from src.server.model import ServedModel, sample_digit
 from tests.server.client import DIGITS, JSON, PNG, encode_image, is_error, post, send_all, to_base64, write_network
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("schemathesis", reason="schemathesis is not installed: pip i
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from src.server.self_test import sample_digit
+from src.server.model import sample_digit
 from tests.server.client import JSON, PNG, encode_image, is_error, send_all, to_base64
 
 

@@ -13,8 +13,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e 
 
 from src.errors import InputError
 from src.models.mlp import MLP
-from src.server.model import ServedModel
-from src.server.self_test import expected_label, sample_digit
+from src.server.model import ServedModel, expected_label, sample_digit
 from src.server.settings import is_loopback, read_token
 from tests.server.client import DIGITS, PNG, is_error, post, send, send_all, write_network
 
@@ -113,9 +112,9 @@ def test_metrics_count_requests_with_bounded_labels(make_app):
 def test_readiness_follows_the_self_test_and_the_shutdown(make_app):
     app = make_app()
     assert send(app, "GET", "/readyz").json() == {"status": "ready"}
-    app.state.self_test_error = "it predicts 1 for a 7"
+    app.self_test_error = "it predicts 1 for a 7"
     assert is_error(send(app, "GET", "/readyz"), 503, "not_ready")
-    app.state.self_test_error, app.state.draining = None, True
+    app.self_test_error, app.draining = None, True
     response = send(app, "GET", "/readyz")
     assert is_error(response, 503, "draining") and response.headers["connection"] == "close"
     assert post(app, sample_digit()).status_code == 200  # requests in time are answered
@@ -140,7 +139,7 @@ def test_a_replaced_network_serves_the_next_request(make_app, tmp_path):
     before = post(app, sample_digit()).json()["model"]["sha256"]
     torch.manual_seed(1)
     other = ServedModel(write_network(tmp_path / "other.ckpt", MLP))
-    app.state.self_test_error = "for some reason"
+    app.self_test_error = "for some reason"
     app.replace_model(other)
     body = post(app, sample_digit(), "/predict?look=true").json()
     assert body["model"]["sha256"] == other.net.digest != before

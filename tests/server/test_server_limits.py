@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e '.[serve]' brings it")
 
-from src.server.self_test import sample_digit
+from src.server.model import sample_digit
 from tests.server.client import JSON, PNG, RUNNER, is_error, post, send, send_all, slow_picture
 
 
