@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.cli.command import command, output_folder
 from src.cli.config import CONF, instantiate
 from src.cli.process import check_threads, set_threads, tune_process
-from src.errors import InputError, integer, require, text
+from src.errors import integer, require, text
 from src.files import display_path
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ RANGES = {"max_images": (50, 200_000), "tsne_images": (100, 10_000), "suspects":
 def main(cfg: DictConfig) -> None:
     """Write report.html, report.json and figures/ on the data set `data`."""
     check_report_options(cfg)
+    from hydra.core.hydra_config import HydraConfig
     from tqdm import tqdm
 
     from src.dataset_report.report import select_sections, write_dataset_report
@@ -33,7 +34,8 @@ def main(cfg: DictConfig) -> None:
     names = select_sections(list(cfg.sections) if OmegaConf.is_list(cfg.sections) else cfg.sections)
     started = time.perf_counter()
     folder = output_folder()
-    about = f"{command_typed()} — {time.strftime('%Y-%m-%d %H:%M')}, seed {cfg.seed}"
+    typed = shlex.join(["python", "-m", "src.report", *HydraConfig.get().overrides.task])
+    about = f"{typed} — {time.strftime('%Y-%m-%d %H:%M')}, seed {cfg.seed}"
     with tqdm(total=len(names), leave=False, dynamic_ncols=True, unit=" parts", disable=not sys.stderr.isatty()) as bar:
         bar.set_description("reading")
         context = load_context(cfg, bar.refresh)
@@ -75,15 +77,8 @@ def load_context(cfg: DictConfig, on_progress: Callable[[], None]) -> "ReportCon
     data = instantiate(cfg.data, "data")
     sample = sample_dataset(data, cfg.max_images, cfg.seed)
     options = {key: cfg[key] for key in ("seed", "tsne_images", "suspects", "folds", "predictions")}
-    callables = {"augmentations": augmentations, "normalize": data.normalize, "on_progress": on_progress}
-    return ReportContext(sample, threads=torch.get_num_threads(), **options, **callables)
-
-
-def command_typed() -> str:
-    """The command that writes this report, to be typed again."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return shlex.join(["python", "-m", "src.report", *HydraConfig.get().overrides.task])
+    options |= {"augmentations": augmentations, "normalize": data.normalize, "on_progress": on_progress}
+    return ReportContext(sample, threads=torch.get_num_threads(), **options)
 
 
 def augmentation_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -91,8 +86,7 @@ def augmentation_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
     from hydra.core.hydra_config import HydraConfig
 
     selected = HydraConfig.get().runtime.choices["augment"]
-    if not isinstance(selected, str):
-        raise InputError("augment=null: give augment=none")
+    require(isinstance(selected, str), "augment=null: give augment=none")
     nodes = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "augment").glob("*.yaml"))}
     return {name: node for name, node in {**nodes, selected: cfg.augment}.items() if name != "none"}
 

@@ -67,7 +67,8 @@ def averages_section(context: ReportContext) -> Section:
     train, names = context.data.train, context.class_names
     mean, std = statistics.class_mean_std(train.images, train.labels, len(names))
     empty = train.labels.bincount(minlength=len(names)) == 0
-    distances = statistics.rms_distances(mean).fill_diagonal_(torch.inf)
+    flat = mean.flatten(1)
+    distances = (torch.cdist(flat, flat) / flat.shape[1] ** 0.5).fill_diagonal_(torch.inf)  # root mean square
     distances[empty], distances[:, empty] = torch.inf, torch.inf
     a, b = divmod(int(distances.argmin()), len(names))
     rms_std = std.flatten(1).square().mean(1).sqrt()

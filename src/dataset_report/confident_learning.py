@@ -17,19 +17,14 @@ HINT = "python -m src.train -m data.folds=5 data.fold=0,1,2,3,4 writes them"
 
 
 class LabelCheck(NamedTuple):
-    """Labels compared with predictions; each field is (N,).
+    """Labels compared with predictions; each field is (N,)."""
 
-    prob: the label's probability. other: the likeliest other class. margin: the log-probability of the label minus
-    that of `other`. confident: as `confident_label`. differs: whether the predicted class is not the label. doubted:
-    whether the confident class is not the label either.
-    """
-
-    prob: Tensor
-    other: Tensor
-    margin: Tensor
-    confident: Tensor
-    differs: Tensor
-    doubted: Tensor
+    prob: Tensor  # of the label
+    other: Tensor  # the likeliest other class
+    margin: Tensor  # log-probability of the label minus that of `other`
+    confident: Tensor  # as `confident_label`
+    differs: Tensor  # whether the predicted class is not the label
+    doubted: Tensor  # whether the confident class is not the label either
 
 
 def check_labels(logits: Tensor, labels: Tensor) -> LabelCheck:
@@ -48,9 +43,7 @@ def fit_scale(scores: Tensor, labels: Tensor) -> Tensor:
 
     The factor is one of 49 from 0.01 to 10,000, evenly spaced in logarithm; the order within a row stays.
     """
-    factors = torch.logspace(-2, 4, 49)
-    losses = [float(F.cross_entropy(scores * factor, labels)) for factor in factors]
-    return scores * factors[int(np.argmin(losses))]
+    return scores * min(torch.logspace(-2, 4, 49), key=lambda factor: float(F.cross_entropy(scores * factor, labels)))
 
 
 def label_margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -64,11 +57,7 @@ def label_margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def confident_label(probs: Tensor, labels: Tensor) -> Tensor:
-    """The class that each image belongs to with confidence, -1 for none: int64 (N,).
-
-    It is the likeliest of the classes whose probability reaches their threshold: the mean over the images with that
-    label.
-    """
+    """The likeliest class whose probability reaches its mean over the images of that label, -1 for none: int64 (N,)."""
     classes = probs.shape[1]
     counts = labels.bincount(minlength=classes)
     own = probs.gather(1, labels.unsqueeze(1)).squeeze(1)

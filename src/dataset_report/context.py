@@ -13,11 +13,11 @@ from src.dataset_report.sample import DatasetSample
 
 @dataclass
 class ReportFigure:
-    """A figure, its file's name, a description for readers who cannot see it, and a caption."""
+    """A figure of a section."""
 
-    name: str
+    name: str  # of its file
     figure: Figure
-    alt: str
+    alt: str  # for readers who cannot see it
     caption: str
 
 
@@ -32,38 +32,30 @@ class Table:
 
 @dataclass
 class Section:
-    """One section of the page, and its numbers for report.json.
-
-    summary: name -> text, its lines in the summary at the top of the page.
-    """
+    """One section of the page."""
 
     title: str
     paragraphs: list[str]
     figures: list[ReportFigure] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    numbers: dict = field(default_factory=dict)
-    summary: dict[str, str] = field(default_factory=dict)
+    numbers: dict = field(default_factory=dict)  # for report.json
+    summary: dict[str, str] = field(default_factory=dict)  # name -> text, lines at the top of the page
 
 
 @dataclass
 class ReportContext:
-    """What every section is computed from.
-
-    suspects: number of suspicious labels in report.json. predictions: folder of a sweep's predictions.npz, or None.
-    augmentations: name -> augmentation. normalize: from grey levels to a network's input, or None.
-    on_progress: called during long computations.
-    """
+    """What every section is computed from."""
 
     data: DatasetSample
     seed: int = 0
     threads: int = 1
     tsne_images: int = 2500
-    suspects: int = 200
+    suspects: int = 200  # suspicious labels in report.json
     folds: int = 5
-    predictions: str | None = None
+    predictions: str | None = None  # folder of a sweep's predictions.npz
     augmentations: Mapping[str, Callable] = field(default_factory=dict)
-    normalize: Callable[[Tensor], Tensor] | None = None
-    on_progress: Callable[[], None] = lambda: None
+    normalize: Callable[[Tensor], Tensor] | None = None  # from grey levels to a network's input
+    on_progress: Callable[[], None] = lambda: None  # called during long computations
 
     @property
     def class_names(self) -> tuple[str, ...]:

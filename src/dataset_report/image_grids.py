@@ -112,11 +112,10 @@ def captioned_pictures(
     return figure
 
 
-def pair_pictures(left: Tensor, right: Tensor, gap: int = 2) -> np.ndarray:
-    """Two sets of images (N, C, H, W) side by side, small ones enlarged: (N, h, w + gap + w, 3)."""
-    pair = [enlarge_small(to_float_rgb(images)) for images in (left, right)]
-    space = np.full((*pair[0].shape[:2], gap, 3), 0.8, np.float32)
-    return np.concatenate([pair[0], space, pair[1]], 2)
+def pair_pictures(left: Tensor, right: Tensor) -> np.ndarray:
+    """Two sets of images (N, C, H, W) side by side, small ones enlarged: (N, h, w + 2 + w, 3)."""
+    first, second = (enlarge_small(to_float_rgb(images)) for images in (left, right))
+    return np.concatenate([first, np.full((*first.shape[:2], 2, 3), 0.8, np.float32), second], 2)
 
 
 def resize_longer_side(images: Tensor, side: int) -> Tensor:

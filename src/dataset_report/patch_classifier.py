@@ -23,18 +23,18 @@ RIDGE = 100.0
 MAX_PATCHES = 4000  # cut, to choose the filters from
 
 
-def random_filters(images: Tensor, seed: int, count: int = FILTERS) -> Tensor:
-    """Patches of float32 images (N, C, H, W) of standard deviation 1: (count, C, 7, 7), of mean 0 and length 1.
+def random_filters(images: Tensor, seed: int) -> Tensor:
+    """Patches of float32 images (N, C, H, W) of standard deviation 1: (192, C, 7, 7), of mean 0 and length 1.
 
     Flat patches are skipped; noise stands in for those that are missing then.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(len(images), (min(MAX_PATCHES, 40 * count),), generator=generator)
+    rows = torch.randint(len(images), (MAX_PATCHES,), generator=generator)
     tops, lefts = (torch.randint(side - PATCH_PX + 1, rows.shape, generator=generator) for side in images.shape[2:])
     corners = zip(rows.tolist(), tops.tolist(), lefts.tolist(), strict=True)
     patches = torch.stack([images[row, :, y : y + PATCH_PX, x : x + PATCH_PX] for row, y, x in corners])
-    patches = patches[patches.flatten(1).std(1) > MIN_STD][:count]
-    noise = torch.randn(count - len(patches), *patches.shape[1:], generator=generator)
+    patches = patches[patches.flatten(1).std(1) > MIN_STD][:FILTERS]
+    noise = torch.randn(FILTERS - len(patches), *patches.shape[1:], generator=generator)
     filters = torch.cat([patches, noise])
     filters = filters - filters.mean((1, 2, 3), keepdim=True)
     return filters / filters.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
@@ -49,8 +49,7 @@ def patch_features(images: Tensor, seed: int) -> Tensor:
     filters, pooled = random_filters(small, seed), []
     for chunk in small.split(250):
         response = F.conv2d(chunk, filters, padding=PATCH_PX // 2, stride=2).sub_(THRESHOLD).relu_()
-        size = min(5, *response.shape[2:])
-        pooled.append(F.avg_pool2d(response, size, 3).flatten(1))
+        pooled.append(F.avg_pool2d(response, min(5, *response.shape[2:]), 3).flatten(1))
     features = torch.cat(pooled)
     features -= features.mean(0)
     features /= features.square().mean(0).sqrt().add_(1e-3)
@@ -71,8 +70,8 @@ def out_of_fold_scores(
     the stratified ones of `src.data.splits`.
     """
     targets = F.one_hot(labels, classes).float() * 2 - 1
-    fold_rows = [fold_mask(labels, folds, fold, seed).nonzero().flatten() for fold in range(folds)]
-    fold_rows = [rows for rows in fold_rows if len(rows)]
+    masks = (fold_mask(labels, folds, fold, seed) for fold in range(folds))
+    fold_rows = [mask.nonzero().flatten() for mask in masks if mask.any()]
     # The normal equations without a fold are those of all images less those of the fold.
     grams, moments = [], []
     for rows in fold_rows:

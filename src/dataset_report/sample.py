@@ -1,5 +1,6 @@
 """The images that a report analyses: both splits in memory, at most so many of each."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,15 +22,12 @@ CHUNK = 4096  # images
 
 @dataclass
 class SplitSample:
-    """Images of one split: uint8 (N, C, H, W), labels (N,), and each image's row in the whole split.
+    """Images of one split."""
 
-    total: images in the whole split.
-    """
-
-    images: Tensor
-    labels: Tensor
-    rows: Tensor
-    total: int
+    images: Tensor  # uint8 (N, C, H, W)
+    labels: Tensor  # (N,)
+    rows: Tensor  # (N,), in the whole split
+    total: int  # images in the whole split
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,28 +56,22 @@ class SplitSample:
 
 @dataclass
 class DatasetSample:
-    """What a report is computed from.
-
-    counts: split -> images per class of the whole data set, train and val as the data module splits them.
-    mean, std: per channel, of grey levels scaled to 0..1.
-    notes: sentences on what was left out.
-    """
+    """What a report is computed from."""
 
     name: str
     class_names: tuple[str, ...]
     train: SplitSample
     test: SplitSample
-    counts: dict[str, list[int]]
-    mean: tuple[float, ...]
+    counts: dict[str, list[int]]  # split -> images per class of the whole data set, as the data module splits it
+    mean: tuple[float, ...]  # per channel, of grey levels scaled to 0..1
     std: tuple[float, ...]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # sentences on what was left out
 
 
 def downscale(images: Tensor) -> Tensor:
     """Grey levels as float32 (N, C, h, w), averaged down to at most 32 pixels a side."""
     sides = [min(side, MAX_SIDE) for side in images.shape[2:]]
-    values = images.float()
-    return values if list(values.shape[2:]) == sides else F.adaptive_avg_pool2d(values, sides)
+    return images.float() if list(images.shape[2:]) == sides else F.adaptive_avg_pool2d(images.float(), sides)
 
 
 def sample_dataset(data: ImageData, max_images: int, seed: int) -> DatasetSample:
@@ -112,8 +104,7 @@ def sample_dataset(data: ImageData, max_images: int, seed: int) -> DatasetSample
 
 
 def _sample_split(data: ImageData, batches: BatchDataset, max_images: int, seed: int) -> SplitSample:
-    image_bytes = batches.images.shape[1] * batches.images.shape[2] * batches.images.shape[3]
-    most, rows = min(max_images, MAX_BYTES // image_bytes), batches.indices
+    most, rows = min(max_images, MAX_BYTES // math.prod(batches.images.shape[1:])), batches.indices
     if len(rows) > most:
         rows = rows[stratified_mask(batches.labels[rows], most, seed)]
     if isinstance(batches.images, Tensor):

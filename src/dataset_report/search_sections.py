@@ -20,17 +20,14 @@ TITLE = "Duplicates and leaks"
 
 @dataclass
 class _NearestPairs:
-    """Each image of `left` with its nearest image of `right`.
-
-    nearest, distances: (n,). labels: (n,), the class whose usual distance counts. usual: (K,).
-    """
+    """Each image of `left` with its nearest image of `right`."""
 
     left: SplitSample
     right: SplitSample
-    nearest: Tensor
-    distances: Tensor
-    labels: Tensor
-    usual: Tensor
+    nearest: Tensor  # (n,)
+    distances: Tensor  # (n,)
+    labels: Tensor  # (n,), the class whose usual distance counts
+    usual: Tensor  # (K,)
 
     def once(self, rows: list[int]) -> list[int]:
         """Rows without the second mention of a pair, which occurs only within one split."""
@@ -155,8 +152,7 @@ def outliers_section(context: ReportContext) -> Section:
     by_class = [ranked[train.labels[ranked] == label] for label in range(len(names))]
     rows = torch.cat([members[:MAX_OUTLIERS] for members in by_class])
     reasons = duplicates.explain_outliers(context.ink_measures, train.labels, len(names), rows)
-    reason_of = dict(zip(rows.tolist(), reasons, strict=True))
-    numbers = {"rows": []}
+    reason_of, numbers = dict(zip(rows.tolist(), reasons, strict=True)), {"rows": []}
     for row, reason in reason_of.items():
         ratio = round(float(ratios[row]), 3) if ratios[row] <= duplicates.MAX_RATIO else None
         entry = {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": ratio}

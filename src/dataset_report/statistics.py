@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LEVELS = 256
 PERCENTILES = {"p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95}
 CHUNK = 4096  # images
 
@@ -31,17 +30,9 @@ def class_mean_std(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor
 
 def level_histogram(images: Tensor) -> Tensor:
     """Pixels of each grey level, per channel: int64 (C, 256)."""
-    counts = torch.zeros(images.shape[1], LEVELS, dtype=torch.int64)
-    for chunk in images.split(CHUNK):
-        for channel in range(images.shape[1]):
-            counts[channel] += chunk[:, channel].flatten().bincount(minlength=LEVELS)
-    return counts
-
-
-def rms_distances(mean: Tensor) -> Tensor:
-    """Root-mean-square difference of every two of K images (K, C, H, W): (K, K)."""
-    flat = mean.flatten(1)
-    return torch.cdist(flat, flat) / flat.shape[1] ** 0.5
+    chunks = images.split(CHUNK)
+    channels = range(images.shape[1])
+    return torch.stack([sum(chunk[:, c].flatten().bincount(minlength=256) for chunk in chunks) for c in channels])
 
 
 def summary_statistics(values: Tensor) -> dict[str, float | int | None]:
