@@ -26,6 +26,10 @@ from src.data.transforms import transform_source
 from src.errors import integer, number, positive_int, require
 
 
+def _identity(batch):
+    return batch
+
+
 class ImageData(LightningDataModule):
     """Training, validation and test batches of one data set.
 
@@ -149,6 +153,7 @@ class ImageData(LightningDataModule):
             batches,
             sampler=sampler or SeededBatchSampler(len(batches), self.eval_batch_size, None),
             batch_size=None,
+            collate_fn=_identity,
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
@@ -186,6 +191,10 @@ class ImageData(LightningDataModule):
         for split in ("train_set", "val_set", "test_set"):
             vars(other).pop(split, None)
         return other
+
+    def transfer_batch_to_device(self, batch, device: torch.device, dataloader_idx: int):
+        images, labels = batch
+        return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
     def on_after_batch_transfer(self, batch: Sequence[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
