@@ -47,7 +47,7 @@ class App:
         self.metrics.in_flight.set_function(lambda: self.batcher.in_flight)
         self.metrics.ready.set_function(lambda: self.not_ready() is None)
         self.replace_model(model)
-        self._gateway = Gateway(self._routes(), settings, self.metrics, self)
+        self._gateway = Gateway(self._routes(), settings, self.metrics, lambda: self.draining)
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         await self._gateway(scope, receive, send)

@@ -15,7 +15,7 @@ class Metrics:
         self._seconds = Histogram(
             "serve_request_seconds", "From request to response.", ["route"], buckets=SECONDS, registry=registry
         )
-        self._errors = Counter("serve_rejects", "Error responses by code.", ["reason"], registry=registry)
+        self.errors = Counter("serve_rejects", "Error responses by code.", ["reason"], registry=registry)
         self.batches = Histogram(
             "serve_batch_pictures", "Pictures classified together.", buckets=PICTURES, registry=registry
         )
@@ -34,10 +34,6 @@ class Metrics:
             self._children[route, status] = children
         children[0].inc()
         children[1].observe(seconds)
-
-    def count_error(self, code: str) -> None:
-        """Count an error response."""
-        self._errors.labels(code).inc()
 
     def set_model(self, sha256: str, engine: str) -> None:
         """Name the network that is served from now on."""
