@@ -16,6 +16,8 @@ class EpochCSVLogger(Logger):
     path: the file. Values logged without an epoch (single steps) go to the dashboards only.
     """
 
+    name = version = ""
+
     def __init__(self, path: str):
         super().__init__()
         self.path = Path(path)
@@ -24,14 +26,6 @@ class EpochCSVLogger(Logger):
             with self.path.open(newline="") as file:
                 for row in csv.DictReader(file):
                     self.rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}
-
-    @property
-    def name(self) -> str:
-        return ""
-
-    @property
-    def version(self) -> str:
-        return ""
 
     @rank_zero_only
     def log_hyperparams(self, params, *args, **kwargs) -> None:
