@@ -1,6 +1,7 @@
-"""Figures of many runs: learning curves, the metric against each parameter, parallel coordinates."""
+"""Figures of many runs: learning curves, the metric against each parameter, parallel coordinates, a search."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,16 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.plotting import QUIET, WRONG, open_axes
-from src.sweep.plot_axes import axis_label, display_factor, suits_log_scale
+from src.plotting import QUIET, RIGHT, WRONG, open_axes
 from src.sweep.run_records import Run
-from src.sweep.search_figures import plot_search
 from src.sweep.study import SearchSummary
-from src.sweep.table import MISSING, Comparison
+from src.sweep.table import MISSING, Comparison, display_factor
 
 MAX_CURVES = 60
 MAX_CATEGORIES = 6  # up to so many repeated values of a number are drawn as categories
-COLORMAP = matplotlib.colormaps["viridis"]
 Colors = dict[str, tuple[float, float, float, float]]
 
 
@@ -27,20 +25,39 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
     scored = [run for run in comparison.runs if run.score(comparison.metric) is not None]
     keys = [key for key in comparison.configuration_keys if len({run.value(key) for run in scored}) > 1]
     ranked = sorted(scored, key=lambda run: comparison.sort_key(run.score(comparison.metric)))
-    # The better the rank, the lighter the color.
-    colors = {run.name: COLORMAP(1 - rank / max(1, len(ranked) - 1)) for rank, run in enumerate(ranked)}
+    lightest_first = matplotlib.colormaps["viridis"](np.linspace(1, 0, len(ranked)))
+    colors = {run.name: tuple(color) for run, color in zip(ranked, lightest_first, strict=True)}
     figures = {
         "curves": plot_learning_curves(ranked, comparison, colors),
         "parameters": plot_parameters(scored, keys, comparison.metric, colors),
         "parallel": plot_parallel_coordinates(scored, keys, comparison.metric, colors),
-        **(plot_search(scored, comparison, search) if search is not None else {}),
     }
+    if search is not None:
+        figures["importance"] = plot_importance(search.importance) if search.importance else None
+        figures["pareto"] = plot_pareto_front(scored, search.objectives, search.pareto_front)
+        figures["history"] = plot_optimization_history(scored, comparison)
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     if drawn:
         folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=120)
     return list(drawn)
+
+
+def _axis_label(metric: str) -> str:
+    return f"{metric}, %" if display_factor(metric) == 100 else metric
+
+
+def _suits_log_scale(values: Sequence[float]) -> bool:
+    """Whether a logarithmic axis spreads values better: they span a factor of 20, and most are near the low end."""
+    return min(values) > 0 and max(values) / min(values) >= 20 and statistics.median(values) < 0.3 * max(values)
+
+
+def _better_range(values: Sequence[float], mode: str, share: float, margin: float) -> tuple[float, float]:
+    """Axis limits of the better share of the values: the bad ones would flatten the rest."""
+    low, high = np.quantile(values, [1 - share, 1.0] if mode == "max" else [0.0, share])
+    margin = margin * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 # Each figure takes runs that have a score. colors: run name -> color, best first.
@@ -54,19 +71,15 @@ def plot_learning_curves(ranked: Sequence[Run], comparison: Comparison, colors: 
         return None
     drawn = runs[:MAX_CURVES]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    axes = figure.subplots()
     factor = display_factor(metric)
     for run in reversed(drawn):
         epochs, values = zip(*run.history[metric], strict=True)
         style = {"marker": "o", "ms": 3} if len(epochs) < 3 else {}
         axes.plot(epochs, [factor * value for value in values], color=colors[run.name], lw=1.2, alpha=0.9, **style)
-    values = np.array([factor * value for run in drawn for _, value in run.history[metric]])
-    low, high = np.quantile(values, [0.05, 1.0] if comparison.mode == "max" else [0.0, 0.95])
-    margin = 0.05 * (high - low) or 1.0
-    axes.set_ylim(low - margin, high + margin)  # the first epochs of poor runs would flatten all others
+    values = [factor * value for run in drawn for _, value in run.history[metric]]
+    axes.set(xlabel="epoch", ylabel=_axis_label(metric), ylim=_better_range(values, comparison.mode, 0.95, 0.05))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(axis_label(metric))
     title = f"{len(drawn)} runs" if len(drawn) == len(runs) else f"the best {len(drawn)} of {len(runs)} runs"
     axes.set_title(f"{title}; lighter is better; best: {runs[0].name}", fontsize=11)
     open_axes(axes)
@@ -98,13 +111,12 @@ def plot_parameters(scored: Sequence[Run], keys: Sequence[str], metric: str, col
         numbers, distinct = _to_numbers(values), len(set(values))
         if numbers is not None and (distinct > MAX_CATEGORIES or distinct == len(values)):
             axes.scatter(numbers, scores, c=run_colors, s=22, edgecolor="white", lw=0.4)
-            if suits_log_scale(numbers):
+            if _suits_log_scale(numbers):
                 axes.set_xscale("log")
         else:
             names = list(dict.fromkeys(values)) if numbers is None else sorted(set(values), key=float)
             _plot_categories(axes, names, list(zip(values, scores, run_colors, strict=True)))
-        axes.set_xlabel(key)
-        axes.set_ylabel(axis_label(metric) if index % columns == 0 else "")
+        axes.set(xlabel=key, ylabel=_axis_label(metric) if index % columns == 0 else "")
         open_axes(axes)
     return figure
 
@@ -127,9 +139,8 @@ def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric
     if len(keys) < 2 or len(scored) < 2:
         return None
     figure = Figure(figsize=(1.7 * (len(keys) + 1) + 1, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    columns = [[MISSING if run.value(key) is None else run.value(key) for run in scored] for key in keys]
-    scaled = [_scale(values) for values in columns]
+    axes = figure.subplots()
+    scaled = [_scale([run.value(key, MISSING) for run in scored]) for key in keys]
     scaled.append(_scale([display_factor(metric) * run.score(metric) for run in scored], allow_log=False))
     for index, (_, ticks) in enumerate(scaled):
         axes.axvline(index, color=QUIET, lw=0.8, zorder=0)
@@ -144,9 +155,8 @@ def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric
     for name in reversed(colors):
         style = {"lw": 2.5} if name == best else {"lw": 1.1, "alpha": 0.7}
         axes.plot(lines[name], color=colors[name], **style)
-    axes.set_xticks(range(len(keys) + 1), [*keys, axis_label(metric)], rotation=15, ha="center", fontsize=9)
-    axes.set_yticks([])
-    axes.set_xlim(-0.1, len(keys) + 0.4)
+    axes.set_xticks(range(len(keys) + 1), [*keys, _axis_label(metric)], rotation=15, ha="center", fontsize=9)
+    axes.set(yticks=[], xlim=(-0.1, len(keys) + 0.4))
     axes.spines[:].set_visible(False)
     axes.set_title(f"{len(scored)} runs; lighter is better", fontsize=11)
     return figure
@@ -156,10 +166,75 @@ def _scale(values: Sequence[str | float], allow_log: bool = True) -> tuple[np.nd
     """Heights from 0 to 1 and ticks (text, height): the two ends of numbers, every category."""
     numbers = _to_numbers(values)
     if numbers is not None and len(numbers) == len(values):
-        scale = np.log10 if allow_log and suits_log_scale(numbers) else np.asarray
+        scale = np.log10 if allow_log and _suits_log_scale(numbers) else np.asarray
         low, high = scale(min(numbers)), scale(max(numbers))
         ticks = [(f"{min(numbers):.4g}", 0.0), (f"{max(numbers):.4g}", 1.0)]
         return (scale(np.array(numbers)) - low) / (high - low or 1), ticks
     names = list(dict.fromkeys(map(str, values)))
     heights = {name: position / max(1, len(names) - 1) for position, name in enumerate(names)}
     return np.array([heights[str(value)] for value in values]), list(heights.items())
+
+
+def plot_optimization_history(scored: Sequence[Run], comparison: Comparison) -> Figure | None:
+    """The metric of each trial by its number, and the best so far."""
+    if len(scored) < 2:
+        return None
+    values = display_factor(comparison.metric) * np.array([run.score(comparison.metric) for run in scored])
+    finished = np.array([run.state == "finished" for run in scored])
+    best = (np.maximum if comparison.mode == "max" else np.minimum).accumulate(values)
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    numbers = np.array([int(run.name) if run.name.isdigit() else index for index, run in enumerate(scored)])
+    axes.plot(numbers[finished], values[finished], "o", ms=4, color=QUIET, label="trial")
+    if not finished.all():
+        axes.plot(numbers[~finished], values[~finished], "x", ms=4, color=WRONG, label="pruned")
+    axes.step(numbers, best, where="post", color=RIGHT, label="best so far")
+    limits = _better_range(values, comparison.mode, 0.75, 0.15)
+    axes.set(xlabel="trial", ylabel=_axis_label(comparison.metric), ylim=limits)
+    axes.legend(frameon=False)
+    open_axes(axes)
+    return figure
+
+
+def plot_importance(importance: dict[str, float]) -> Figure:
+    """The share of the metric's variation that each parameter explains."""
+    names = sorted(importance, key=importance.get)
+    shares = [100 * importance[name] for name in names]
+    figure = Figure(figsize=(6, 0.4 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.bar_label(axes.barh(names, shares, color=RIGHT), fmt="%.0f %%", padding=4)
+    axes.set(xlabel="share of the variation explained, %", xlim=(0, 1.15 * max(shares)))
+    open_axes(axes)
+    return figure
+
+
+def plot_pareto_front(scored: Sequence[Run], objectives: Sequence[str], front: Sequence[str]) -> Figure | None:
+    """The first two objectives of each trial; the Pareto front of exactly two is a line."""
+    if len(objectives) < 2:
+        return None
+    y_metric, x_metric = objectives[:2]
+    points = {
+        run.name: (display_factor(x_metric) * run.score(x_metric), display_factor(y_metric) * run.score(y_metric))
+        for run in scored
+        if run.score(x_metric) is not None and run.score(y_metric) is not None
+    }
+    if not points:
+        return None
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*points.values(), strict=True), "o", ms=4, color=QUIET, label="trial")
+    best = {name: points[name] for name in front if name in points}
+    if best and len(objectives) == 2:
+        line = zip(*sorted(best.values()), strict=True)
+        axes.step(*line, "o-", where="post", ms=5, color=RIGHT, label="Pareto front")
+    elif best:
+        label = f"Pareto front of all {len(objectives)}"
+        axes.plot(*zip(*best.values(), strict=True), "o", ms=5, color=RIGHT, label=label)
+    for name, point in best.items():
+        axes.annotate(f"#{name}", point, (4, 4), textcoords="offset points", fontsize=8)
+    if _suits_log_scale([x for x, _ in points.values()]):
+        axes.set_xscale("log")
+    axes.set(xlabel=_axis_label(x_metric), ylabel=_axis_label(y_metric))
+    axes.legend(frameon=False, loc="lower right")
+    open_axes(axes)
+    return figure

@@ -47,7 +47,7 @@ def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
     groups = {
         group: f"[{', '.join(map(str, option))}]" if OmegaConf.is_list(option) else str(option)
         for group, option in run.choices.items()
-        if option is not None and not group.startswith(("hydra", "experiment", "hparams_search"))
+        if option is not None and not group.startswith("hydra") and group not in ("experiment", "hparams_search")
     }
     try:
         composed = load_config([f"{group}={option}" for group, option in groups.items()])

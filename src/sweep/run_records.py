@@ -39,11 +39,6 @@ class Run:
     seconds: float | None = None
     error: str = ""
 
-    @property
-    def monitor(self) -> str | None:
-        """The metric that selected the best epoch."""
-        return self.results.get("monitor")
-
     def score(self, metric: str) -> float | None:
         """A metric of the best epoch (val/acc), of the test (test/acc) or of the run (parameters, seconds)."""
         split, _, name = metric.rpartition("/")
@@ -74,8 +69,8 @@ class Run:
         """The option of every config group."""
         return OmegaConf.select(_load_yaml(self.folder / ".hydra" / "hydra.yaml"), "hydra.runtime.choices") or {}
 
-    def value(self, key: str) -> str | None:
-        """The value of a key or config group: from the overrides, else from the config; None if it has none."""
+    def value(self, key: str, default: str | None = None) -> str | None:
+        """The value of a key or config group: from the overrides, else from the config, else the default."""
         if key in self.overrides:
             return self.overrides[key]
         if key in self.choices:
@@ -83,8 +78,8 @@ class Run:
         try:
             value = OmegaConf.select(self.config, key)
         except OmegaConfBaseException:  # an interpolation that only the running job can resolve
-            return None
-        return None if value is None or OmegaConf.is_config(value) else canonical_value(str(value))
+            return default
+        return default if value is None or OmegaConf.is_config(value) else canonical_value(str(value))
 
 
 def _load_yaml(path: Path):
@@ -156,16 +151,13 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     for path in paths:
         top = Path(path).expanduser()
         require(top.is_dir(), f"{path} is no folder: give runs or sweeps, as python -m src.compare outputs/<sweep>")
-        folders = sorted({status.parent for status in top.rglob("status.json") if _is_training(status)}, key=_sort_key)
+        files = [file for file in top.rglob("status.json") if _read_json(file).get("command", "train") == "train"]
+        folders = sorted({file.parent for file in files}, key=_sort_key)
         require(bool(folders), f"{path}: there is no run in it; python -m src.train makes one")
         for folder in folders:
             relative = len(paths) == 1 and folder != top
             runs.append(read_run(folder, str(folder.relative_to(top)) if relative else _short_name(folder)))
     return list({run.folder.resolve(): run for run in runs}.values())
-
-
-def _is_training(status: Path) -> bool:
-    return _read_json(status).get("command", "train") == "train"
 
 
 def _sort_key(folder: Path) -> tuple:
@@ -190,7 +182,7 @@ def resolve_metric(runs: Sequence[Run], metric: str | None = None) -> tuple[str,
     Raises InputError if they monitored different metrics, or no run has the given one.
     """
     if metric is None:
-        names = list(dict.fromkeys(run.monitor for run in runs if run.monitor))
+        names = list(dict.fromkeys(run.results["monitor"] for run in runs if run.results.get("monitor")))
         require(len(names) <= 1, f"these runs monitored {', '.join(names)}: give metric=<one of them>")
         metric = names[0] if names else "val/acc"
     elif all(run.score(metric) is None for run in runs):

@@ -3,8 +3,10 @@
 import csv
 import io
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from src.files import write_bytes
@@ -12,7 +14,6 @@ from src.plotting import text_table
 from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric, shorten_value
 
 MISSING = "–"
-RATES = ("acc", "f1", "precision", "recall", "top2", "ece")
 
 
 @dataclass
@@ -20,29 +21,23 @@ class Configuration:
     """Runs that differ only by seed or fold.
 
     values: of the comparison's configuration_keys. runs: all of them. repetitions: the finished ones, one per seed and
-    fold. scores: the comparison's metric of each repetition; mean and sd (n - 1) are None without enough of them.
+    fold. scores, mean, sd: the comparison's metric over the repetitions, as `mean_and_sd` gives them.
     """
 
     values: dict[str, str]
     runs: list[Run]
     repetitions: list[Run]
     scores: list[float]
-
-    @property
-    def mean(self) -> float | None:
-        return statistics.fmean(self.scores) if self.scores else None
-
-    @property
-    def sd(self) -> float | None:
-        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+    mean: float | None
+    sd: float | None
 
 
 @dataclass
 class Comparison:
     """Runs and their configurations, ordered by a metric.
 
-    varied_keys: overrides that differ between runs. metric: orders runs and configurations. mode: max or min of it is
-    best. configurations: best first. extra_metrics: further columns of the tables.
+    varied_keys: overrides that differ between runs. mode: max or min of the metric is best. configurations: best first.
+    extra_metrics: further columns of the tables.
     """
 
     runs: list[Run]
@@ -50,7 +45,7 @@ class Comparison:
     metric: str
     mode: str
     configurations: list[Configuration]
-    extra_metrics: tuple[str, ...] = ()
+    extra_metrics: tuple[str, ...]
 
     @property
     def best(self) -> Configuration | None:
@@ -88,15 +83,14 @@ def compare_runs(runs: Sequence[Run], metric: str | None = None, extra_metrics: 
     extra_metrics: further columns; `parameters` is added where runs differ in it.
     """
     metric, mode = resolve_metric(runs, metric)
-    varied_keys = find_varied_keys(runs)
     if len({run.score("parameters") for run in runs} - {None}) > 1:
         extra_metrics = dict.fromkeys([*extra_metrics, "parameters"])
     extra_metrics = tuple(name for name in extra_metrics if name != metric)
-    comparison = Comparison(list(runs), varied_keys, metric, mode, [], extra_metrics)
+    comparison = Comparison(list(runs), find_varied_keys(runs), metric, mode, [], extra_metrics)
     keys = comparison.configuration_keys
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(run.value(key) for key in keys), []).append(run)
+        groups.setdefault(tuple(run.value(key, MISSING) for key in keys), []).append(run)
     for values, members in groups.items():
         repetitions: dict[tuple, Run] = {}  # the same seed and fold twice is no repetition
         for run in members:
@@ -104,8 +98,8 @@ def compare_runs(runs: Sequence[Run], metric: str | None = None, extra_metrics: 
                 repetitions.setdefault(tuple(run.value(key) for key in REPETITION_KEYS), run)
         counted = list(repetitions.values())
         scores = [run.score(metric) for run in counted]
-        named = {key: value if value is not None else MISSING for key, value in zip(keys, values, strict=True)}
-        comparison.configurations.append(Configuration(named, members, counted, scores))
+        named = dict(zip(keys, values, strict=True))
+        comparison.configurations.append(Configuration(named, members, counted, scores, *mean_and_sd(counted, metric)))
     comparison.configurations.sort(key=lambda configuration: comparison.sort_key(configuration.mean))
     return comparison
 
@@ -118,7 +112,7 @@ def run_rows(comparison: Comparison) -> list[list[str]]:
         rows.append(
             [
                 run.name,
-                *(value if (value := run.value(key)) is not None else MISSING for key in comparison.varied_keys),
+                *(run.value(key, MISSING) for key in comparison.varied_keys),
                 run.state,
                 *(_format_number(run.score(name)) for name in metrics),
                 str(run.results.get("best_epoch") or ""),
@@ -135,12 +129,12 @@ def configuration_rows(comparison: Comparison) -> list[list[str]]:
     columns = [column for name in metrics for column in (name, f"{name} sd")]
     rows = [[*comparison.configuration_keys, *columns, "n", "runs", "seconds"]]
     for configuration in comparison.configurations:
-        spreads = [mean_and_sd(configuration, name) for name in metrics]
+        numbers = chain.from_iterable(mean_and_sd(configuration.repetitions, name) for name in metrics)
         seconds = [run.seconds for run in configuration.runs if run.seconds is not None]
         rows.append(
             [
                 *configuration.values.values(),
-                *(_format_number(value) for spread in spreads for value in spread),
+                *map(_format_number, numbers),
                 str(len(configuration.scores)),
                 " ".join(run.name for run in configuration.runs),
                 f"{statistics.fmean(seconds):.1f}" if seconds else "",
@@ -149,9 +143,9 @@ def configuration_rows(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def mean_and_sd(configuration: Configuration, metric: str) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (n - 1) of a metric over the repetitions; None without enough of them."""
-    values = [value for run in configuration.repetitions if (value := run.score(metric)) is not None]
+def mean_and_sd(runs: Sequence[Run], metric: str) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1) of a metric over runs; None without enough of them."""
+    values = [value for run in runs if (value := run.score(metric)) is not None]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -159,11 +153,16 @@ def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.7g}"
 
 
+def display_factor(metric: str) -> float:
+    """What a metric is multiplied by for display: 100 for rates."""
+    return 100.0 if metric.rpartition("/")[2] in ("acc", "f1", "precision", "recall", "top2", "ece") else 1.0
+
+
 def format_metric(value: float | None, metric: str, sd: float | None = None) -> str:
     """A metric for people: rates in per cent, counts whole, ± sd if there is one."""
     if value is None:
         return MISSING
-    if metric.rpartition("/")[2] in RATES:
+    if display_factor(metric) == 100:
         return f"{100 * value:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "") + " %"
     if isinstance(value, int) or (value.is_integer() and abs(value) >= 1000):
         return f"{value:,.0f}"
@@ -181,7 +180,7 @@ def sweep_summary(comparison: Comparison, max_rows: int = 20) -> str:
     """The best `max_rows` configurations as a table for the terminal."""
     rows = [[*comparison.configuration_keys, *comparison.metrics, "n", "runs"]]
     for configuration in comparison.configurations[:max_rows]:
-        spreads = {name: mean_and_sd(configuration, name) for name in comparison.metrics}
+        spreads = {name: mean_and_sd(configuration.repetitions, name) for name in comparison.metrics}
         rows.append(
             [
                 *map(shorten_value, configuration.values.values()),
@@ -198,8 +197,8 @@ def sweep_summary(comparison: Comparison, max_rows: int = 20) -> str:
 
 def _list_runs(runs: Sequence[Run]) -> str:
     """The first six names, and how many runs did not finish."""
-    states = [run.state for run in runs]
-    unfinished = ", ".join(f"{states.count(state)} {state}" for state in sorted({*states} - {"finished"}))
+    states = Counter(sorted(run.state for run in runs if run.state != "finished"))
+    unfinished = ", ".join(f"{count} {state}" for state, count in states.items())
     names = " ".join(run.name for run in runs[:6]) + (" ..." if len(runs) > 6 else "")
     return names + (f" ({unfinished})" if unfinished else "")
 
