@@ -16,8 +16,7 @@ from src.cli.process import set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, require_packages, text
 from src.files import display_path, write_json
 from src.model_files.locate import find_checkpoint
-from src.server.settings import MIN_TOKEN, TOKEN_HINT, Settings, is_loopback, read_token
-from src.server.sockets import open_socket, url_of
+from src.server.settings import MIN_TOKEN, TOKEN_HINT, Settings, is_loopback, open_socket, read_token, url_of
 
 log = logging.getLogger(__name__)
 PACKAGES = ("pydantic", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
@@ -88,8 +87,7 @@ def find_token(cfg: DictConfig) -> str | None:
 
 def serve(cfg: DictConfig, settings: Settings, base: Path | None, listener: socket.socket) -> int | None:
     """Load the network and serve it until a signal; returns its number. Writes results.json."""
-    from src.server.app import App
-    from src.server.correction_store import open_store
+    from src.server.app import App, open_store
     from src.server.lifecycle import run_server
     from src.server.model import ServedModel
 

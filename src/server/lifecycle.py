@@ -15,7 +15,7 @@ from src.errors import InputError
 from src.server.app import App
 from src.server.http_protocol import Connection, close_stalled
 from src.server.model import ServedModel
-from src.server.sockets import bind_error
+from src.server.settings import bind_error
 
 log = logging.getLogger(__name__)
 NOTICE_S = 0.5  # for so long responses ask clients to leave before pictures are rejected

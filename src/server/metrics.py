@@ -42,8 +42,6 @@ class Metrics:
 
     def request_counts(self) -> dict[str, int]:
         """Requests answered by route and status, such as {"/predict 200": 12}."""
-        counts = {}
-        for route, status in self._children:
-            labels = {"route": route, "status": str(status)}
-            counts[f"{route} {status}"] = int(self.registry.get_sample_value("serve_requests_total", labels))
-        return counts
+        (family,) = self._requests.collect()
+        totals = [sample for sample in family.samples if sample.name == "serve_requests_total"]
+        return {"{route} {status}".format(**sample.labels): int(sample.value) for sample in totals}

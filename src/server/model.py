@@ -26,8 +26,6 @@ LARGE = 512  # longer side, pixels, above which a picture is segmented where it 
 # The built-in digit: a hand-drawn 7 that a network must recognise before the server reports ready.
 SIDE, PEN = 280, 22  # pixels
 STROKE = ((82, 76), (196, 72), (176, 118), (150, 164), (132, 214))  # corners of the line, x and y in pixels
-LABEL = "7"
-DIGITS = tuple("0123456789")
 
 
 class ServedModel:
@@ -163,4 +161,4 @@ def sample_digit() -> bytes:
 
 def expected_label(info: DataInfo, ink: bool) -> str | None:
     """The label of the built-in digit; None for networks of other classes, or that read pictures without ink."""
-    return LABEL if ink and info.class_names == DIGITS else None
+    return "7" if ink and info.class_names == tuple("0123456789") else None

@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e 
 
 from src.data.sources.corrections import CorrectionStore, read_corrections
 from src.errors import InputError
-from src.server.correction_store import open_store
+from src.server.app import open_store
 from src.server.model import sample_digit
 from tests.server.client import JSON, encode_image, is_error, post, to_base64
 
