@@ -14,19 +14,8 @@ from src.cli.config import CONF, ROOT, load_config, to_plain
 from src.cli.inputs import build_data, select_split
 from src.cli.overrides import override_key
 from src.cli.process import check_threads, tune_process
-from src.errors import (
-    InputError,
-    boolean,
-    choice,
-    fraction,
-    integer,
-    number,
-    positive_int,
-    require,
-    require_packages,
-    text,
-)
-from src.files import display_path
+from src.errors import InputError, boolean, choice, integer, number, positive_int, require, require_packages, text
+from src.files import display_path, write_bytes, write_json
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -36,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 METHOD_KEYS = {"prune": "sparsity", "channels": "keep", "int8": "images", "distill": "model"}
-TRAINING_KEYS = ("epochs", "lr", "train", "seed")
 KEYS_OF_COMPRESS = ("init_from", "resume_from", "output_dir", "run_name", "model", "sweep", "finetune")  # not in train=
 
 
@@ -47,15 +35,7 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.compression.candidates import (
-        Candidate,
-        measure_candidates,
-        select_candidate,
-        try_onnx_export,
-        validation_accuracies,
-    )
-    from src.compression.size import slim_checkpoint_bytes
-    from src.files import write_bytes
+    from src.compression.candidates import measure_candidates, select_candidate, validation_accuracies
     from src.model_files.load import load_predictor, require_weights
 
     tune_process()
@@ -66,7 +46,7 @@ def main(cfg: DictConfig) -> float:
     batches = select_split(data, "test", net.info)
     data.setup()
     file = folder / ("int8.onnx" if cfg.method == "int8" else "checkpoints/best.ckpt")
-    before = Candidate("before", net, slim_checkpoint_bytes(net), try_onnx_export(net))
+    before = _make_candidate("before", net)
     if cfg.method == "int8":
         candidates = [before, _quantize(cfg, before, data, file)]
     else:
@@ -85,7 +65,6 @@ def main(cfg: DictConfig) -> float:
 
 def _write_results(cfg: DictConfig, about: dict, rows: list[dict], selected: int, file: Path) -> None:
     from src.compression.table import compression_table, remarks
-    from src.files import write_json
 
     folder, name = output_folder(), rows[selected]["name"]
     write_json(folder / "results.json", {**about, "kept": name, "rows": rows})
@@ -108,20 +87,20 @@ def _check_options(cfg: DictConfig, typed: Collection[str] = ()) -> None:
     for method, key in METHOD_KEYS.items():
         unused = method != cfg.method and any(word.split(".")[0] == key for word in typed)
         require(not unused, f"{key} is for method={method}: leave it out")
-    for key in TRAINING_KEYS if cfg.method == "int8" else ():
+    for key in ("epochs", "lr", "train", "seed") if cfg.method == "int8" else ():
         require(key not in typed, f"{key} is about training, and method=int8 trains nothing: leave it out")
     for key in ("sparsity", "keep"):
         values = cfg[key] if isinstance(cfg[key], ListConfig) else [cfg[key]]
         require(len(values) > 0, f"{key}=[]: give at least one share")
         for value in values:
-            fraction(key, value, zero=False, one=False)
+            number(key, value, above=0, below=1)
     models = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
     no_student = cfg.method == "distill" and cfg.model._target_ is None
     require(not no_student, f"method=distill: give model=<one of {', '.join(models)}>")
     positive_int("images", cfg.images)
     positive_int("epochs", cfg.epochs, optional=True)
     number("lr", cfg.lr, above=0, optional=True)
-    fraction("tolerance", cfg.tolerance, one=False)
+    number("tolerance", cfg.tolerance, 0, below=1)
     positive_int("turns", cfg.turns, most=1000)
     integer("seed", cfg.seed, 0, 2**32 - 1)
     check_threads(cfg.threads)
@@ -135,10 +114,15 @@ def _check_options(cfg: DictConfig, typed: Collection[str] = ()) -> None:
     require(cfg.data._target_ is None, "compress works with the data of the checkpoint: leave data=<name> out")
 
 
-def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | dict, folder: Path) -> "Candidate":
-    """Train a candidate, as the network in `path` was trained, in the folder train/<value>."""
+def _make_candidate(name: str, net: "InferenceModel", seconds: float = 0.0) -> "Candidate":
     from src.compression.candidates import Candidate, try_onnx_export
     from src.compression.size import slim_checkpoint_bytes
+
+    return Candidate(name, net, slim_checkpoint_bytes(net), try_onnx_export(net), seconds)
+
+
+def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | dict, folder: Path) -> "Candidate":
+    """Train a candidate, as the network in `path` was trained, in the folder train/<value>."""
     from src.compression.train_overrides import hydra_literal, training_overrides
     from src.model_files.checkpoint import load_model
     from src.training.fit import train
@@ -161,9 +145,7 @@ def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | di
     files = [run_folder / "checkpoints" / file for file in ("best.ckpt", "last.ckpt")]
     saved = [file for file in files if file.is_file()]
     require(bool(saved), "training saved nothing: see train={...}")
-    tuned = load_model(saved[0])
-    seconds = time.perf_counter() - started
-    return Candidate(name, tuned, slim_checkpoint_bytes(tuned), try_onnx_export(tuned), seconds)
+    return _make_candidate(name, load_model(saved[0]), time.perf_counter() - started)
 
 
 def _with_typed_keys(message: str, method: str) -> str:

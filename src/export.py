@@ -14,7 +14,7 @@ from src.cli.config import ROOT
 from src.cli.inputs import build_data, select_split
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, text
-from src.files import display_path
+from src.files import digest_of, display_path, write_bytes, write_json
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def main(cfg: DictConfig) -> None:
     path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
     base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
 
-    from src.files import digest_of, write_json
     from src.model_files.load import load_predictor, require_weights
     from src.model_files.onnx import onnx_bytes
     from src.model_files.safetensors import safetensors_bytes
@@ -119,7 +118,6 @@ def _write_verified(
     The file is read as commands read it; for torch_export also the graph in it runs. Raises InputError, and leaves
     nothing, if the outputs differ or the file cannot be written.
     """
-    from src.files import write_bytes
     from src.model_files.load import load_predictor
     from src.model_files.torch_export import exported_graph
     from src.model_files.verify import compare_outputs, outputs_of

@@ -14,14 +14,13 @@ class ClosedForm(Head):
 
     def __init__(self, cached_passes: int | None = None):
         super().__init__(cached_passes=cached_passes)
-        self._features: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._initial_head: tuple[Tensor, Tensor] | None = None  # weight, bias
+        self._batches: list[tuple[Tensor, Tensor]] = []  # features and labels
+        self._initial_head = torch.empty(0)  # weight and bias (K, D + 1), set by adapt
         self.num_images = 0
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         head = find_head(super().adapt(model, shape, fresh_head))[1]
-        self._initial_head = head.weight.detach().clone(), head.bias.detach().clone()
+        self._initial_head = torch.cat([head.weight, head.bias.unsqueeze(1)], 1).detach()
         return model
 
     def check_model(self, model: nn.Module) -> None:
@@ -30,21 +29,19 @@ class ClosedForm(Head):
     def on_epoch_start(self, model: nn.Module, data: ImageData, epoch: int, epochs: int, mixed: bool) -> None:
         """Each epoch is solved on its own, so that a resumed run ends like an uninterrupted one."""
         super().on_epoch_start(model, data, epoch, epochs, mixed)
-        self._features.clear()
-        self._labels.clear()
+        self._batches.clear()
         self.num_images = len(data.train_set)
 
     def collect(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         """Gather the features of a batch; images: (B, C, H, W), or features (B, D)."""
         features = images if images.ndim == 2 else extract_features(model, [(images, labels)])[0]
-        self._features.append(features.detach().float())
-        self._labels.append(labels)
+        self._batches.append((features.detach().float(), labels))
 
     @torch.no_grad()
     def on_epoch_end(self, model: nn.Module) -> None:
         """Set the head from the features of the epoch."""
-        head, features, labels = find_head(model)[1], torch.cat(self._features).double(), torch.cat(self._labels)
-        weight, bias = self.solve(features, nn.functional.one_hot(labels, head.out_features).double())
+        head, (features, labels) = find_head(model)[1], map(torch.cat, zip(*self._batches, strict=True))
+        weight, bias = self.solve(features.double(), nn.functional.one_hot(labels, head.out_features).double())
         head.weight.copy_(weight)
         head.bias.copy_(bias)
 
@@ -88,10 +85,9 @@ class Ridge(ClosedForm):
 
     def solve(self, features: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
         """Targets are 0 and 1 around 1/K, the old head computes logits: it is rescaled to the targets first."""
-        assert self._initial_head is not None  # set by adapt
         count, classes = onehot.shape
         inputs = torch.cat([features, features.new_ones(count, 1)], 1)
-        old = torch.cat([self._initial_head[0], self._initial_head[1].unsqueeze(1)], 1).to(inputs)
+        old = self._initial_head.to(inputs)
         targets = (onehot - 1 / classes) * classes
         prior = torch.zeros_like(old) if self.fresh_head else old - old.mean(0)
         logits = inputs @ prior.T

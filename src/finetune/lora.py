@@ -5,7 +5,7 @@ groups, and merging is exact. Each layer costs one more small matrix product per
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fnmatch import fnmatch
 
 import torch
@@ -58,7 +58,7 @@ class LoRA(Method):
         self,
         rank: int = 4,
         alpha: float = 4.0,
-        targets: Sequence[str] | None = None,
+        targets: list[str] | None = None,
         train_head: bool = True,
         **options,
     ):
@@ -79,9 +79,8 @@ class LoRA(Method):
         max_ranks = {name: min(layer.weight.flatten(1).shape) for name, layer in layers.items()}
         limiting = (max if self.targets is None else min)(max_ranks, key=max_ranks.__getitem__)
         most = max_ranks[limiting]
-        require(
-            self.rank <= most, f"finetune.rank={self.rank} is above the rank of layer {limiting}: give at most {most}"
-        )
+        message = f"finetune.rank={self.rank} is above the rank of layer {limiting}: give at most {most}"
+        require(self.rank <= most, message)
         for name, layer in layers.items():
             rank = min(self.rank, max_ranks[name])
             change = LowRank(layer.weight, rank, self.alpha / self.rank, self.with_magnitude)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from src.errors import InputError
+from src.errors import require
 from src.models.layers import SmallNet
 from src.models.resnet import ResidualBlock, ResNet
 
@@ -79,7 +79,7 @@ class MultiplyAdds:
 
     def __init__(self, model: nn.Module, prunable: list[PrunableLayer], shape: tuple[int, int, int]):
         self._full_widths = [unit.width for unit in prunable]
-        # Of each layer: multiply-adds, and the indices in `prunable` that scale its outputs and its inputs; -1 for none.
+        # Of each layer: multiply-adds, and the indices in `prunable` that scale its outputs and its inputs, or -1.
         self._layers: list[tuple[int, int, int]] = []
         for layer, positions in _count_positions(model, shape).items():
             outputs = next((i for i, unit in enumerate(prunable) if unit.layer is layer), -1)
@@ -126,9 +126,6 @@ def find_prunable_layers(model: nn.Module) -> list[PrunableLayer]:
             following = modules[modules.index(layer) + 1]
             norm = following if isinstance(following, nn.BatchNorm2d) else None
             found.append(PrunableLayer("widths" if isinstance(layer, nn.Conv2d) else "hidden", layer, norm, next_layer))
-    if not found:
-        raise InputError(
-            "finetune=channels: this network has no channels that can be removed; "
-            "lenet, cnn, convnet, mlp with a hidden layer and resnet have, without added modules"
-        )
+    having = "lenet, cnn, convnet, mlp with a hidden layer and resnet have, without added modules"
+    require(bool(found), f"finetune=channels: this network has no channels that can be removed; {having}")
     return found

@@ -16,13 +16,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from src.data.info import DataInfo
-from src.errors import InputError
+from src.errors import InputError, require
 from src.files import write_bytes
 from src.finetune.method import Method
 from src.inference.model import InferenceModel
+from src.model_files.locate import read_model_file
 from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.renamed import with_current_targets
-from src.model_files.sniff import read_model_file
 from src.models.structure import reset_head
 
 T = TypeVar("T", bound=nn.Module | Method)
@@ -57,10 +57,8 @@ def check_archive_digest(content: bytes, path: Path | str) -> str:
     """The digest in an archive's comment. Raises InputError if there is none, or the bytes have another one."""
     comment = content[-COMMENT_BYTES:]
     if not content.startswith(b"PK") or not comment.startswith(DIGEST_PREFIX):
-        raise InputError(
-            f"ckpt={path} ({len(content):,} bytes) is damaged or no checkpoint of this project: "
-            "it does not end in a digest"
-        )
+        problem = "is damaged or no checkpoint of this project: it does not end in a digest"
+        raise InputError(f"ckpt={path} ({len(content):,} bytes) {problem}")
     digest = hashlib.sha256(memoryview(content)[: -COMMENT_BYTES - 2]).hexdigest()
     if comment != DIGEST_PREFIX + digest.encode():
         raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
@@ -184,17 +182,11 @@ def rebuild_model(
 
 def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
     """The source model of an adapter checkpoint, and how many of the checkpoint's methods it already contains."""
-    recorded = checkpoint["base"]
-    file = Path(base or recorded["file"])
-    if not file.is_file():
-        raise InputError(
-            f"ckpt={path} holds changes of {file}, which is gone: put it back, or give src.evaluate base=..."
-        )
+    file, digest = Path(base or checkpoint["base"]["file"]), checkpoint["base"]["sha256"]
+    message = f"ckpt={path} holds changes of"
+    require(file.is_file(), f"{message} {file}, which is gone: put it back, or give src.evaluate base=...")
     source = load_model(file)
-    if source.digest != recorded["sha256"]:
-        raise InputError(
-            f"ckpt={path} holds changes of another network than {file}: its SHA-256 is {recorded['sha256']}"
-        )
+    require(source.digest == digest, f"{message} another network than {file}: its SHA-256 is {digest}")
     if checkpoint["config"].get("fresh_head"):
         reset_head(source.model, info.num_classes)
     return source.model, len(source.config["structure"])

@@ -11,11 +11,10 @@ import torch
 
 from src.data.info import DataInfo
 from src.errors import InputError, require, require_packages
-from src.inference.model import InferenceModel
-from src.inference.predictor import Predictor
+from src.inference.model import InferenceModel, Predictor
 from src.model_files.checkpoint import load_model
-from src.model_files.locate import EXPORTED
-from src.model_files.onnx import onnx_bytes, read_onnx
+from src.model_files.locate import EXPORTED, read_model_file
+from src.model_files.onnx import onnx_bytes, parse_onnx
 from src.model_files.onnxruntime import OnnxNet, Runner
 from src.model_files.safetensors import read_safetensors
 from src.model_files.torch_export import read_torch_export
@@ -36,7 +35,7 @@ def load_predictor(
     suffix = Path(path).suffix.lower()
     require(base is None or suffix not in EXPORTED, f"base={base}: an exported file holds all weights: leave base out")
     if suffix == ".onnx":
-        return read_onnx(path, threads)
+        return parse_onnx(read_model_file(path), path, threads)
     if suffix == ".pt2":
         return read_torch_export(path)
     return read_safetensors(path) if suffix == ".safetensors" else load_model(path, base)
@@ -44,12 +43,10 @@ def load_predictor(
 
 def require_weights(net: Predictor, user: str) -> InferenceModel:
     """`net` with its weights. Raises InputError if only ONNX Runtime can compute it; user: what needs the weights."""
-    if not isinstance(net, InferenceModel):
-        raise InputError(
-            f"{user} needs the network itself, and {Path(net.file).name} is for ONNX Runtime only: "
-            "give the checkpoint it came from, or a safetensors file"
-        )
-    return net
+    if isinstance(net, InferenceModel):
+        return net
+    advice = "give the checkpoint it came from, or a safetensors file"
+    raise InputError(f"{user} needs the network itself, and {Path(net.file).name} is for ONNX Runtime only: {advice}")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,24 @@
-"""The file that ckpt=<run folder, file or newest> stands for; without torch, so that a wrong one is reported at once.
+"""The file that ckpt=<run folder, file or newest> stands for, and its bytes, told apart by their content.
 
+No torch here, so that a wrong file is reported at once.
 `newest` is the last network written into outputs/: a checkpoints/best.ckpt of src.train or src.compress, and for
 commands that need no weights to train or explain (evaluate, predict, serve) also an int8.onnx of src.compress. Files
 of src.export do not count: they hold a network that is there already.
 """
 
+import io
+import zipfile
 from pathlib import Path
 
-from src.errors import InputError, text
+from src.errors import InputError, require, text
 
 EXPORTED = (".onnx", ".pt2", ".safetensors")  # what src.export writes
+FORMAT_NAMES = {
+    ".ckpt": "a checkpoint",
+    ".onnx": "an ONNX file",
+    ".pt2": "an archive of torch.export",
+    ".safetensors": "a safetensors file",
+}
 
 
 def find_checkpoint(
@@ -48,10 +57,8 @@ def _newest(outputs: Path, name: str, key: str, int8: bool) -> Path:
     patterns = [f"checkpoints/{name}", *(["int8.onnx"] if int8 else [])]
     found = [path for pattern in patterns for path in outputs.glob(f"**/{pattern}")]
     if not found:
-        raise InputError(
-            f"{key}=newest: no run in {outputs} has a {' or an '.join(patterns)}; train one with python -m src.train, "
-            f"or give {key}=<file>"
-        )
+        advice = f"train one with python -m src.train, or give {key}=<file>"
+        raise InputError(f"{key}=newest: no run in {outputs} has a {' or an '.join(patterns)}; {advice}")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
@@ -61,3 +68,43 @@ def _exported_file(folder: Path, key: str) -> Path | None:
     if len(found) > 1:
         raise InputError(f"{key}={folder} holds several exported files; give one: {', '.join(map(str, found[:8]))}")
     return found[0] if found else None
+
+
+def sniff_suffix(content: bytes) -> str | None:
+    """The suffix of the format that `content` begins as; None for no format of ours."""
+    if content.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                names = archive.namelist()
+        except Exception:  # zipfile raises many kinds for a damaged archive
+            return None
+        if any(name.endswith("/archive_format") for name in names):
+            return ".pt2"
+        return ".ckpt" if any(name.endswith("/data.pkl") for name in names) else None
+    if content[8:9] == b"{" and 2 <= int.from_bytes(content[:8], "little") <= len(content) - 8:
+        return ".safetensors"
+    # A protocol buffer: first the version of the format, then the producer's name or the graph.
+    return ".onnx" if content[:1] == b"\x08" and content[2:3] in (b"\x12", b":") else None
+
+
+def read_model_file(path: Path | str, max_bytes: int | None = 1 << 30) -> bytes:
+    """The bytes of a model file.
+
+    Raises InputError for a URL, a file that cannot be read, is empty or has more than `max_bytes`, and for one whose
+    content does not go with its suffix; a checkpoint may have any suffix that no exported file has.
+    """
+    if "://" in str(path):
+        raise InputError(f"ckpt={path}: URLs are not loaded; download the file and give its path")
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if max_bytes is not None:
+            require(size <= max_bytes, f"ckpt={path} has {size:,} bytes: files of up to {max_bytes:,} are read")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
+    require(len(content) > 0, f"ckpt={path} is empty: it has 0 bytes")
+    found, suffix = sniff_suffix(content), path.suffix.lower()
+    if found and found != (suffix if suffix in EXPORTED else ".ckpt"):
+        raise InputError(f"ckpt={path} is {FORMAT_NAMES[found]} by its content: give it a name that ends in {found}")
+    return content

@@ -7,6 +7,7 @@ noticed.
 import hashlib
 import json
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from src.data.info import DataInfo
 from src.errors import InputError, is_integer, is_number
-from src.inference.predictor import Predictor
+from src.inference.model import Predictor
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.renamed import with_current_targets
 
@@ -26,7 +27,7 @@ EMPTY_DIGEST = {DIGEST_KEY: DIGEST_PLACEHOLDER}  # among the strings of a file t
 
 @dataclass(frozen=True)
 class Metadata:
-    """What `src.inference.predictor.Predictor` has beside its outputs, under the same names, and more.
+    """What `src.inference.model.Predictor` has beside its outputs, under the same names, and more.
 
     checkpoint: the digest of the file that was exported. versions: of the packages that wrote this one. notes: what
     was done to the network since, by name.
@@ -48,13 +49,16 @@ class Metadata:
         return {"format": FORMAT, **{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}}
 
 
-def make_metadata(net: Predictor, **notes: Any) -> Metadata:
-    """The metadata of a network from any file; notes are added to those it has."""
+def make_metadata(net: Predictor) -> Metadata:
+    """The metadata of a network from any file."""
     config = {key: net.config[key] for key in CONFIG_KEYS if key in net.config}
     packages = ("torch", "onnx", "onnxruntime", "safetensors")
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+    versions = {"python": platform.python_version(), **dict.fromkeys(packages, "not installed")}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     checkpoint = getattr(net, "checkpoint", net.digest)
-    notes = getattr(net, "notes", {}) | notes
+    notes = getattr(net, "notes", {})
     return Metadata(net.info, config, checkpoint, net.epoch, net.temperature, net.views, versions, notes)
 
 
@@ -64,10 +68,8 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
     content: the bytes of a file that holds its own digest, which is checked.
     """
     if strings.get("format") != FORMAT:
-        raise InputError(
-            f"ckpt={path} was not exported by this project: its metadata has no format={FORMAT!r}; "
-            "python -m src.export writes files that can be read here"
-        )
+        problem = f"its metadata has no format={FORMAT!r}; python -m src.export writes files that can be read here"
+        raise InputError(f"ckpt={path} was not exported by this project: {problem}")
     try:
         names = [field for field in Metadata.__dataclass_fields__ if field != "info"]
         values = {name: json.loads(strings[name]) for name in names}
@@ -78,7 +80,10 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"ckpt={path}: its metadata is damaged ({type(error).__name__}: {error})") from None
     if content is not None:
-        _check_digest(content, strings.get(DIGEST_KEY), path)
+        found, placeholder = str(strings.get(DIGEST_KEY)).encode(), DIGEST_PLACEHOLDER.encode()
+        once = len(found) == len(placeholder) and content.count(found) == 1
+        if not once or hashlib.sha256(content.replace(found, placeholder)).hexdigest().encode() != found:
+            raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
     return metadata
 
 
@@ -114,17 +119,3 @@ def embed_digest(content: bytes) -> bytes:
     if content.count(placeholder) != 1:
         raise ValueError(f"{content.count(placeholder)} places for the digest, and not one")
     return content.replace(placeholder, hashlib.sha256(content).hexdigest().encode())
-
-
-def _check_digest(content: bytes, digest: object, path: Path | str) -> None:
-    found = digest.encode() if isinstance(digest, str) else b""
-    once = len(found) == len(DIGEST_PLACEHOLDER) and content.count(found) == 1
-    if not once or hashlib.sha256(content.replace(found, DIGEST_PLACEHOLDER.encode())).hexdigest().encode() != found:
-        raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

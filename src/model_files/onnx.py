@@ -13,7 +13,6 @@ from src.errors import InputError, choice, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.metadata import EMPTY_DIGEST, Metadata, embed_digest, make_metadata, read_metadata
 from src.model_files.onnxruntime import OnnxNet
-from src.model_files.sniff import read_model_file
 from src.model_files.tracing import INPUT, export_error, output_names, trace_model
 
 if TYPE_CHECKING:
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 OPSETS = range(18, 23)  # that torch writes and the tests have tried
 
 
-def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
+def onnx_bytes(net: InferenceModel, opset: int | None = None) -> bytes:
     """The content of an ONNX file: a graph from uint8 (B, C, H, W) to `output_names`, for any B, and its metadata.
 
-    opset: one of OPSETS; None takes torch's own choice. notes: for the metadata. Raises InputError if the network
-    cannot be exported, or a package of the extra is missing.
+    opset: one of OPSETS; None takes torch's own choice. Raises InputError if the network cannot be exported, or a
+    package of the extra is missing.
     """
     require_packages("export", "onnx", "onnxscript")
     choice("opset", opset, OPSETS, optional=True)
@@ -45,7 +44,7 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None, **notes) -> bytes:
     except Exception as error:  # exporters of different versions raise different kinds for an unknown operator
         raise export_error(error) from error
     assert exported is not None  # it is None only with dynamo=False
-    return serialize_onnx(exported.model_proto, make_metadata(net, **notes))
+    return serialize_onnx(exported.model_proto, make_metadata(net))
 
 
 @contextmanager
@@ -74,18 +73,13 @@ def serialize_onnx(model: "ModelProto", metadata: Metadata) -> bytes:
     return embed_digest(model.SerializeToString())
 
 
-def read_onnx(path: Path | str, threads: int | None = None) -> OnnxNet:
-    """The network of an ONNX file of this project, computed by ONNX Runtime.
+def parse_onnx(content: bytes, path: Path | str, threads: int | None = None) -> OnnxNet:
+    """The network of the bytes of an ONNX file of this project, computed by ONNX Runtime.
 
-    threads: of ONNX Runtime; None takes as many as torch. Only standard operators run, and no other file is read.
-    Raises InputError for a file that is damaged, foreign, too large, or asks for more.
+    path: for errors and as the network's file. threads: of ONNX Runtime; None takes as many as torch. Only standard
+    operators run, and no other file is read. Raises InputError for a file that is damaged, foreign, or asks for more.
     """
     require_packages("export", "onnx", "onnxruntime")
-    return parse_onnx(read_model_file(path), path, threads)
-
-
-def parse_onnx(content: bytes, path: Path | str, threads: int | None = None) -> OnnxNet:
-    """As `read_onnx`, from the bytes of a file. path: for errors and as the network's file."""
     import onnx
     from google.protobuf.message import DecodeError
 

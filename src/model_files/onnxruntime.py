@@ -16,25 +16,20 @@ from src.model_files.tracing import INPUT, output_names
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-# Between two layers; without waiting two threads lose a seventh, and endless waiting takes the core from others.
-SPIN_US = "100"
 # Images per call of a convolutional network and thread: their activations stay in the core's cache. LeNet-5 reads
 # 77,000 images a second in chunks of 16, 67,000 in chunks of 256; fully connected networks are faster in larger ones.
 CONV_CHUNK, LINEAR_CHUNK = 16, 1 << 20
-CONV_OPERATOR = b'"\x04Conv'  # as it stands in a file
 
 
 def make_session(content: bytes, threads: int = 1) -> "InferenceSession":
-    """A session on the CPU with this many threads, which wait in a loop for SPIN_US only."""
+    """A session on the CPU with this many threads."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # above errors, which are raised
-    options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
+    # Between two layers; without waiting two threads lose a seventh, and endless waiting takes the core from others.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     # This one pools in integers, outside the layout of convolutions: 26 ms for 256 images where float32 takes 0.1 ms.
     disabled = ["QDQPropagationTransformer"]
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
@@ -50,7 +45,7 @@ class Runner:
     def __init__(self, content: bytes, threads: int = 1):
         self.content, self.threads = content, threads
         self.session = make_session(content, threads)
-        self.chunk = CONV_CHUNK if CONV_OPERATOR in content else LINEAR_CHUNK
+        self.chunk = CONV_CHUNK if b'"\x04Conv' in content else LINEAR_CHUNK  # the operator as it stands in a file
 
     def __call__(self, name: str, images: np.ndarray) -> np.ndarray:
         if len(images) <= self.chunk:
@@ -75,9 +70,8 @@ class Runner:
 
 
 class OnnxNet(nn.Module):
-    """A `src.inference.predictor.Predictor` of a checked ONNX file, computed by ONNX Runtime; it has no weights.
+    """A `src.inference.model.Predictor` of a checked ONNX file, computed by ONNX Runtime; it has no weights.
 
-    threads: of ONNX Runtime; None takes as many as torch.
     Raises InputError if ONNX Runtime refuses the file, or its outputs are not what the metadata promise.
     """
 
@@ -100,21 +94,16 @@ class OnnxNet(nn.Module):
         self._predictions, self._logits = output_names(metadata.info)
         try:
             self.run = Runner(content, threads or torch.get_num_threads())
-            self._try_run(path)
+            for count in (1, 3):
+                blank, shape = np.zeros((count, *self.info.shape), np.uint8), (count, self.info.num_classes)
+                outputs = [self.run(name, blank) for name in (self._predictions, self._logits)]
+                good = all(x.shape == shape and x.dtype == np.float32 and np.isfinite(x).all() for x in outputs)
+                require(good, f"ckpt={path}: its outputs are not {shape} finite numbers")
         except InputError:
             raise
         except Exception as error:  # ONNX Runtime has a class per kind of failure, none of them public
             message = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(f"ckpt={path} is no network that ONNX Runtime takes ({message})") from None
-
-    def _try_run(self, path: Path | str) -> None:
-        """Compute both outputs of blank images. Raises InputError for a wrong shape or dtype, or for nan."""
-        for count in (1, 3):
-            blank = np.zeros((count, *self.info.shape), np.uint8)
-            outputs = [self.run(name, blank) for name in (self._predictions, self._logits)]
-            shape = (count, self.info.num_classes)
-            good = all(x.shape == shape and x.dtype == np.float32 and np.isfinite(x).all() for x in outputs)
-            require(good, f"ckpt={path}: its outputs are not {shape} finite numbers")
 
     def forward(self, images: Tensor) -> Tensor:
         return self._output(self._logits, images)

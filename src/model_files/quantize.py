@@ -50,6 +50,8 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
     model = onnx.ModelProto.FromString(content)
     metadata = read_metadata({entry.key: entry.value for entry in model.metadata_props}, "the file")
     layers = layers or _default_layers(model)
+    min_channels = {"linear": math.inf, "deep": MIN_CHANNELS, "all": 0}[layers]
+    names = [node.name for node, shape in _weighted_nodes(model) if len(shape) == 2 or shape[1] >= min_channels]
     starts = range(0, len(images), CALIBRATION_BATCH)
     batches = ({INPUT: np.ascontiguousarray(images[start : start + CALIBRATION_BATCH])} for start in starts)
     disabled = logging.root.manager.disable
@@ -66,19 +68,13 @@ def quantize(content: bytes, images: np.ndarray, method: str = "minmax", layers:
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod[METHODS[method]],
                 op_types_to_quantize=["Gemm", "MatMul", "Conv"],
-                nodes_to_quantize=_node_names(model, layers),
+                nodes_to_quantize=names,
             )
         finally:
             logging.disable(disabled)
         quantized = onnx.load(Path(folder) / "int8.onnx")
     note = {"layers": layers, "method": method, "images": len(images)}
     return serialize_onnx(quantized, replace(metadata, notes={**metadata.notes, "int8": note}))
-
-
-def _node_names(model: "ModelProto", layers: str) -> list[str]:
-    """The names of the nodes that `layers` means; products without weights (deslanting) are no layers."""
-    min_channels = {"linear": math.inf, "deep": MIN_CHANNELS, "all": 0}[layers]
-    return [n.name for n, shape in _weighted_nodes(model) if len(shape) == 2 or shape[1] >= min_channels]
 
 
 def _default_layers(model: "ModelProto") -> str:
@@ -89,7 +85,7 @@ def _default_layers(model: "ModelProto") -> str:
 
 
 def _weighted_nodes(model: "ModelProto") -> list[tuple["NodeProto", tuple[int, ...]]]:
-    """Convolutions and fully connected layers, and the shapes of their weights."""
+    """Convolutions and fully connected layers, and the shapes of their weights; not products without (deslanting)."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     pairs = [(node, shapes.get(node.input[1], ())) for node in nodes]

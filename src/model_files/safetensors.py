@@ -6,22 +6,22 @@ from pathlib import Path
 from src.errors import InputError, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import rebuild_model
+from src.model_files.locate import read_model_file
 from src.model_files.metadata import EMPTY_DIGEST, embed_digest, make_metadata, read_metadata
-from src.model_files.sniff import read_model_file
 
 MAX_HEADER_BYTES = 4 << 20  # ours have some thousand
 
 
-def safetensors_bytes(net: InferenceModel, **notes) -> bytes:
+def safetensors_bytes(net: InferenceModel) -> bytes:
     """The content of a safetensors file: the weights of `net.model`, which takes normalised images, and its metadata.
 
-    notes: for the metadata. Raises InputError if the extra's package is missing.
+    Raises InputError if the extra's package is missing.
     """
     require_packages("export", "safetensors")
     from safetensors.torch import save
 
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in net.model.state_dict().items()}
-    return embed_digest(save(weights, make_metadata(net, **notes).to_strings() | EMPTY_DIGEST))
+    return embed_digest(save(weights, make_metadata(net).to_strings() | EMPTY_DIGEST))
 
 
 def read_safetensors(path: Path | str) -> InferenceModel:

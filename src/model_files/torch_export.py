@@ -18,8 +18,8 @@ from torch import Tensor
 from src.errors import InputError
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import check_archive_digest, embed_archive_digest, rebuild_model
+from src.model_files.locate import read_model_file
 from src.model_files.metadata import make_metadata, read_metadata
-from src.model_files.sniff import read_model_file
 from src.model_files.tracing import trace_model
 
 EXTRA_PREFIX, WEIGHTS_PREFIX = "extra/", "data/weights/"  # in the archive
@@ -27,11 +27,10 @@ MODEL_PREFIX = "net.model."  # in the names of weights
 NODE_NOTES = ("stack_trace", "torch_fn", "source_fn_stack", "from_node")  # where on this machine a node came from
 
 
-def torch_export_bytes(net: InferenceModel, **notes) -> bytes:
-    """The content of a .pt2 archive: a graph from uint8 (B, C, H, W) to (predictions, logits), for any B, and metadata
-    as extra files, one per name.
+def torch_export_bytes(net: InferenceModel) -> bytes:
+    """A .pt2 archive: a graph from uint8 (B, C, H, W) to (predictions, logits), for any B; metadata as extra files.
 
-    Nothing in it is pickled. notes: for the metadata. Raises InputError if the network cannot be exported.
+    Nothing in it is pickled. Raises InputError if the network cannot be exported.
     """
     program = trace_model(net)
     program._example_inputs = None  # they would be pickled
@@ -40,7 +39,7 @@ def torch_export_bytes(net: InferenceModel, **notes) -> bytes:
             for name in NODE_NOTES:
                 node.meta.pop(name, None)
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files=make_metadata(net, **notes).to_strings())
+    torch.export.save(program, buffer, extra_files=make_metadata(net).to_strings())
     return embed_archive_digest(buffer.getbuffer())
 
 
@@ -87,7 +86,6 @@ def _tensor(raw: bytes, meta: dict, expected: Tensor | None) -> Tensor:
     """A weight from its bytes in the archive; an empty one unless it has as many as the network's weight."""
     if expected is None or len(raw) != expected.nbytes:
         return torch.empty(0)
-    sizes = [axis["as_int"] for axis in meta["sizes"]]
-    strides = [axis["as_int"] for axis in meta["strides"]]
+    sizes, strides = ([axis["as_int"] for axis in meta[name]] for name in ("sizes", "strides"))
     value = torch.frombuffer(bytearray(raw), dtype=expected.dtype)
     return value.as_strided(sizes, strides, meta["storage_offset"]["as_int"]).clone()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.inference.predictor import Predictor
+from src.inference.model import Predictor
 
 # Sums in another order: with five views of MNIST's test images, deslanted, 3e-6 of probabilities and 8e-6 of logits.
 TOLERANCE = 1e-4  # of probabilities, of a value over info.scale, of logits as a share of the largest one or of 1

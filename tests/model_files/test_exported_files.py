@@ -53,7 +53,7 @@ def test_a_file_keeps_the_metadata_and_nothing_private(files, net, suffix):
 
 
 def test_metadata_survive_a_round_trip(net):
-    metadata = replace(make_metadata(net, int8={"images": 3}), epoch=9)
+    metadata = replace(make_metadata(net), notes={"int8": {"images": 3}}, epoch=9)
     assert read_metadata(metadata.to_strings(), "") == metadata
     assert json.loads(metadata.to_strings()["class_names"]) == list(DIGITS.class_names)
 

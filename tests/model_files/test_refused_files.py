@@ -20,8 +20,8 @@ from safetensors.torch import save
 from src.errors import InputError
 from src.model_files.checkpoint import embed_archive_digest, write_checkpoint
 from src.model_files.load import load_predictor
+from src.model_files.locate import read_model_file, sniff_suffix
 from src.model_files.metadata import DIGEST_KEY, DIGEST_PLACEHOLDER, embed_digest, make_metadata
-from src.model_files.sniff import read_model_file, sniff_suffix
 from tests.model_files.networks import DIGITS, WRITERS, random_batch, refusal_of
 
 
