@@ -14,7 +14,7 @@ from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
-    from src.inference.predictor import Predictor
+    from src.inference.model import Predictor
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from src.files import display_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
-    from src.inference.predictor import Predictor
+    from src.inference.model import Predictor
     from src.pictures.reader import Reader
 
 log = logging.getLogger(__name__)

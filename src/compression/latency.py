@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.errors import InputError, require_packages
-from src.inference.predictor import Predictor
+from src.inference.model import Predictor
 from src.model_files.tracing import INPUT
 
 K = TypeVar("K")

@@ -18,7 +18,7 @@ from src.dashboard.activations import (
     record_activations,
     weighted_layers,
 )
-from src.data.output import NumberOutput
+from src.data.info import NumberOutput
 from src.errors import positive_int, require
 
 BATCH_SIZE = 100  # small enough for the feature maps of a large network

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import BatchDataset, BatchLoader, SeededBatchSampler, derive_seed
+from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededBatchSampler, derive_seed
 from src.data.cache import cached
-from src.data.feature_cache import FeatureCache
 from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
 from src.data.rotation import build_target

@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 
 from src.data.info import DataInfo
 from src.evaluation.metrics import CALIBRATION_BINS, make_classification_metrics, make_regression_metrics
-from src.inference.predictor import Predictor
+from src.inference.model import Predictor
 from src.plotting import text_table
 
 Z95 = 1.959963984540054  # quantile of the normal distribution for a 95 % interval

@@ -1,4 +1,6 @@
-"""A trained network as one module: raw grey levels in, logits out."""
+"""A loaded network, whether PyTorch or ONNX Runtime computes it: raw grey levels in, logits out."""
+
+from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -7,10 +9,45 @@ from src.data.normalize import Normalize
 from src.inference.tta import average_views, tta_views
 
 
-class InferenceModel(nn.Module):
-    """Raw grey levels (B, C, H, W) in, logits (B, K) out: normalisation and network as one module.
+class Predictor(Protocol):
+    """A trained network that takes raw grey levels (B, C, H, W) and returns logits (B, K).
 
-    A `src.inference.predictor.Predictor`, which describes the attributes. complete: whether the file holds all weights,
+    `InferenceModel` and `src.model_files.onnxruntime.OnnxNet` implement it; only the first has
+    weights, so only it can be explained, compressed or trained further (`src.model_files.load.require_weights`).
+
+    info: of the training data. config: of the training. epoch: the one, counted from 1, whose weights these are.
+    file, digest: path and SHA-256 of the file it was loaded from.
+    views: copies of each image that are averaged, 1 or 5 (`src.inference.tta`).
+    temperature: divisor of the logits (`src.evaluation.calibration`); None if it was not fitted.
+    engine: torch or onnxruntime.
+    """
+
+    info: DataInfo
+    config: dict[str, Any]
+    epoch: int
+    file: str
+    digest: str
+    views: int
+    temperature: float | None
+    engine: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of raw grey levels (B, C, H, W)."""
+
+    def probs(self, images: Tensor) -> Tensor:
+        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); a regression target's value (B, 1)."""
+
+    def to(self, device: str) -> Self:
+        """Move the weights, if there are any, to a device; returns the network itself."""
+
+    def eval(self) -> Self:
+        """Switch to eval mode; returns the network itself."""
+
+
+class InferenceModel(nn.Module):
+    """A Predictor computed by PyTorch: normalisation and network as one module.
+
+    complete: whether the file holds all weights,
     not only changes to a base.
     """
 
@@ -30,5 +67,4 @@ class InferenceModel(nn.Module):
         return average_views(self.model(self.normalize(tta_views(images))))
 
     def probs(self, images: Tensor) -> Tensor:
-        """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); a regression target's value (B, 1)."""
         return self.info.output.predictions(self(images), self.temperature)

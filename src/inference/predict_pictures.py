@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from src.errors import require
-from src.inference.predictor import Predictor
+from src.inference.model import Predictor
 from src.inference.records import LOW_CONFIDENCE, prediction_records
 from src.pictures.decode import FILE_LIMITS, DecodeLimits, PictureError
 from src.pictures.file_types import SUFFIXES, sniff_format

@@ -7,15 +7,14 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from src.data.batches import BatchDataset
-from src.data.info import DataInfo
-from src.data.output import NumberOutput
+from src.data.info import DataInfo, NumberOutput
 from src.files import write_json
 from src.insight import attribution_figures, layer_figures
 from src.insight.architecture import architecture_figure
-from src.insight.eval_mode import predict_logits
 from src.insight.explanation import Explanation, image_records, make_captions
 from src.insight.grad_cam import conv_layers
 from src.insight.summary import Summary
+from src.models.structure import predict_logits
 
 
 def write_architecture(folder: Path, summary: Summary) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from src.cli.config import ROOT, instantiate, to_plain
 from src.cli.process import check_training_options
 from src.data.datamodule import ImageData
-from src.data.output import Output
+from src.data.info import Output
 from src.errors import choice, require
 from src.finetune.closed_form import ClosedForm
 from src.inference.tta import VIEW_COUNTS

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.data.info import DataInfo
 from src.errors import InputError, fraction, number
-from src.inference.predictor import Predictor
+from src.inference.model import Predictor
 from src.model_files.load import load_predictor
 from src.model_files.locate import find_checkpoint
 from src.training.losses import CrossEntropy

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from src.data.augment import Shift
+from src.data.batches import FeatureCache
 from src.data.datamodule import ImageData
-from src.data.feature_cache import FeatureCache
 from src.finetune.method import Head, ProbeThenFull
 from src.models.lenet import LeNet
 from src.models.structure import extract_features, find_head
