@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.cli.process import exit_on_sigterm
-from src.errors import InputError, positive_int
+from src.errors import positive_int, require
 
 GRACE_S = 30  # for a job to save its state after SIGTERM
 
@@ -48,12 +48,9 @@ def run_sweep_job(
 
 
 class JobLauncher(Launcher):
-    """A launcher that accepts one job at a time.
+    """A launcher that accepts one job at a time."""
 
-    slots: jobs at once.
-    """
-
-    slots = 1
+    slots = 1  # jobs at once
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -83,36 +80,32 @@ class JoblibLauncher(JobLauncher):
     """Several jobs at once in processes of joblib's loky, which are reused and share the cores.
 
     n_jobs: jobs at once; None for one per GPU, or one per core without GPUs. threads: of torch in each job; None for
-    the cores divided by n_jobs. With several GPUs each process sees one.
-    A worker that is killed loses its own job only.
+    the cores divided by n_jobs. With several GPUs each process sees one. A worker that dies loses its own job only.
     """
 
     def __init__(self, n_jobs: int | None = None, threads: int | None = None):
         self.n_jobs = positive_int("hydra.launcher.n_jobs", n_jobs, optional=True)
         self.threads = positive_int("hydra.launcher.threads", threads, optional=True)
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.gpus: list[str] = []
         self.workers: dict[int, object] = {}
-        self.free: list[int] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        strategy = config.get("trainer", {}).get("strategy")
-        if isinstance(strategy, str) and strategy.startswith(("ddp", "fsdp")):
-            raise InputError(f"trainer.strategy={strategy} starts its own processes: give hydra/launcher=serial")
-        accelerator = config.get("trainer", {}).get("accelerator", "auto")
-        self.gpus = visible_gpus() if accelerator in ("auto", "gpu", "cuda") else []
-        self.slots = self.n_jobs or len(self.gpus) or self.cores
-        self.threads = self.threads or max(1, self.cores // self.slots)
+        trainer = config.get("trainer", {})
+        strategy = str(trainer.get("strategy"))
+        reason = "starts its own processes: give hydra/launcher=serial"
+        require(not strategy.startswith(("ddp", "fsdp")), f"trainer.strategy={strategy} {reason}")
+        self.gpus = visible_gpus() if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else []
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.slots = self.n_jobs or len(self.gpus) or cores
+        self.threads = self.threads or max(1, cores // self.slots)
         self.free = list(range(self.slots))
 
     def submit(self, overrides: Sequence[str], number: int) -> Future:
         slot = self.free.pop()
         if slot not in self.workers:
             self.workers[slot] = self._start_worker(slot)
-        name = JobRuntime.instance().get("name")
-        arguments = (self.context, self.task, self.config, list(overrides), number, name)
-        inner = self.workers[slot].submit(_run_in_worker, *arguments)
+        job = (self.context, self.task, self.config, list(overrides), number)
+        inner = self.workers[slot].submit(_run_in_worker, JobRuntime.instance().get("name"), *job)
         outer: Future = Future()
 
         def forward(done: Future) -> None:
@@ -136,17 +129,17 @@ class JoblibLauncher(JobLauncher):
         return ProcessPoolExecutor(max_workers=1, env=env, initializer=_exit_with_parent, initargs=(os.getpid(),))
 
     def close(self) -> None:
-        pids = [pid for worker in self.workers.values() for pid in worker._processes]
-        if len(self.free) < self.slots:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-            end = time.monotonic() + GRACE_S
+        end = time.monotonic() + GRACE_S
+        try:
+            if len(self.free) < self.slots:
+                for pid in [pid for worker in self.workers.values() for pid in worker._processes]:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
             while len(self.free) < self.slots and time.monotonic() < end:
                 time.sleep(0.05)
-        for worker in list(self.workers.values()):
-            worker.shutdown(wait=False, kill_workers=True)
-        self.workers.clear()
+        finally:  # also after a second Ctrl-C
+            for worker in list(self.workers.values()):
+                worker.shutdown(wait=False, kill_workers=True)
 
 
 class WorkerLostError(RuntimeError):
@@ -157,10 +150,8 @@ def visible_gpus() -> list[str]:
     """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    names = [name.strip() for name in visible.split(",")] if visible else [str(index) for index in range(count)]
-    return names[:count]
+    visible, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    return [name.strip() for name in visible.split(",")][:count] if visible else [str(index) for index in range(count)]
 
 
 def job_error(result: JobReturn) -> BaseException | None:
@@ -185,7 +176,7 @@ def _exit_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run_in_worker(context, task, config, overrides: list[str], number: int, name: str) -> JobReturn:
+def _run_in_worker(name: str, context, task, config, overrides: list[str], number: int) -> JobReturn:
     """Run a job in a worker process; its error is sent as text, since not every exception can be pickled."""
     Plugins.instance()
     JobRuntime.instance().set("name", name)

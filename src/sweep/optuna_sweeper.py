@@ -22,13 +22,7 @@ RUN_METRICS = ("parameters", "latency_ms", "seconds")
 class OptunaSweeper(JobSweeper):
     """Search with Optuna; trial n is job n.
 
-    n_trials: jobs of the sweep, those before a resume included. sampler: tpe, cmaes, gp, random or grid. pruner: none;
-    or median, halving, hyperband, wilcoxon, which stop trials with poor validation early. objectives: metrics to
-    optimize; None for the monitored metric. storage: sqlite or journal, a file in the sweep's folder, or a database
-    URL of SQLAlchemy. seed: with the trial's number and the results so far, determines the suggested values. n_jobs:
-    trials at once with a launcher that takes batches. params: the space, see `read_space`.
-    startup: random trials before the sampler learns from results. pruner_startup: finished trials before the median
-    pruner decides. warmup: epochs of each trial before a pruner decides.
+    conf/hydra/sweeper/optuna.yaml describes each argument; params are those of `read_space`, nested or under full keys.
     """
 
     def __init__(
@@ -69,9 +63,8 @@ class OptunaSweeper(JobSweeper):
         self.fixed_values = dict(word.partition("=")[::2] for word in self.fixed_overrides)
         self._check_objectives()
         self._check_space()
-        require(
-            not self.config.sweep.retry_failed, "sweep.retry_failed is for grids: a search continues with new trials"
-        )
+        retry = self.config.sweep.retry_failed
+        require(not retry, "sweep.retry_failed is for grids: a search continues with new trials")
         if self.sampler == "grid":
             self.points = grid_points(self.space, self.fixed_values)
             self.total_jobs = min(self.total_jobs, len(self.points))
@@ -92,9 +85,9 @@ class OptunaSweeper(JobSweeper):
         numbers = self.config.data.get("target") not in (None, "class")
         metrics = make_regression_metrics() if numbers else make_classification_metrics(10)
         validation = [f"val/{name}" for name in (*metrics, "loss")]
-        monitor = checkpoints.get("monitor", "auto")
-        default = ("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor
-        self.objectives = self.objectives or [default]
+        if not self.objectives:
+            monitor = checkpoints.get("monitor", "auto")
+            self.objectives = [("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor]
         self.metric, *self.extra_metrics = self.objectives
         key, known = "hydra.sweeper.objectives", [*validation, *RUN_METRICS]
         for name in self.objectives:
@@ -124,8 +117,7 @@ class OptunaSweeper(JobSweeper):
 
     def _active(self, values: dict[str, str]) -> dict[str, str]:
         """The values of the parameters that are active beside them."""
-        everything = {**self.fixed_values, **values}
-        active = {parameter.key for parameter in self.space if parameter.is_active(everything)}
+        active = {parameter.key for parameter in self.space if parameter.is_active({**self.fixed_values, **values})}
         return {key: value for key, value in values.items() if key in active}
 
     def _to_overrides(self, values: dict[str, str]) -> list[str]:
@@ -152,16 +144,14 @@ class OptunaSweeper(JobSweeper):
         return study
 
     def _check_study(self, study: "optuna.Study") -> None:
-        space = {p.key: [repr(p.distribution), {k: list(v) for k, v in p.conditions.items()}] for p in self.space}
+        space = {parameter.key: [repr(parameter.distribution), parameter.conditions] for parameter in self.space}
         search = json.dumps({"space": space, "objectives": self.objectives}, sort_keys=True)
         recorded = study.user_attrs.get("about")
         if recorded is None:
             study.set_user_attr("about", search)
-        elif recorded != search:
-            raise InputError(
-                f"the storage in {self.folder} belongs to another search space or other objectives: "
-                "give those, or leave sweep.resume and hydra.sweeper.storage out"
-            )
+        other = f"the storage in {self.folder} belongs to another search space or other objectives"
+        fix = "give those, or leave sweep.resume and hydra.sweeper.storage out"
+        require(recorded in (None, search), f"{other}: {fix}")
         trials, jobs = len(study.get_trials(deepcopy=False)), len(self.ledger.jobs)
         lost = f"the study in {self.folder} has {trials} trials, the sweep {jobs} jobs"
         require(trials >= jobs, f"{lost}: restore its file, or start a new sweep; the runs are intact")
@@ -183,8 +173,7 @@ class OptunaSweeper(JobSweeper):
             if self.sampler == "grid" and number >= len(trials):
                 self.study.enqueue_trial(self.points[number])
             trial = self.study.ask()
-        values: dict[str, str] = {}
-        drawn = set(trial.params)
+        values, drawn = {}, set(trial.params)
         for parameter in self.space:
             if parameter.is_active({**self.fixed_values, **values}):
                 if parameter.key in drawn:
@@ -200,13 +189,12 @@ class OptunaSweeper(JobSweeper):
         from src.data.batches import derive_seed
 
         seed = derive_seed(self.seed, number) % 2**32
+        if self.sampler in ("random", "grid"):
+            return samplers.RandomSampler(seed=seed)
         if self.sampler == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=self.startup, constant_liar=True)
-        if self.sampler == "cmaes":
-            return samplers.CmaEsSampler(seed=seed, n_startup_trials=self.startup)
-        if self.sampler == "gp":
-            return samplers.GPSampler(seed=seed, n_startup_trials=self.startup)
-        return samplers.RandomSampler(seed=seed)
+        sampler = samplers.CmaEsSampler if self.sampler == "cmaes" else samplers.GPSampler
+        return sampler(seed=seed, n_startup_trials=self.startup)
 
     def on_job_end(self, number: int) -> None:
         """Tell the study the result of a job."""
@@ -214,12 +202,11 @@ class OptunaSweeper(JobSweeper):
 
         run = self.runs[number]
         values = [run.score(name) for name in self.objectives]
-        if run.state == "pruned":
-            self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
-        elif run.state == "finished" and None not in values:
+        if run.state == "finished" and None not in values:
             self.study.tell(number, values, skip_if_finished=True)
         else:
-            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            state = TrialState.PRUNED if run.state == "pruned" else TrialState.FAIL
+            self.study.tell(number, state=state, skip_if_finished=True)
 
     def search_summary(self) -> SearchSummary:
         """The importance of the parameters, or the Pareto front of several objectives."""

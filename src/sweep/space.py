@@ -41,10 +41,9 @@ class Parameter:
 
     def extremes(self) -> list[str]:
         """Every choice, or both ends of the range, as text."""
-        distribution = self.distribution
-        is_categorical = isinstance(distribution, CategoricalDistribution)
-        values = distribution.choices if is_categorical else (distribution.low, distribution.high)
-        return [suggestion_text(value) for value in values]
+        if isinstance(self.distribution, CategoricalDistribution):
+            return [suggestion_text(value) for value in self.distribution.choices]
+        return [suggestion_text(self.distribution.low), suggestion_text(self.distribution.high)]
 
 
 def suggestion_text(value: object) -> str:
@@ -63,8 +62,7 @@ def read_space(params: Mapping[str, object], overrides: Sequence[Override]) -> l
     space: list[Parameter] = []
     for key, value in params.items():
         if key not in swept and key not in fixed:
-            known = {parameter.key for parameter in space} | swept.keys() | fixed
-            space.append(_read_parameter(key, value, known))
+            space.append(_read_parameter(key, value, {parameter.key for parameter in space} | swept.keys() | fixed))
     space = [Parameter(key, to_distribution(override), {}) for key, override in swept.items()] + space
     example = "optimizer.lr='tag(log, interval(1e-4, 1e-1))', or hparams_search=lenet"
     require(bool(space), f"nothing is searched: give a space, as {example}")
@@ -112,8 +110,7 @@ def to_distribution(override: Override) -> BaseDistribution:
         rises = start is not None and stop is not None and step > 0 and start < stop
         require(rises, f"{line}: the range must rise from its first end to its second")
         if all(isinstance(part, int) for part in (start, stop, step)):
-            last = int(start) + (math.ceil((stop - start) / step) - 1) * int(step)
-            return IntDistribution(int(start), last, step=int(step))
+            return IntDistribution(start, range(start, stop, step)[-1], step=step)
         last = start + (math.ceil((stop - start) / step - 1e-9) - 1) * step
         return FloatDistribution(float(start), float(last), step=float(step))
     require(isinstance(value, ChoiceSweep), f"{line} has one value only: give interval(a, b) or choice(a, b)")
@@ -129,8 +126,7 @@ def grid_points(space: Sequence[Parameter], fixed: Mapping[str, str] | None = No
     """
     points: dict[frozenset, dict[str, object]] = {}
     for combination in product(*map(_grid_values, space)):
-        point: dict[str, object] = {}
-        texts: dict[str, str] = {}
+        point, texts = {}, {}
         for parameter, value in zip(space, combination, strict=True):
             if parameter.is_active({**(fixed or {}), **texts}):
                 point[parameter.key], texts[parameter.key] = value, suggestion_text(value)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -80,21 +80,20 @@ class JobSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that are not done. Raises CommandExit: 1 if a job failed, 130 or 143 if interrupted."""
-        name = self.config.hydra.job.name
-        require("sweep" in self.config, f"-m sweeps src.train only: run src.{name} once for each value")
+        verb = self.config.hydra.job.name
+        require("sweep" in self.config, f"-m sweeps src.train only: run src.{verb} once for each value")
         options = self.config.sweep
         self.budget = Budget(options.max_time, options.max_jobs)
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        recorded = [*self.config.hydra.overrides.hydra, *arguments]
-        recorded = [word for word in recorded if override_key(word) not in CALL_KEYS]
+        words = [*self.config.hydra.overrides.hydra, *arguments]
+        recorded = [word for word in words if override_key(word) not in CALL_KEYS]
         sweep_options = [word for word in arguments if override_key(word).startswith("sweep.")]
         swept = " ".join(word for word in sweep_options if is_sweep_override(word))
         require(not swept, f"{swept}: a sweep takes one value")
         self.ledger = open_ledger(self.folder, recorded, config_dir_flags(sys.argv[1:]))
         self.plan(parser.parse_overrides([word for word in arguments if word not in sweep_options]))
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task, config=self.config
-        )
+        context = {"hydra_context": self.context, "task_function": self.task, "config": self.config}
+        self.launcher = Plugins.instance().instantiate_launcher(**context)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / ".lock", timeout=0):
@@ -110,26 +109,20 @@ class JobSweeper(Sweeper):
         waiting = deque(number for number, run in self.runs.items() if run.state not in done)
         counts = f"{self.total_jobs} jobs, {self._count_done()} of them done"
         print(f"sweep: {counts}; {display_path(self.folder)}", flush=True)
-        self.started, self.job_started, self.job_seconds = time.monotonic(), {}, []
+        self.started, self.job_started, self.recorded_jobs = time.monotonic(), {}, 0
         try:
             if isinstance(self.launcher, JobLauncher):
-                self._submit_jobs(waiting)
+                with closing(self.launcher):
+                    self._submit_jobs(waiting)
             else:
                 self._launch_batches(waiting)
         except (KeyboardInterrupt, CommandExit) as stop:
-            self._close_launcher()
             for number in self.runs:
                 self._read_run(number)
             write_tables(self._compare(), self.folder)
             status = stop.status if isinstance(stop, CommandExit) else 130
             raise CommandExit(status, f"stopped; {self._resume_hint()}") from None
-        finally:
-            self._close_launcher()
         self._finish()
-
-    def _close_launcher(self) -> None:
-        if isinstance(self.launcher, JobLauncher):
-            self.launcher.close()
 
     def _resume_hint(self) -> str:
         return f"resume with: python -m src.train -m sweep.resume={shlex.quote(display_path(self.folder))}"
@@ -156,7 +149,7 @@ class JobSweeper(Sweeper):
                 except Exception as error:  # it could not be composed: it has no folder and no log
                     self._record(number, error)
             if not pending:
-                break
+                return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 self._record(pending.pop(future), job_error(future.result()))
 
@@ -186,42 +179,37 @@ class JobSweeper(Sweeper):
                 pass  # damaged, by a disk that lost writes: start the job again
         if folder.exists():
             shutil.rmtree(folder)
-        return list(overrides)
+        return overrides
 
     def _read_run(self, number: int) -> None:
         self.runs[number] = read_run(self.folder / str(number), str(number), self.ledger.jobs[number])
 
     def _record(self, number: int, error: BaseException | None) -> None:
-        """Take in the result of a job, update the tables and print a line."""
+        """Take in the result of a job, update the tables, and print its result, the best so far and the time left."""
         self._read_run(number)
         run, seconds = self.runs[number], time.monotonic() - self.job_started[number]
         if error is not None and run.state != "failed":  # the job could not record it
             run.state, run.error, run.seconds = "failed", error_line(error), seconds
             run.folder.mkdir(parents=True, exist_ok=True)
             write_json(run.folder / "status.json", {"state": "failed", "seconds": run.seconds, "error": run.error})
-        self.job_seconds.append(run.seconds or seconds)
+        self.recorded_jobs += 1
         self.on_job_end(number)
         comparison = self._compare()
         write_tables(comparison, self.folder)
-        print(self._progress_line(run, comparison), flush=True)
+        done, total, metric, best = self._count_done(), self.total_jobs, comparison.metric, comparison.ranked()[0]
+        line = f"[{done:>{len(str(total))}}/{total}] {run_line(run, self.swept_keys, metric)}"
+        line += f"  {format_duration(run.seconds or seconds)}"
+        if best.score(metric) is not None:
+            line += f" | best {format_metric(best.score(metric), metric)} #{best.name}"
+        if done < total:
+            per_job = (time.monotonic() - self.started) / self.recorded_jobs
+            line += f" | {format_duration(per_job * (total - done))} left"
+        print(line, flush=True)
 
     def _compare(self) -> Comparison:
         runs = [self.runs[number] for number in sorted(self.runs)]
         known = self.metric and any(run.score(self.metric) is not None for run in runs)
         return compare_runs(runs, self.metric if known else None, self.extra_metrics)
-
-    def _progress_line(self, run: Run, comparison: Comparison) -> str:
-        """The result of a job, the best so far, and the time left."""
-        done, total = self._count_done(), self.total_jobs
-        metric, best = comparison.metric, comparison.ranked()[0]
-        result = run_line(run, self.swept_keys, metric)
-        line = f"[{done:>{len(str(total))}}/{total}] {result}  {format_duration(self.job_seconds[-1])}"
-        if best.score(metric) is not None:
-            line += f" | best {format_metric(best.score(metric), metric)} #{best.name}"
-        if done < total:
-            per_job = (time.monotonic() - self.started) / len(self.job_seconds)
-            line += f" | {format_duration(per_job * (total - done))} left"
-        return line
 
     def _finish(self) -> None:
         """Write tables and figures of all jobs; exit with status 1 if any failed."""
