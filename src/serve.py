@@ -19,7 +19,6 @@ from src.model_files.locate import find_checkpoint
 from src.server.settings import MIN_TOKEN, TOKEN_HINT, Settings, is_loopback, open_socket, read_token, url_of
 
 log = logging.getLogger(__name__)
-PACKAGES = ("pydantic", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
 TOKEN = "SERVE_TOKEN"
 
 
@@ -43,7 +42,7 @@ def main(cfg: DictConfig) -> None:
 
 def check_server_options(cfg: DictConfig) -> None:
     """Reject missing packages and values that cannot be used; does not import torch."""
-    require_packages("serve", *PACKAGES)
+    require_packages("serve", "pydantic", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
     text("host", cfg.host, "an address of this machine")
     integer("port", cfg.port, 0, 65_535)
     choice("ink", cfg.ink, INKS)

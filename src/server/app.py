@@ -67,7 +67,8 @@ class App:
         """Serve another network to requests that come from now on."""
         self.batcher.model = model
         self.self_test_error: str | None = None
-        self.metrics.set_model(model.net.digest, model.engine)
+        self.metrics.model.clear()
+        self.metrics.model.labels(model.net.digest, model.engine).set(1)
 
     def close(self) -> None:
         """Stop the threads and close the store."""
@@ -98,8 +99,7 @@ class App:
         return json_response(State(status="alive"))
 
     async def _readyz(self, request: Request) -> Response:
-        reason = self.not_ready()
-        if reason is not None:
+        if (reason := self.not_ready()) is not None:
             raise HTTPError(503, reason, "draining" if self.draining else "not_ready", {"retry-after": "1"})
         return json_response(State(status="ready"))
 

@@ -201,7 +201,7 @@ def _compute(batch: list[Job]) -> None:
     inputs = model.reader.to_network_input(segmented)
     if not inputs:
         return
-    records = model.records(inputs, model.predict_probs(inputs), max(job.top_k for job, _ in origins))
+    records = model.records(inputs, max(job.top_k for job, _ in origins))
     for (job, index), one, record in zip(origins, inputs, records, strict=True):
         for digit in record["digits"]:
             del digit.get("top", [])[job.top_k :]  # another job of the batch may want more

@@ -57,8 +57,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_begin(self) -> None:
-        if self.receiving_since is None:
-            self.receiving_since = time.monotonic()
+        self.receiving_since = self.receiving_since or time.monotonic()
         super().on_message_begin()
 
     def on_message_complete(self) -> None:

@@ -111,14 +111,13 @@ class Server(uvicorn.Server):
     async def _reload_model(self) -> None:
         async with self._reload_lock:  # one at a time, so that the last signal decides
             self._reload_pending = False
+            result = "refused"
             try:
                 model = await asyncio.to_thread(self._load_compatible)
             except InputError as error:
                 log.warning("SIGHUP: the old network stays: %s", error)
-                result = "refused"
             except Exception:
                 log.exception("SIGHUP: the old network stays")
-                result = "refused"
             else:
                 self.app.replace_model(model)
                 result = "taken"

@@ -23,7 +23,7 @@ class Metrics:
         self.in_flight = Gauge("serve_in_flight", "Pictures being classified.", registry=registry)
         self.ready = Gauge("serve_ready", "Whether /readyz answers 200.", registry=registry)
         self.reloads = Counter("serve_reloads", "Reloads by SIGHUP.", ["result"], registry=registry)
-        self._model = Gauge("serve_model_info", "The network served.", ["sha256", "engine"], registry=registry)
+        self.model = Gauge("serve_model_info", "The network served.", ["sha256", "engine"], registry=registry)
         self._children: dict[tuple[str, int], tuple] = {}  # looked up once: labels() takes a lock
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
@@ -34,11 +34,6 @@ class Metrics:
             self._children[route, status] = children
         children[0].inc()
         children[1].observe(seconds)
-
-    def set_model(self, sha256: str, engine: str) -> None:
-        """Name the network that is served from now on."""
-        self._model.clear()
-        self._model.labels(sha256, engine).set(1)
 
     def request_counts(self) -> dict[str, int]:
         """Requests answered by route and status, such as {"/predict 200": 12}."""

@@ -133,10 +133,7 @@ def _too_large(limit: int) -> HTTPError:
 
 
 def _limit_body(receive: Receive, limit: int, deadline: float) -> Receive:
-    """ASGI's `receive` with a limit on bytes and on time.
-
-    It raises HTTPError, 413 or 408, in the middle of a body; after a 408 the connection is closed.
-    """
+    """ASGI's `receive`; in the middle of a body it raises HTTPError, 413 or, with the connection closed, 408."""
     received = 0
 
     async def receive_within_limits() -> dict:

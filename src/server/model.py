@@ -78,18 +78,10 @@ class ServedModel:
         """The rest of reading it."""
         return self.reader.segment(picture) if isinstance(picture, DecodedPicture) else picture
 
-    def predict_probs(self, inputs: Sequence[NetworkInput]) -> np.ndarray:
-        """Probabilities of the digits of all inputs, float32 (n, K) in order, by one call of the network.
-
-        For a regression target: its value in its unit, (n, 1).
-        """
+    def records(self, inputs: Sequence[NetworkInput], top_k: int) -> list[dict]:
+        """One prediction record per input (`src.inference.records.prediction_records`), by one call of the network."""
         images = np.concatenate([one.images for one in inputs])
-        if not len(images):
-            return np.empty((0, self.info.num_classes), np.float32)
-        return self._probs(images)
-
-    def records(self, inputs: Sequence[NetworkInput], probs: np.ndarray, top_k: int) -> list[dict]:
-        """One prediction record per input (`src.inference.records.prediction_records`)."""
+        probs = self._probs(images) if len(images) else np.empty((0, self.info.num_classes), np.float32)
         return prediction_records(inputs, probs, self.info, min(top_k, self.max_top_k))
 
     def explain(self, one: NetworkInput, record: dict) -> None:
@@ -113,7 +105,7 @@ class ServedModel:
         """
         try:
             inputs = self.reader.to_network_input([self.reader.segment(sample_digit(), REQUEST_LIMITS)])
-            (record,) = self.records(inputs, self.predict_probs(inputs), 1)
+            (record,) = self.records(inputs, 1)
         except InputError:
             raise
         except Exception as error:

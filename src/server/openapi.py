@@ -30,14 +30,13 @@ RESPONSE_MODELS = (Single, Several, Failed, State, About, Kept)
 
 def describe_api(max_top_k: int, settings: Settings) -> dict:
     """The description, OpenAPI 3.1. max_top_k: the most classes that an answer lists."""
-    corrections = _operation("Say what a digit is", Kept, (*PICTURE_ERRORS, 404), status=201)
-    corrections["requestBody"] = {"required": True, "content": _json_content(Correction)}
+    body = {"requestBody": {"required": True, "content": _json_content(Correction)}}
     paths = {
         "/predict": {"post": _predict(max_top_k)},
         "/healthz": {"get": _operation("Whether the process is alive", State)},
         "/readyz": {"get": _operation("Whether the server is ready: the built-in digit was recognised", State, (503,))},
         "/model": {"get": _operation("The network that answers", About)},
-        "/corrections": {"post": corrections},
+        "/corrections": {"post": _operation("Say what a digit is", Kept, (*PICTURE_ERRORS, 404), status=201) | body},
         "/metrics": {"get": _operation("Metrics for Prometheus", None)},
     }
     always = [400] * bool(settings.hosts) + [401] * bool(settings.token) + [431]
