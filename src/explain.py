@@ -157,8 +157,8 @@ def explain_predictions(cfg: DictConfig) -> None:
 
 def start_explanation(cfg: DictConfig, net):
     """An `Explanation` of the images: the outputs for them and the columns to explain."""
-    from src.insight.eval_mode import predict_logits
     from src.insight.explanation import Explanation
+    from src.models.structure import predict_logits
 
     if cfg.images is None:
         inputs = split_inputs(cfg, net)

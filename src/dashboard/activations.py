@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from src.errors import InputError
-from src.models.structure import find_head
+from src.models.structure import eval_mode, find_head
 
 # A unit is dead if its rectifier never rises above 0, or if its sigmoid is constant over all images.
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
@@ -81,7 +81,6 @@ def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | _ConvNd)}
 
 
-@torch.no_grad()
 def record_activations(
     model: nn.Module, batches: Iterable[Tensor], num_images: int = 0, channels: int = 16
 ) -> Activations:
@@ -93,7 +92,9 @@ def record_activations(
     calls: list[_LayerCall] = []  # of one pass
     features: list[Tensor] = []
     logits: list[Tensor] = []
-    with _hooks(model, calls, features), _undisturbed(model):
+    device = next(model.parameters()).device
+    random_state = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with random_state, eval_mode(model), torch.no_grad(), _hooks(model, calls, features):
         for index, images in enumerate(batches):
             logits.append(model.forward(images).float())  # a compiled call would skip the hooks
             first_calls = {call.name: call for call in reversed(calls)}
@@ -154,20 +155,6 @@ def _record(layers: dict[str, LayerActivations], call: _LayerCall, num_images: i
     layer.low, layer.high = torch.minimum(layer.low, low), torch.maximum(layer.high, high)
     flat = output.flatten()
     layer.samples.append(flat[:: -(-len(flat) // MAX_VALUES)].clone())
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode; afterwards every module has its own mode, and the random state is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
 
 def histogram(values: Tensor) -> Histogram | None:

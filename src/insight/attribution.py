@@ -8,13 +8,14 @@ Maps are unscaled floats on the images' device. The model keeps its mode, gradie
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 
 from src.errors import integer, number, positive_int
-from src.insight.eval_mode import BATCH_SIZE, eval_mode, predict_logits, resolve_targets
-from src.insight.grad_cam import grad_cam
+from src.insight.grad_cam import BATCH_SIZE, grad_cam, resolve_targets
+from src.models.structure import eval_mode, predict_logits
 
 
 def gradient(model: nn.Module, images: Tensor, targets: Tensor | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
@@ -116,37 +117,31 @@ def occlusion(
     targets: Tensor | None = None,
     patch_px: int | None = None,
     stride_px: int | None = None,
-    fill: float = 0.0,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """How far the output falls when a square is covered: (B, 1, H, W), the mean over the squares that cover a pixel
+    """How far the output falls when a square is black: (B, 1, H, W), the mean over the squares that cover a pixel
     (after Zeiler & Fergus 2014, arXiv:1311.2901).
 
     patch_px: side of the square; None takes a sixth of the image. stride_px: from one square to the next; None takes
-    half the side, and more than the side would leave pixels out. fill: grey level of the square, 0 for light digits on
-    black.
+    half the side, and more than the side would leave pixels out.
     """
     height, width = images.shape[2:]
     patch = patch_px if patch_px is not None else max(1, round(min(height, width) / 6))
     integer("patch_px", patch, 1, min(height, width))
     stride = stride_px if stride_px is not None else max(1, patch // 2)
     integer("stride_px", stride, 1, patch)
-    corners = [(y, x) for y in _window_starts(height, patch, stride) for x in _window_starts(width, patch, stride)]
+    starts = [sorted({*range(0, side - patch, stride), side - patch}) for side in (height, width)]
     columns = resolve_targets(model, images, targets, batch_size).unsqueeze(1)
     uncovered = predict_logits(model, images, batch_size).gather(1, columns)
     total = images.new_zeros(len(images), 1, height, width, dtype=uncovered.dtype)
     count = torch.zeros_like(total)
-    for top, left in corners:
+    for top, left in product(*starts):
         window = (..., slice(top, top + patch), slice(left, left + patch))
         covered = images.detach().float().clone()
-        covered[window] = fill
+        covered[window] = 0
         total[window] += (uncovered - predict_logits(model, covered, batch_size).gather(1, columns)).view(-1, 1, 1, 1)
         count[window] += 1
     return total / count
-
-
-def _window_starts(side: int, patch: int, stride: int) -> list[int]:
-    return sorted({*range(0, side - patch, stride), side - patch})
 
 
 METHODS: dict[str, Callable[..., Tensor]] = {

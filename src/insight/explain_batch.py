@@ -10,10 +10,9 @@ from src.data.info import DataInfo
 from src.errors import InputError, choice, require
 from src.insight import layer_figures
 from src.insight.attribution import METHODS, completeness_error
-from src.insight.eval_mode import list_names
 from src.insight.explanation import Explanation, Neighbors
 from src.insight.features import feature_maps, maximize_activation, nearest_features
-from src.insight.grad_cam import conv_layers, last_conv
+from src.insight.grad_cam import conv_layers, last_conv, list_names
 from src.insight.receptive_field import find_geometry
 from src.insight.summary import Layer, Summary, condense
 from src.models.structure import extract_features

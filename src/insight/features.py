@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError, integer, number, positive_int, require
-from src.insight.eval_mode import BATCH_SIZE, eval_mode, find_module, list_names
-from src.insight.grad_cam import conv_layers
+from src.insight.grad_cam import BATCH_SIZE, conv_layers, find_module, list_names
+from src.models.structure import eval_mode
 
 BLACK_LOGIT = -3.0  # the sigmoid of it is grey level 12
 

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError, require
-from src.insight.eval_mode import BATCH_SIZE, eval_mode, find_module, list_names, resolve_targets
 from src.insight.receptive_field import find_geometry, project
 from src.models.deslant import Deslant
-from src.models.structure import is_norm
+from src.models.structure import eval_mode, is_norm, predict_logits
 
+BATCH_SIZE = 256
 SIDE_PATHS = ("shortcut", "downsample", "up", "down")  # names within paths beside the main one: residuals, adapters
 
 
@@ -34,6 +34,25 @@ def last_conv(model: nn.Module, avoid: tuple[str, ...] = ()) -> str | None:
         return None
     after = [name for name, _ in modules].index(main[-1]) + 1
     return modules[after][0] if after < len(modules) and is_norm(modules[after][1]) else main[-1]
+
+
+def find_module(model: nn.Module, name: str) -> nn.Module | None:
+    """A module by name, in `model` or in the network it wraps as `model.` (`InferenceModel`); None if there is none."""
+    modules = dict(model.named_modules())
+    return (modules.get(name) or modules.get(f"model.{name}")) if name else None
+
+
+def list_names(names: list[str]) -> str:
+    """Names on one line, cut after 24."""
+    return (", ".join(names[:24]) + (f" and {len(names) - 24} more" if len(names) > 24 else "")) or "none"
+
+
+def resolve_targets(model: nn.Module, images: Tensor, targets: Tensor | None, batch_size: int) -> Tensor:
+    """The output columns to explain, int64 (B,): `targets`, or each image's largest output."""
+    if targets is None:
+        return predict_logits(model, images, batch_size).argmax(1)
+    require(len(targets) == len(images), f"targets: {len(targets)} for {len(images)} images")
+    return targets.to(images.device)
 
 
 def grad_cam(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from src.insight.eval_mode import eval_mode
+from src.models.structure import eval_mode
 
 Pair = tuple[float, float]
 Size = tuple[int, int]

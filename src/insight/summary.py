@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.insight.eval_mode import eval_mode
+from src.models.structure import eval_mode
 from src.plotting import text_table
 
 

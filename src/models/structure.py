@@ -1,6 +1,7 @@
 """The structure of any network of `src.models`: its head, its blocks, its features."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,24 @@ def is_norm(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Switch the model to eval mode, gradients allowed; on exit every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield model.eval()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 256) -> Tensor:
+    """The outputs (B, K) for images (B, C, H, W) in eval mode, without a graph."""
+    with eval_mode(model), torch.no_grad():
+        return torch.cat([model(batch.float()) for batch in images.split(batch_size)])
+
+
 def extract_features(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The inputs of the head, float32 (N, D), and the labels (N,), computed in eval mode.
 

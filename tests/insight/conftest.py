@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src.insight.eval_mode import predict_logits
+from src.models.structure import predict_logits
 from tests.insight.striped_patches import NormalizedNet, small_net, striped_patches
 
 

@@ -14,9 +14,9 @@ from src.insight.attribution import (
     saliency,
     smooth_grad,
 )
-from src.insight.eval_mode import predict_logits
 from src.insight.features import feature_maps, maximize_activation
 from src.models.lenet import LeNet
+from src.models.structure import predict_logits
 from tests.insight.striped_patches import SHAPE, NormalizedNet, small_net, striped_patches
 
 QUICK = {  # less work than the defaults

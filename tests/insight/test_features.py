@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from src.errors import InputError
-from src.insight.eval_mode import predict_logits
 from src.insight.explain_batch import enclosing_block
 from src.insight.features import blur, conv_filters, feature_maps, maximize_activation, nearest_features
 from src.insight.summary import condense, summarize
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.resnet import ResNet
+from src.models.structure import predict_logits
 from tests.insight.striped_patches import SHAPE, striped_patches
 
 
