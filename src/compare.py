@@ -9,12 +9,11 @@ from src.cli.command import command, output_folder
 from src.errors import require
 from src.files import display_path
 
-PREFIXES = ("-", "hydra.", "hydra/")  # words that are no folders
-
 
 def collect_folders(words: Sequence[str]) -> list[str]:
     """The words with bare folders collected into the key `runs`."""
-    folders = [word for word in words if not word.startswith(PREFIXES) and ("=" not in word or Path(word).exists())]
+    bare = [word for word in words if not word.startswith(("-", "hydra.", "hydra/"))]
+    folders = [word for word in bare if "=" not in word or Path(word).exists()]
     if not folders:
         return list(words)
     quoted = ",".join("'" + folder.replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in folders)

@@ -37,9 +37,8 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
         figures["pareto"] = plot_pareto_front(scored, search.objectives, search.pareto_front)
         figures["history"] = plot_optimization_history(scored, comparison)
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
-    if drawn:
-        folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
+        folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"{name}.png", dpi=120)
     return list(drawn)
 

@@ -38,13 +38,7 @@ def run_sweep_job(
     from src.data.cache import cache_enabled  # torch: Hydra imports this file whenever it looks for plugins
 
     with cache_enabled():
-        return run_job(
-            hydra_context=context,
-            task_function=task,
-            config=job,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        return run_job(task, job, "hydra.sweep.dir", "hydra.sweep.subdir", context)
 
 
 class JobLauncher(Launcher):

@@ -1,6 +1,8 @@
-"""The ledger of a sweep: its command, the overrides of its jobs, and how it is resumed."""
+"""The ledger of a sweep: its command, the overrides of its jobs, how it is resumed, and the limits of one call."""
 
 import json
+import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -10,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.cli.config import ROOT
 from src.cli.overrides import override_key, override_value, split_flags
-from src.errors import InputError, require
+from src.errors import InputError, positive_int, require
 from src.files import display_path, write_json
 
 LEDGER_FILE = "sweep.json"
@@ -155,3 +157,33 @@ def flatten_space(params: Mapping) -> dict[str, object]:
         else:
             flat[str(key)] = value
     return flat
+
+
+class Budget:
+    """Limits on starting jobs: `max_time` (seconds, or [[days:]hours:]minutes:seconds) and `max_jobs` of one call.
+
+    Raises InputError if a limit is neither valid nor None.
+    """
+
+    def __init__(self, max_time: object = None, max_jobs: object = None):
+        self.max_jobs = positive_int("sweep.max_jobs", max_jobs, optional=True)
+        self.max_seconds = parse_duration(max_time)
+        self.started_jobs, self._start = 0, time.monotonic()
+
+    def limit_reached(self) -> str:
+        """The key of the limit that forbids another job; empty if none does."""
+        if self.max_jobs is not None and self.started_jobs >= self.max_jobs:
+            return "sweep.max_jobs"
+        timed_out = self.max_seconds is not None and time.monotonic() - self._start >= self.max_seconds
+        return "sweep.max_time" if timed_out else ""
+
+
+def parse_duration(value: object) -> float | None:
+    """Seconds of sweep.max_time: a number of seconds, or [[days:]hours:]minutes:seconds; None stays None."""
+    if value is None:
+        return None
+    fields = str(value).split(":") if re.fullmatch(r"\d+(\.\d+)?|(\d+:){1,3}\d+", str(value)) else []
+    units = (1, 60, 3600, 86400)
+    seconds = sum(float(number) * unit for number, unit in zip(reversed(fields), units, strict=False))
+    require(seconds > 0, f"sweep.max_time={value}: seconds, or 'hours:minutes:seconds', above 0")
+    return seconds

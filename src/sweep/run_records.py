@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -33,11 +33,11 @@ class Run:
 
     name: str
     folder: Path
-    overrides: dict[str, str] = field(default_factory=dict)
-    state: str = "waiting"
-    results: dict = field(default_factory=dict)
-    seconds: float | None = None
-    error: str = ""
+    overrides: dict[str, str]
+    state: str
+    results: dict
+    seconds: float | None
+    error: str
 
     def score(self, metric: str) -> float | None:
         """A metric of the best epoch (val/acc), of the test (test/acc) or of the run (parameters, seconds)."""
@@ -126,12 +126,10 @@ def read_run(folder: Path, name: str, overrides: Sequence[str] | None = None) ->
         recorded = _load_yaml(folder / ".hydra" / "overrides.yaml")
         overrides = list(recorded) if OmegaConf.is_list(recorded) else []
     status = _read_json(folder / "status.json")
-    run = Run(name, folder, override_dict(overrides), status.get("state", "waiting"))
-    run.seconds, run.error = status.get("seconds"), status.get("error", "")
-    if run.state == "finished":
-        run.results = _read_json(folder / "results.json")
-        run.state = "pruned" if run.results.get("pruned") else "finished"
-    return run
+    state = status.get("state", "waiting")
+    results = _read_json(folder / "results.json") if state == "finished" else {}
+    state = "pruned" if results.get("pruned") else state
+    return Run(name, folder, override_dict(overrides), state, results, status.get("seconds"), status.get("error", ""))
 
 
 def _read_json(path: Path) -> dict:

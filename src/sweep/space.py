@@ -30,10 +30,10 @@ class Parameter:
         """The trial's value, as text."""
         distribution = self.distribution
         if isinstance(distribution, CategoricalDistribution):
-            return suggestion_text(trial.suggest_categorical(self.key, distribution.choices))
+            return str(trial.suggest_categorical(self.key, distribution.choices))
         suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
         low, high, step, log = distribution.low, distribution.high, distribution.step, distribution.log
-        return suggestion_text(suggest(self.key, low, high, step=step, log=log))
+        return str(suggest(self.key, low, high, step=step, log=log))
 
     def is_active(self, values: Mapping[str, str]) -> bool:
         """Whether its conditions hold for these values of the parameters before it."""
@@ -42,13 +42,8 @@ class Parameter:
     def extremes(self) -> list[str]:
         """Every choice, or both ends of the range, as text."""
         if isinstance(self.distribution, CategoricalDistribution):
-            return [suggestion_text(value) for value in self.distribution.choices]
-        return [suggestion_text(self.distribution.low), suggestion_text(self.distribution.high)]
-
-
-def suggestion_text(value: object) -> str:
-    """A suggested value in an override; a float keeps all its digits."""
-    return repr(value) if isinstance(value, float) else str(value)
+            return list(map(str, self.distribution.choices))
+        return [str(self.distribution.low), str(self.distribution.high)]
 
 
 def read_space(params: Mapping[str, object], overrides: Sequence[Override]) -> list[Parameter]:
@@ -129,7 +124,7 @@ def grid_points(space: Sequence[Parameter], fixed: Mapping[str, str] | None = No
         point, texts = {}, {}
         for parameter, value in zip(space, combination, strict=True):
             if parameter.is_active({**(fixed or {}), **texts}):
-                point[parameter.key], texts[parameter.key] = value, suggestion_text(value)
+                point[parameter.key], texts[parameter.key] = value, str(value)
         points.setdefault(frozenset(texts.items()), point)
     return list(points.values())
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -23,13 +23,20 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.overrides import override_key
 from src.errors import InputError, require
 from src.files import display_path, write_json
-from src.sweep.budget import Budget, format_duration
 from src.sweep.launcher import JobLauncher, job_error
-from src.sweep.ledger import config_dir_flags, consecutive_groups, is_sweep_override, open_ledger
+from src.sweep.ledger import Budget, config_dir_flags, consecutive_groups, is_sweep_override, open_ledger
 from src.sweep.report import write_sweep_report
 from src.sweep.run_records import Run, read_run
 from src.sweep.study import SearchSummary
-from src.sweep.table import Comparison, compare_runs, format_metric, run_line, sweep_summary, write_tables
+from src.sweep.table import (
+    Comparison,
+    compare_runs,
+    format_duration,
+    format_metric,
+    run_line,
+    sweep_summary,
+    write_tables,
+)
 
 DONE = ("finished", "pruned", "failed")
 # Keys of one call, which the ledger does not record.
@@ -172,11 +179,9 @@ class JobSweeper(Sweeper):
         if last.is_file() and self.runs[number].state != "failed":
             from src.model_files.checkpoint import read_checkpoint
 
-            try:
+            with suppress(InputError):  # damaged, by a disk that lost writes: start the job again
                 read_checkpoint(last)
                 return [*overrides, f"resume_from='{last}'"]
-            except InputError:
-                pass  # damaged, by a disk that lost writes: start the job again
         if folder.exists():
             shutil.rmtree(folder)
         return overrides

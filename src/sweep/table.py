@@ -68,13 +68,9 @@ class Comparison:
     @property
     def metrics(self) -> list[str]:
         """The metric columns: the metric, the same on the test split if any run has it, and extra_metrics."""
-        return [self.metric, *([self.test_metric] if self.test_metric else []), *self.extra_metrics]
-
-    @property
-    def test_metric(self) -> str | None:
-        """The metric on the test split; None if no run has it or it is the metric itself."""
-        name = f"test/{self.metric.rpartition('/')[2]}"
-        return name if name != self.metric and any(run.score(name) is not None for run in self.runs) else None
+        test_metric = f"test/{self.metric.rpartition('/')[2]}"
+        tested = any(run.score(test_metric) is not None for run in self.runs)
+        return list(dict.fromkeys([self.metric, *([test_metric] if tested else []), *self.extra_metrics]))
 
 
 def compare_runs(runs: Sequence[Run], metric: str | None = None, extra_metrics: Sequence[str] = ()) -> Comparison:
@@ -98,8 +94,8 @@ def compare_runs(runs: Sequence[Run], metric: str | None = None, extra_metrics: 
                 repetitions.setdefault(tuple(run.value(key) for key in REPETITION_KEYS), run)
         counted = list(repetitions.values())
         scores = [run.score(metric) for run in counted]
-        named = dict(zip(keys, values, strict=True))
-        comparison.configurations.append(Configuration(named, members, counted, scores, *mean_and_sd(counted, metric)))
+        named, spread = dict(zip(keys, values, strict=True)), mean_and_sd(counted, metric)
+        comparison.configurations.append(Configuration(named, members, counted, scores, *spread))
     comparison.configurations.sort(key=lambda configuration: comparison.sort_key(configuration.mean))
     return comparison
 
@@ -167,6 +163,14 @@ def format_metric(value: float | None, metric: str, sd: float | None = None) -> 
     if isinstance(value, int) or (value.is_integer() and abs(value) >= 1000):
         return f"{value:,.0f}"
     return f"{value:.4g}" + (f" ± {sd:.2g}" if sd is not None else "")
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as 4.2 s, 3 min 20 s or 1 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def run_line(run: Run, keys: Sequence[str], metric: str) -> str:

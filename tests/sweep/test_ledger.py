@@ -3,8 +3,8 @@
 import pytest
 
 from src.errors import InputError
-from src.sweep.budget import Budget, parse_duration
 from src.sweep.ledger import (
+    Budget,
     Ledger,
     config_dir_flags,
     find_sweep,
@@ -12,6 +12,7 @@ from src.sweep.ledger import (
     job_identity,
     merge_overrides,
     open_ledger,
+    parse_duration,
 )
 
 
