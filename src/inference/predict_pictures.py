@@ -86,7 +86,9 @@ def predict_pictures(
             probs = _predict_probs(predictor, torch.cat(images), device) if images else torch.empty(0, 1)
             records = iter(prediction_records(inputs, probs, predictor.info, top_k, threshold))
             yield [
-                {"file": name, **(_error_record(one) if isinstance(one, PictureError) else next(records))}
+                {"file": name, "error": {"code": one.reason, "message": str(one)}}
+                if isinstance(one, PictureError)
+                else {"file": name, **next(records)}
                 for (name, _), one in zip(sources[start : start + batch_size], pictures, strict=True)
             ]
     finally:
@@ -110,7 +112,3 @@ def _segment(reader: Reader, source: Path | bytes, limits: DecodeLimits) -> Segm
 @torch.inference_mode()
 def _predict_probs(predictor: Predictor, images: torch.Tensor, device: str) -> torch.Tensor:
     return torch.cat([predictor.probs(chunk.to(device)).float().cpu() for chunk in images.split(CHUNK)])
-
-
-def _error_record(error: PictureError) -> dict:
-    return {"error": {"code": error.reason, "message": str(error)}}

@@ -10,7 +10,7 @@ not see the difference.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 from typing import cast
 
@@ -103,13 +103,13 @@ def _loops(padded: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     # One matrix per position: of the image (groups, B, C / groups), of the kernel (groups, C / groups, O / groups).
     pixels = padded.reshape(len(padded), groups, channels, math.prod(space)).permute(3, 1, 0, 2).contiguous()
     taps = weight.reshape(groups, -1, channels, math.prod(geometry.kernel)).permute(3, 0, 2, 1).contiguous()
-    pixel_at = dict(zip(_positions(space), pixels.unbind(), strict=True))
-    tap_at = dict(zip(_positions(geometry.kernel), taps.unbind(), strict=True))
+    pixel_at = dict(zip(product(*map(range, space)), pixels.unbind(), strict=True))
+    tap_at = dict(zip(product(*map(range, geometry.kernel)), taps.unbind(), strict=True))
 
     outputs = []
-    for p in _positions(geometry.output):
+    for p in product(*map(range, geometry.output)):
         total = pixels.new_zeros(())
-        for t in _positions(geometry.kernel):
+        for t in tap_at:
             source = tuple(s * i + d * j for s, i, d, j in zip(geometry.stride, p, geometry.dilation, t, strict=True))
             total = total + torch.bmm(pixel_at[source], tap_at[t])
         outputs.append(total)
@@ -169,7 +169,3 @@ _ALGORITHMS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
     "fft": _fft,
 }
 ALGORITHMS = ("native", *_ALGORITHMS)
-
-
-def _positions(sizes: Sequence[int]) -> product:
-    return product(*map(range, sizes))

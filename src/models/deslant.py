@@ -19,8 +19,10 @@ class Deslant(nn.Module):
         background = images.amin((2, 3), keepdim=True)
         ink = images - background
         matrices = self.shears(ink.detach().float().sum(1))
-        affine_grid = _export_affine_grid if torch.compiler.is_exporting() else _affine_grid
-        grid = affine_grid(matrices, images.shape)
+        if torch.compiler.is_exporting():
+            grid = _export_affine_grid(matrices, images.shape)
+        else:
+            grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
         return F.grid_sample(ink, grid.to(ink.dtype), align_corners=False) + background
 
     def shears(self, ink: Tensor) -> Tensor:
@@ -40,12 +42,8 @@ class Deslant(nn.Module):
         return torch.stack([one, slant, shift, zero, one, zero], 1).unflatten(1, (2, 3))
 
 
-def _affine_grid(matrices: Tensor, shape: torch.Size) -> Tensor:
-    return F.affine_grid(matrices, list(shape), align_corners=False)
-
-
 def _export_affine_grid(matrices: Tensor, shape: torch.Size) -> Tensor:
-    """The same (B, H, W, 2) as one product: ONNX Runtime takes six times as long for what affine_grid exports as."""
+    """affine_grid (B, H, W, 2) as one product: ONNX Runtime takes six times as long for what it exports as."""
     device, dtype = matrices.device, matrices.dtype
     y, x = ((2 * torch.arange(side, device=device, dtype=dtype) + 1) / side - 1 for side in shape[2:])
     ones = torch.ones_like(y).unsqueeze(1) * torch.ones_like(x)

@@ -43,7 +43,7 @@ class Pretrained(nn.Module):
         auxiliary = name in ("googlenet", "inception_v3")
         options = {"init_weights": True, "aux_logits": False} if auxiliary else {}
         self.net = models.get_model(name, weights=None, num_classes=num_classes, **options)
-        self.size = size or _training_size(name)
+        self.size = size or models.get_model_weights(name).DEFAULT.transforms().crop_size[0]  # downloads nothing
         self._adapt_input(shape[0])
         if weights is not None:
             self._load_weights(_read_weights(name, weights))
@@ -58,10 +58,9 @@ class Pretrained(nn.Module):
         self.first_weight = f"{name}.weight"
         if channels == first.in_channels:
             return
-        parent, _, leaf = name.rpartition(".")
         geometry = {key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation")}
         fitted = nn.Conv2d(channels, first.out_channels, **geometry, bias=first.bias is not None)
-        setattr(self.net.get_submodule(parent), leaf, fitted)
+        self.net.set_submodule(name, fitted)
 
     def _load_weights(self, state: dict[str, Tensor]) -> None:
         own = self.net.state_dict()
@@ -83,13 +82,6 @@ class Pretrained(nn.Module):
                 f"or have another shape (first: {sorted([*missing, *wrong])[0]})"
             )
         self.net.load_state_dict(state, strict=False)
-
-
-def _training_size(name: str) -> int:
-    from torchvision.models import get_model_weights
-
-    # Only the weights' metadata is read; nothing is downloaded.
-    return get_model_weights(name).DEFAULT.transforms().crop_size[0]
 
 
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:

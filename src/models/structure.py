@@ -28,9 +28,8 @@ def find_head(model: nn.Module) -> tuple[str, nn.Linear]:
 def reset_head(model: nn.Module, num_classes: int) -> None:
     """Replace the head by a fresh one for `num_classes`, in place."""
     name, head = find_head(model)
-    parent, _, leaf = name.rpartition(".")
     fresh = nn.Linear(head.in_features, num_classes, bias=head.bias is not None)
-    setattr(model.get_submodule(parent), leaf, fresh.to(head.weight))
+    model.set_submodule(name, fresh.to(head.weight))
 
 
 def parameter_blocks(model: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:

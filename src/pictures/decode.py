@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from src.errors import InputError
 from src.pictures.file_types import FORMATS, describe_unsupported, sniff_format
@@ -15,7 +15,6 @@ OPAQUE_PAGE = 0.75  # share of opaque pixels above which they are a page, not in
 BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # of grey levels; the largest level of a picture decides
 # Keys of Pillow's info that may hold a rotation.
 EXIF_KEYS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
-EXIF_ORIENTATION = 0x0112
 # Limits are checked here, from a file's header; Pillow's own limit would add a warning and a second number.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -114,8 +113,7 @@ def _read_content(source: Path | bytes, limits: DecodeLimits, name: str, fix: st
 
 def _normalize(picture: Image.Image, channels: int, max_side: int, lossy: bool) -> Picture:
     size, kind = picture.size, picture.format
-    frames = _frames_note(picture)
-    notes = [frames] if frames else []
+    notes = _frames_notes(picture)
     if max_side and kind == "JPEG" and max(size) > max_side:
         picture.draft(None, (max_side, max_side))  # decodes at 1/2, 1/4 or 1/8, never below the requested size
     picture.load()
@@ -141,7 +139,7 @@ def _normalize(picture: Image.Image, channels: int, max_side: int, lossy: bool) 
     return Picture(upright, size, tuple(notes), lossy)
 
 
-def _frames_note(picture: Image.Image) -> str | None:
+def _frames_notes(picture: Image.Image) -> list[str]:
     """The note for a picture of several frames. A GIF's are not counted, for that reads the whole file."""
     if picture.format in ("GIF", "TIFF"):
         try:
@@ -149,15 +147,15 @@ def _frames_note(picture: Image.Image) -> str | None:
         except Exception:  # damage after the first frame does not matter
             several = False
         picture.seek(0)
-        return f"the first of several {'pages' if picture.format == 'TIFF' else 'frames'}" if several else None
+        return [f"the first of several {'pages' if picture.format == 'TIFF' else 'frames'}"] * several
     count = getattr(picture, "n_frames", 1)
-    return f"the first of {count} frames" if count > 1 else None
+    return [f"the first of {count} frames"] * (count > 1)
 
 
 def _apply_orientation(picture: Image.Image) -> Image.Image:
     """Rotate and mirror by the EXIF data; the same object if they ask for nothing, or cannot be read."""
     try:
-        if picture.getexif().get(EXIF_ORIENTATION, 1) == 1:
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return picture
         return ImageOps.exif_transpose(picture)
     except Exception:  # damaged EXIF data are no reason to refuse the pixels

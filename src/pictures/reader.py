@@ -32,10 +32,11 @@ class DecodedPicture:
 
 @dataclass(frozen=True)
 class SegmentedPicture:
-    """The digits of a picture, before they are scaled to one size.
+    """The digits of a picture, from left to right, line by line, before they are scaled to one size.
 
     digits: of each, uint8 (h, w), light ink on black; or the picture, uint8 (C, H, W) as the network reads it, for a
-    reader without ink.
+    reader without ink. boxes: of each, in pixels of the upright original. size: width and height of that original.
+    inverted: whether dark ink was made light.
     """
 
     digits: list[np.ndarray]
@@ -46,20 +47,15 @@ class SegmentedPicture:
 
 
 @dataclass(frozen=True)
-class NetworkInput:
-    """The images of one picture that a network classifies.
-
-    images: uint8 (n, C, H, W), from left to right, line by line; n is 0 for an empty picture.
-    boxes: of each image, (left, top, right, bottom) in pixels of the upright original, right and bottom exclusive.
-    size: width and height of that original. inverted: whether dark ink was made light. reason: "empty" or None.
-    """
+class NetworkInput(SegmentedPicture):
+    """The same with the images that a network classifies, uint8 (n, C, H, W); n is 0 for an empty picture."""
 
     images: np.ndarray
-    boxes: list[Box]
-    size: tuple[int, int]
-    inverted: bool
-    reason: str | None
-    notes: tuple[str, ...]
+
+    @property
+    def reason(self) -> str | None:
+        """Why there are no images."""
+        return None if self.boxes else "empty"
 
 
 class Reader:
@@ -103,12 +99,10 @@ class Reader:
             return SegmentedPicture([content], [(0, 0, *size)], size, False, notes)
         if content.ink is None:
             return SegmentedPicture([], [], size, content.inverted, notes)
-        found = find_digits(content.ink, self.several and max(size) > FRAME)
+        digits, remarks = find_digits(content.ink, self.several and max(size) > FRAME)
         reduction = size[0] / decoded.shape[1], size[1] / decoded.shape[0]
-        boxes = [_to_original(box, content, reduction) for _, box in found.digits]
-        return SegmentedPicture(
-            [digit for digit, _ in found.digits], boxes, size, content.inverted, notes + found.notes
-        )
+        boxes = [_to_original(box, content, reduction) for _, box in digits]
+        return SegmentedPicture([digit for digit, _ in digits], boxes, size, content.inverted, notes + remarks)
 
     def to_network_input(self, pictures: Sequence[SegmentedPicture]) -> list[NetworkInput]:
         """The images of each picture; the digits of all pictures are brought to MNIST's form at once."""
@@ -126,10 +120,7 @@ class Reader:
         inputs, start = [], 0
         for picture in pictures:
             end = start + len(picture.digits)
-            reason = None if picture.digits else "empty"
-            inputs.append(
-                NetworkInput(images[start:end], picture.boxes, picture.size, picture.inverted, reason, picture.notes)
-            )
+            inputs.append(NetworkInput(**vars(picture), images=images[start:end]))
             start = end
         return inputs
 

@@ -16,18 +16,18 @@ def test_pieces_join_their_digit_and_specks_are_dropped():
     draw_block(page, 120, 20, 132, 60)  # a broken 1
     draw_block(page, 119, 63, 131, 92)
     draw_block(page, 160, 50, 163, 53)  # dust
-    found = find_digits(page)
-    assert [box for _, box in found.digits] == [(20, 18, 70, 90), (119, 20, 132, 92)]
+    digits, _ = find_digits(page)
+    assert [box for _, box in digits] == [(20, 18, 70, 90), (119, 20, 132, 92)]
 
 
 def test_a_wide_digit_is_noted_and_too_many_are_read_as_one():
     page = np.zeros((40, 120), np.uint8)
     draw_block(page, 5, 5, 115, 35)
-    assert find_digits(page).notes == ("wide for a digit: digits that touch are read as one",)
+    assert find_digits(page)[1] == ("wide for a digit: digits that touch are read as one",)
     dots = np.zeros((200, 200), np.uint8)
     for row in range(10, 190, 24):
         for column in range(10, 190, 24):
             draw_block(dots, column, row, column + 8, row + 12)
-    found = find_digits(dots)
-    assert len(found.digits) == 1
-    assert f"more than {MAX_DIGITS} digits" in found.notes[0]
+    digits, notes = find_digits(dots)
+    assert len(digits) == 1
+    assert f"more than {MAX_DIGITS} digits" in notes[0]

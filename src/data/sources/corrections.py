@@ -16,6 +16,7 @@ from src.errors import InputError, require
 
 FILE_NAME = "feedback.sqlite"
 VERSION = 1
+COUNT_ROWS, COUNT_TABLES = "SELECT count(*) FROM corrections", "SELECT count(*) FROM sqlite_master"
 MAX_NAME_LENGTH = 200  # characters of a class name
 TABLE = """CREATE TABLE corrections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -76,7 +77,8 @@ class CorrectionStore:
         )
         valid = isinstance(correction, str) and 0 < len(correction) <= MAX_NAME_LENGTH
         require(valid, f"a correction is a class name of 1 to {MAX_NAME_LENGTH} characters")
-        row = (datetime.now(UTC).isoformat(timespec="milliseconds"), array.tobytes(), *array.shape)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        row = (now, array.tobytes(), *array.shape, bytes(picture), prediction, correction, model)
         with self._lock:
             try:
                 connection = self._open()
@@ -86,7 +88,7 @@ class CorrectionStore:
                     cursor = connection.execute(
                         "INSERT INTO corrections (made_at, image, channels, height, width, picture, answer, "
                         "correction, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (*row, bytes(picture), prediction, correction, model),
+                        row,
                     )
                     assert cursor.lastrowid is not None  # after an INSERT
                     return cursor.lastrowid
@@ -99,16 +101,16 @@ class CorrectionStore:
             if self._connection is None and not self.path.is_file():
                 return 0
             try:
-                return self._open().execute("SELECT count(*) FROM corrections").fetchone()[0]
+                return _value(self._open(), COUNT_ROWS)
             except (sqlite3.Error, OSError) as error:
                 raise InputError(f"{self.path} cannot be read ({error})") from None
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -117,7 +119,7 @@ class CorrectionStore:
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("BEGIN IMMEDIATE")
-                if _version(connection) == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                if not _value(connection, "PRAGMA user_version") and not _value(connection, COUNT_TABLES):
                     connection.execute(TABLE)
                     connection.execute(f"PRAGMA user_version={VERSION}")
                 connection.execute("COMMIT")
@@ -129,9 +131,8 @@ class CorrectionStore:
         return self._connection
 
     def _check_limits(self, connection: sqlite3.Connection) -> None:
-        count = connection.execute("SELECT count(*) FROM corrections").fetchone()[0]
-        pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-        size = pages * page_size
+        count = _value(connection, COUNT_ROWS)
+        size = _value(connection, "PRAGMA page_count") * _value(connection, "PRAGMA page_size")
         if count >= self.rows or size >= self.megabytes * 1_000_000:
             raise StoreFullError(
                 f"{self.path} is full ({count:,} corrections, {size / 1e6:,.0f} MB): train with data=feedback, "
@@ -160,7 +161,7 @@ def read_corrections(path: Path | str) -> list[StoredCorrection]:
     no_store = f"data.root={path} is no store of corrections"
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-            require(bool(connection.execute("SELECT 1 FROM sqlite_master").fetchone()), f"{no_store}: it is empty")
+            require(_value(connection, COUNT_TABLES) > 0, f"{no_store}: it is empty")
             _check_version(connection, file)
             columns = "id, image, channels, height, width, correction, answer, model"
             for row_id, image, *shape, correction, prediction, model in connection.execute(
@@ -179,12 +180,12 @@ def read_corrections(path: Path | str) -> list[StoredCorrection]:
     return list(found.values())
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return connection.execute("PRAGMA user_version").fetchone()[0]
+def _value(connection: sqlite3.Connection, query: str) -> int:
+    return connection.execute(query).fetchone()[0]
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection)
+    version = _value(connection, "PRAGMA user_version")
     require(
         version == VERSION, f"{path} has version {version}, this project reads version {VERSION}: give another file"
     )
