@@ -7,20 +7,9 @@ from collections.abc import Collection
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
+from src.cli import inputs
 from src.cli.command import command, output_folder
 from src.cli.config import ROOT, instantiate, to_plain
-from src.cli.inputs import (
-    SPLITS,
-    build_data,
-    check_device,
-    data_as_trained,
-    picture_patterns,
-    positions_of_rows,
-    read_pictures,
-    select_device,
-    select_split,
-    target_columns,
-)
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, text
 from src.files import display_path
@@ -57,19 +46,19 @@ def check(cfg: DictConfig, typed: Collection[str] = ()) -> None:
     for key, least, most in (("steps", 1, 4096), ("samples", 1, 4096), ("neighbours", 0, 20), ("seed", 0, 2**32 - 1)):
         integer(key, cfg[key], least, most)
     check_threads(cfg.threads)
-    check_device(cfg.device)
+    inputs.check_device(cfg.device)
     for key in ("patch_px", "searched"):
         positive_int(key, cfg[key], optional=True)
     number("noise", cfg.noise, 0, 2)
     for key in ("class_images", "figures"):
         boolean(key, cfg[key])
-    choice("split", cfg.split, SPLITS)
+    choice("split", cfg.split, inputs.SPLITS)
     require(cfg.images is None or cfg.index is None, "index is about a split: give images or index, not both")
     choice("which", cfg.which, WHICH)
     for key, other in (("which", "images"), ("split", "images"), ("which", "index"), ("n", "index")):
         require(key not in typed or cfg[other] is None, f"{key} and {other} exclude each other: leave one of them out")
     if cfg.images is not None:
-        picture_patterns(cfg.images)
+        inputs.picture_patterns(cfg.images)
     methods = list(cfg.methods) if isinstance(cfg.methods, ListConfig) else [cfg.methods]
     unknown = [name for name in methods if name is not None and name not in METHODS]
     known = f"one or more of {', '.join(METHODS)}, or null for all"
@@ -121,7 +110,7 @@ def explain_predictions(cfg: DictConfig) -> None:
     net = require_weights(load_predictor(path, base), "explain")
     views, net.views = net.views, 1  # maps of shifted views would be blurred
     explain_batch.check_layer(cfg.layer, net.model)
-    net = net.to(select_device(cfg.device))
+    net = net.to(inputs.select_device(cfg.device))
     summary = summarize(net.model, net.info.shape)
     requested = [cfg.methods] if isinstance(cfg.methods, str) else cfg.methods and list(cfg.methods)
     methods, layer = explain_batch.select_methods(requested, net.model, cfg.layer, summary)
@@ -161,18 +150,18 @@ def start_explanation(cfg: DictConfig, net):
     from src.models.structure import predict_logits
 
     if cfg.images is None:
-        inputs = split_inputs(cfg, net)
+        fields = split_inputs(cfg, net)
     else:
-        images, names, ink, left_out = read_pictures(cfg, net)
+        images, names, ink, left_out = inputs.read_pictures(cfg, net)
         if left_out:
             log.info("%s", left_out)
         if ink:
             log.info("ink brought to MNIST's form; ink=none reads pictures as they are")
-        inputs = {"images": images, "names": names, "origin": {"ink": "mnist" if ink else "none"}}
-    inputs["images"] = inputs["images"].to(next(net.parameters()).device)
-    outputs = predict_logits(net, inputs["images"]).float().cpu()
-    targets = target_columns(to_plain(cfg)["target"], outputs, inputs.get("labels"), net.info)
-    return Explanation(outputs=outputs, targets=targets, **inputs)
+        fields = {"images": images, "names": names, "origin": {"ink": "mnist" if ink else "none"}}
+    fields["images"] = fields["images"].to(next(net.parameters()).device)
+    outputs = predict_logits(net, fields["images"]).float().cpu()
+    targets = inputs.target_columns(to_plain(cfg)["target"], outputs, fields.get("labels"), net.info)
+    return Explanation(outputs=outputs, targets=targets, **fields)
 
 
 def split_inputs(cfg: DictConfig, net) -> dict:
@@ -180,10 +169,10 @@ def split_inputs(cfg: DictConfig, net) -> dict:
     from src.evaluation.evaluate import predict
     from src.insight.explain_batch import select_images
 
-    data = build_data(cfg, net.config["data"])
-    batches = select_split(data, cfg.split, net.info)
+    data = inputs.build_data(cfg, net.config["data"])
+    batches = inputs.select_split(data, cfg.split, net.info)
     if cfg.index is not None:
-        positions = positions_of_rows(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
+        positions = inputs.positions_of_rows(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
     else:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
@@ -212,7 +201,7 @@ def search_neighbors(cfg: DictConfig, net, summary, explanation):
     if cfg.data._target_ is not None or cfg.images is not None:  # a search downloads nothing
         changes = {"download": False} | (changes if cfg.data._target_ is None else {})
     try:
-        split = select_split(data_as_trained(net.config["data"], changes), "train", net.info)
+        split = inputs.select_split(inputs.data_as_trained(net.config["data"], changes), "train", net.info)
         affordable = max(MIN_SEARCHED, int(SEARCH_BUDGET / max(1, summary.multiply_adds)))
         count = min(len(split), cfg.searched or affordable)
         searched = torch.linspace(0, len(split) - 1, count).round().long()

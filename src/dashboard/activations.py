@@ -34,17 +34,13 @@ class Histogram(NamedTuple):
 
 @dataclass
 class LayerActivations:
-    """A layer's outputs after its activation, or as they are if none follows.
-
-    activation: the class of the activation; None if there is none. low, high: of each unit, a channel or an output,
-    (U,). maps: of a convolution, (P, C, H, W), for the first images. samples: evenly spaced values, a tensor per batch.
-    """
+    """A layer's outputs after its activation, or as they are if none follows."""
 
     activation: type[nn.Module] | None
-    low: Tensor
-    high: Tensor
-    maps: Tensor | None
-    samples: list[Tensor] = field(default_factory=list)
+    low: Tensor  # of each unit, a channel or an output: (U,)
+    high: Tensor  # (U,)
+    maps: Tensor | None  # of a convolution for the first images: (P, C, H, W)
+    samples: list[Tensor] = field(default_factory=list)  # evenly spaced values, a tensor per batch
 
     @property
     def dead(self) -> Tensor | None:
@@ -57,12 +53,11 @@ class LayerActivations:
 
 
 class Activations(NamedTuple):
-    """layers: by name, in the order of computation. features: the head's inputs (N, D), or the logits of a network
-    whose head is not linear. logits: (N, K)."""
+    """What `record_activations` found."""
 
-    layers: dict[str, LayerActivations]
-    features: Tensor
-    logits: Tensor
+    layers: dict[str, LayerActivations]  # by name, in the order of computation
+    features: Tensor  # the head's inputs (N, D), or the logits of a network whose head is not linear
+    logits: Tensor  # (N, K)
 
 
 @dataclass(eq=False)

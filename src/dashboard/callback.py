@@ -10,14 +10,7 @@ from torch.optim import Optimizer
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from src.dashboard import image_grids
-from src.dashboard.activations import (
-    Activations,
-    Histogram,
-    LayerActivations,
-    histogram,
-    record_activations,
-    weighted_layers,
-)
+from src.dashboard.activations import Activations, Histogram, histogram, record_activations, weighted_layers
 from src.data.info import NumberOutput
 from src.errors import positive_int, require
 
@@ -149,7 +142,11 @@ class Dashboard(Callback):
             grid = image_grids.filter_grid(layer.weight, task.info.shape, f"{first}, {epoch}")
             if grid is not None:
                 writer.add_image(f"filters/{first}", grid, step, dataformats="HWC")
-        for name, activations in _mapped_layers(record.layers):
+        convolutions = [(name, layer) for name, layer in record.layers.items() if layer.maps is not None]
+        convolutions = [pair for pair in convolutions if pair[1].activation] or convolutions  # without shortcuts
+        count = min(MAX_MAPPED, len(convolutions))
+        for index in range(count):
+            name, activations = convolutions[index * (len(convolutions) - 1) // max(1, count - 1)]
             after = f" after {activations.activation.__name__}" if activations.activation else ""
             images, title = self._images[: self.pictures], f"{name}{after}, {epoch}"
             grid = image_grids.map_grid(images, activations.maps, title, len(activations.high))
@@ -197,13 +194,6 @@ def balanced_rows(labels: Tensor, count: int, numbers: bool = False) -> Tensor:
     rank_in_class = torch.empty_like(by_class)
     rank_in_class[by_class] = torch.arange(len(labels)) - firsts[labels[by_class]]
     return (rank_in_class * (int(labels.max()) + 1) + labels).argsort()[:count]
-
-
-def _mapped_layers(layers: dict[str, LayerActivations]) -> list[tuple[str, LayerActivations]]:
-    convolutions = [(name, layer) for name, layer in layers.items() if layer.maps is not None]
-    convolutions = [pair for pair in convolutions if pair[1].activation] or convolutions  # without shortcuts
-    count = min(MAX_MAPPED, len(convolutions))
-    return [convolutions[index * (len(convolutions) - 1) // max(1, count - 1)] for index in range(count)]
 
 
 def _metadata_row(label: str, predicted: str) -> list[str]:

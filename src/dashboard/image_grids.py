@@ -123,9 +123,7 @@ def map_grid(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarr
     shown = values.shape[1]
     of = f"channels 0 to {shown - 1} of {units}" if shown < units else f"{units} channels"
     scale = f"{of}, {values.shape[2]}x{values.shape[3]}; dark {low:.3g}, bright {high:.3g}"
-    return tile_grid(
-        tiles, len(images), title, [scale], ["image", *map(str, range(shown))]
-    )  # as wide as a card of TensorBoard
+    return tile_grid(tiles, len(images), title, [scale], ["image", *map(str, range(shown))])
 
 
 def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) -> np.ndarray:

@@ -27,17 +27,13 @@ NOTE_COLOR = "#40444b"
 
 @dataclass
 class Caption:
-    """The text beside an image.
+    """The text beside an image."""
 
-    name: where the image comes from. prediction: the network's. truth: the label, empty if unknown. correct: whether
-    they agree, None if unknown. note: which class the maps explain.
-    """
-
-    name: str
+    name: str  # where the image comes from
     prediction: str
-    truth: str = ""
-    correct: bool | None = None
-    note: str = ""
+    truth: str = ""  # empty if unknown
+    correct: bool | None = None  # None if unknown
+    note: str = ""  # which class the maps explain
 
 
 def attribution_figure(images: Tensor, captions: list[Caption], maps: dict[str, Tensor], notes: list[str]) -> Figure:

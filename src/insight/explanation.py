@@ -12,45 +12,36 @@ from src.plotting import text_table
 
 @dataclass
 class Neighbors:
-    """The K training images nearest to each of N images.
+    """The K training images nearest to each of N images."""
 
-    distances: Euclidean, between what the head reads (N, K). positions: in the training split; rows: of the training
-    file. labels: (N, K). features: of the N images (N, D). searched: training images that were compared.
-    """
-
-    distances: Tensor
-    positions: Tensor
-    rows: Tensor
-    labels: Tensor
-    features: Tensor
-    searched: int
+    distances: Tensor  # Euclidean, between what the head reads (N, K)
+    positions: Tensor  # in the training split (N, K)
+    rows: Tensor  # of the training file (N, K)
+    labels: Tensor  # (N, K)
+    features: Tensor  # of the N images (N, D)
+    searched: int  # training images that were compared
 
 
 @dataclass
 class Explanation:
-    """The explained images, N of them, and what was found out about them, a kind per field.
-
-    rows, train_positions: of the images, in the data set's file and in the training split; None if they are not of it.
-    origin: where the images are from. targets: the explained columns of outputs. methods: the options of each method.
-    class_images: images, the columns they maximize, and signs, -1 to minimize.
-    """
+    """The explained images, N of them, and what was found out about them, a kind per field."""
 
     images: Tensor
     names: list[str]
     outputs: Tensor
-    targets: Tensor
-    rows: list[int] | None = None
+    targets: Tensor  # the explained columns of outputs
+    rows: list[int] | None = None  # of the images in the data set's file; None if they are not of it
     labels: Tensor | None = None
-    train_positions: Tensor | None = None
-    origin: dict = field(default_factory=dict)
-    methods: dict[str, dict] = field(default_factory=dict)
+    train_positions: Tensor | None = None  # of the images in the training split; None if they are not of it
+    origin: dict = field(default_factory=dict)  # where the images are from
+    methods: dict[str, dict] = field(default_factory=dict)  # the options of each method
     attributions: dict[str, Tensor] = field(default_factory=dict)  # by method
     completeness_error: Tensor | None = None  # of integrated gradients
     cam_layer: str | None = None
     cam_geometry: MapGeometry | None = None
     feature_maps: dict[str, Tensor] = field(default_factory=dict)  # by layer
     filters: dict[str, Tensor] = field(default_factory=dict)  # by layer
-    class_images: tuple[Tensor, Tensor, Tensor] | None = None
+    class_images: tuple[Tensor, Tensor, Tensor] | None = None  # images, columns they maximize, signs: -1 to minimize
     neighbors: Neighbors | None = None
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError, integer, number, positive_int, require
+from src.errors import InputError, positive_int, require
 from src.insight.grad_cam import BATCH_SIZE, conv_layers, find_module, list_names
 from src.models.structure import eval_mode
 
@@ -69,22 +69,17 @@ def maximize_activation(
     targets: Tensor,
     signs: Tensor | None = None,
     steps: int = 200,
-    jitter_px: int = 2,
-    smooth_px: float = 1.0,
-    decay: float = 0.02,
     seed: int = 0,
 ) -> Tensor:
     """Images (T, C, H, W) of grey levels 0..255 that maximize the outputs `targets`, one image per output.
 
     Activation maximization (Erhan et al. 2009; Simonyan et al. 2013, arXiv:1312.6034), regularized against noise (Olah
-    et al. 2017, https://distill.pub/2017/feature-visualization): each step moves the image by up to jitter_px and
-    blurs its gradient by a Gaussian of smooth_px, which shrinks to half of that; decay: how far a pixel falls back to
-    black per step. signs: (T,), -1 minimizes the output instead.
+    et al. 2017, https://distill.pub/2017/feature-visualization): each step moves the image by up to 2 pixels, blurs its
+    gradient by a Gaussian of 1 pixel, at the end half of that, and lets each pixel fall back to black by 2 %.
+    signs: (T,), -1 minimizes the output instead.
     Starts from faint noise drawn with `seed`; the same seed gives the same images.
     """
     positive_int("steps", steps)
-    integer("jitter_px", jitter_px, 0)
-    number("smooth_px", smooth_px, 0)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generator, count = torch.Generator().manual_seed(seed), len(targets)
     columns = targets.to(device).unsqueeze(1)
@@ -93,17 +88,17 @@ def maximize_activation(
     pixels = start.expand(count, *shape).to(device).clone()  # logits of grey levels
     with eval_mode(model):
         for step in range(steps):
-            offsets = torch.randint(-jitter_px, jitter_px + 1, (2,), generator=generator).tolist()
+            offsets = torch.randint(-2, 3, (2,), generator=generator).tolist()
             pixels.requires_grad_()
             images = 255 * pixels.sigmoid()
             score = (model(images.roll(offsets, (2, 3))).gather(1, columns).squeeze(1) * signs).sum()
             if not score.requires_grad:
                 break
             (grads,) = torch.autograd.grad(score, images)  # per grey level: the sigmoid's slope would freeze black
-            grads = blur(grads, smooth_px * (1 - 0.5 * step / steps))
+            grads = blur(grads, 1 - 0.5 * step / steps)
             rms = grads.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
             pixels = pixels.detach() + 0.2 * grads / rms
-            pixels += decay * (BLACK_LOGIT - pixels)
+            pixels += 0.02 * (BLACK_LOGIT - pixels)
     return (255 * pixels.sigmoid()).detach()
 
 

@@ -87,7 +87,11 @@ def grad_cam(
             maps = outputs[-1] if outputs else None
             if not isinstance(maps, Tensor) or maps.ndim != 4 or not maps.requires_grad:
                 raise InputError(f"layer={name} gives no maps; convolutions: {list_names(conv_layers(model))}")
-            cam = project(_weighted_sum(maps, logits, columns), geometry, tuple(batch.shape[2:]))
+            score = logits.gather(1, columns.unsqueeze(1)).sum()
+            (gradients,) = torch.autograd.grad(score, maps, materialize_grads=True)
+            weighted = maps.relu() * gradients.mean((2, 3), keepdim=True)
+            cam = weighted.sum(1, keepdim=True).relu().detach()
+            cam = project(cam, geometry, tuple(batch.shape[2:]))
             cams.append(_shear_back(cam, shears[-1]) if shears else cam)
     return torch.cat(cams)
 
@@ -111,13 +115,6 @@ def _recording(model: nn.Module, layer: nn.Module) -> Iterator[tuple[list[Tensor
             if isinstance(module, Deslant):
                 hooks.enter_context(module.register_forward_hook(record_shears))
         yield outputs, shears
-
-
-def _weighted_sum(maps: Tensor, logits: Tensor, columns: Tensor) -> Tensor:
-    """Rectified maps weighted by the mean gradient of their channel, summed and rectified: (B, 1, h, w)."""
-    score = logits.gather(1, columns.unsqueeze(1)).sum()
-    (gradients,) = torch.autograd.grad(score, maps, materialize_grads=True)
-    return (maps.relu() * gradients.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu().detach()
 
 
 def _shear_back(maps: Tensor, shears: Tensor) -> Tensor:

@@ -15,20 +15,14 @@ from src.plotting import text_table
 
 @dataclass
 class Layer:
-    """One layer of a network, for one image.
+    """One layer of a network, for one image."""
 
-    name: as in `named_modules`. kind: class and kernel size. output: shape, channels first and pixels last: (C, H, W),
-    (N, D) for N tokens, (D,).
-    parameters: its own. multiply_adds: of matrix products and convolutions, without biases, norms and activations.
-    memory: bytes of its output, 0 if that is a view of its input or made in place.
-    """
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    parameters: int = 0
-    multiply_adds: int = 0
-    memory: int = 0
+    name: str  # as in `named_modules`
+    kind: str  # class and kernel size
+    output: tuple[int, ...]  # (C, H, W), (N, D) for N tokens, (D,)
+    parameters: int = 0  # its own
+    multiply_adds: int = 0  # of matrix products and convolutions, without biases, norms and activations
+    memory: int = 0  # bytes of its output, 0 if that is a view of its input or made in place
 
 
 @dataclass
