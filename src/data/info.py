@@ -121,4 +121,5 @@ class DataInfo:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataInfo":
         """The inverse of `to_dict`."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**fields)

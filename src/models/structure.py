@@ -62,7 +62,6 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, NORMS)
 
 
-@torch.no_grad()
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Switch the model to eval mode, gradients allowed; on exit every module gets its own mode back."""

@@ -201,13 +201,8 @@ def _flatten_alpha(picture: Image.Image, channels: int) -> tuple[Image.Image, st
     return background, "light ink on a transparent background, put on black" if on_black and not is_page else None
 
 
-def fit_square(image: Image.Image, size: int, channels: int, enlarge: bool = True) -> np.ndarray:
-    """Fit a picture into a square, uint8 (channels, size, size), filled up with the median of its border.
-
-    The longer side becomes `size` pixels. enlarge: if false, a picture whose sides are shorter keeps its size, in a
-    square of its longer side.
-    """
-    size = size if enlarge else min(size, max(image.size))
+def fit_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Scale a picture's longer side to `size` and fill up with its border's median: uint8 (channels, size, size)."""
     image = ImageOps.contain(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.LANCZOS)
     pixels = np.asarray(image).reshape(image.height, image.width, channels)
     height, width = pixels.shape[:2]

@@ -25,7 +25,7 @@ class DecodedPicture:
     """
 
     content: ExtractedInk | np.ndarray
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     size: tuple[int, int]
     notes: tuple[str, ...]
 
@@ -85,8 +85,7 @@ class Reader:
             return DecodedPicture(image, self.shape[1:], picture.size, picture.notes)
         picture = decode(source, limits, 1, MAX_SIDE)
         pixels = picture.pixels
-        height, width = pixels.shape
-        return DecodedPicture(extract_ink(pixels, picture.lossy), (height, width), picture.size, picture.notes)
+        return DecodedPicture(extract_ink(pixels, picture.lossy), pixels.shape, picture.size, picture.notes)
 
     def segment(self, source: Path | bytes | DecodedPicture, limits: DecodeLimits = FILE_LIMITS) -> SegmentedPicture:
         """Find the digits of a picture, decoded or not. Thread-safe.

@@ -17,14 +17,13 @@ from src.pictures.file_types import SUFFIXES
 TEST_FRACTION, TEST_SEED = 0.2, 0  # of pictures without a test folder: drawn once, by this seed
 
 
-def read_picture(path: Path, size: int, channels: int, enlarge: bool = True) -> Tensor:
+def read_picture(path: Path, size: int, channels: int) -> Tensor:
     """One picture as uint8 (channels, size, size): longer side scaled to `size`, the rest the median of its border.
 
-    enlarge: if false, a picture smaller than `size` keeps its size, in a square of its longer side.
     Decoded by `src.pictures.decode.decode`. Raises PictureError, an InputError that names the file, for an unknown
     format, a damaged file, or more than 64 megapixels.
     """
-    return torch.from_numpy(fit_square(decode(path, FILE_LIMITS, channels).image, size, channels, enlarge))
+    return torch.from_numpy(fit_square(decode(path, FILE_LIMITS, channels).image, size, channels))
 
 
 class PictureFiles:
