@@ -85,10 +85,7 @@ def to_rgb(images: Tensor) -> np.ndarray:
 
 
 def filter_grid(weight: Tensor, shape: tuple[int, int, int], title: str) -> np.ndarray | None:
-    """The kernels of a convolution, or a linear layer's weights as images of `shape` (C, H, W).
-
-    None for a linear layer that does not read pixels.
-    """
+    """Kernels of a convolution, or weights of a linear layer as images of `shape` (C, H, W), if it reads pixels."""
     weight = weight.detach().float().cpu()
     if weight.ndim == 2 and weight.shape[1] == shape[0] * shape[1] * shape[2]:
         weight = weight.unflatten(1, shape)
@@ -111,10 +108,7 @@ def filter_grid(weight: Tensor, shape: tuple[int, int, int], title: str) -> np.n
 
 
 def map_grid(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarray:
-    """A column per image: the raw image (N, C, H, W), and its map in each channel, (N, K, h, w).
-
-    units: channels of the layer, K of which are drawn.
-    """
+    """A column per image: the raw image (N, C, H, W) and its maps (N, K, h, w), of K of the `units` channels."""
     values = values[: len(images)].float().cpu().numpy()
     low, high = float(values.min()), float(values.max())
     height, width = tile_size(*values.shape[2:])

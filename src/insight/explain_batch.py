@@ -148,19 +148,17 @@ def add_neighbors(explanation: Explanation, net, count: int, split: BatchDataset
     images, own = explanation.images, explanation.train_positions
     batches = (split[positions] for positions in searched.split(1000))
     queries, _ = extract_features(net.model, [(net.normalize(images), torch.zeros(len(images)))])
-    bank, labels = extract_features(
-        net.model, ((net.normalize(batch.to(images.device)), truth) for batch, truth in batches)
-    )
+    normalized = ((net.normalize(batch.to(images.device)), truth) for batch, truth in batches)
+    bank, labels = extract_features(net.model, normalized)
     exclude = None
     if own is not None:
         bank_rows = torch.full((len(split),), -1)
         bank_rows[searched] = torch.arange(len(searched))
         exclude = bank_rows[own].to(images.device)
-    distances, nearest = nearest_features(queries, bank, count, exclude)
-    nearest = nearest.cpu()
+    distances, nearest = (values.cpu() for values in nearest_features(queries, bank, count, exclude))
     positions = searched[nearest]
     explanation.neighbors = Neighbors(
-        distances=distances.cpu(),
+        distances=distances,
         positions=positions,
         rows=split.indices[positions],
         labels=labels[nearest],

@@ -50,10 +50,8 @@ def feature_maps(
 
 
 def conv_filters(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Tensor]:
-    """The kernels (D, C, kh, kw) of every convolution by name.
-
-    Without a convolution: the weights of the first linear layer as images of `shape` (C, H, W), if it reads pixels.
-    """
+    """The kernels (D, C, kh, kw) of every convolution by name; without one, the weights of the first linear layer as
+    images of `shape` (C, H, W), if it reads pixels."""
     kernels = {name: model.get_submodule(name).weight.detach().clone() for name in conv_layers(model)}
     if kernels:
         return kernels

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.errors import InputError, require
 from src.insight.receptive_field import find_geometry, project
 from src.models.deslant import Deslant
-from src.models.structure import eval_mode, is_norm, predict_logits
+from src.models.structure import NORMS, eval_mode, predict_logits
 
 BATCH_SIZE = 256
 SIDE_PATHS = ("shortcut", "downsample", "up", "down")  # names within paths beside the main one: residuals, adapters
@@ -33,7 +33,7 @@ def last_conv(model: nn.Module, avoid: tuple[str, ...] = ()) -> str | None:
     if not main:
         return None
     after = [name for name, _ in modules].index(main[-1]) + 1
-    return modules[after][0] if after < len(modules) and is_norm(modules[after][1]) else main[-1]
+    return modules[after][0] if after < len(modules) and isinstance(modules[after][1], NORMS) else main[-1]
 
 
 def find_module(model: nn.Module, name: str) -> nn.Module | None:

@@ -96,10 +96,7 @@ def _draw_values(
 
 
 def filter_figure(kernels: dict[str, Tensor], convolutional: bool = True) -> Figure:
-    """The kernels of up to 4 layers as tiles, a row per input channel.
-
-    Orange is positive, purple negative, white 0; each layer has its own scale.
-    """
+    """The kernels of up to 4 layers as tiles, a row per input channel; each layer has its own scale."""
     shown = dict(list(kernels.items())[:MAX_FILTER_LAYERS])
     grids = [_mosaic(values) for values in shown.values()]
     width = 9.0

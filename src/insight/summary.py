@@ -35,12 +35,10 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Of the whole network."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Of one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
@@ -107,8 +105,10 @@ class _LayerRecorder:
         if not isinstance(output, Tensor):
             return
         self._channels_first = _channels_first(module, self._channels_first)
-        is_view = any(isinstance(arg, Tensor) and _storage(arg) == _storage(output) for arg in args)
-        shape = _shape(output, self._channels_first)
+        storage, shape = output.untyped_storage().data_ptr(), tuple(output.shape[1:])
+        is_view = any(isinstance(arg, Tensor) and arg.untyped_storage().data_ptr() == storage for arg in args)
+        if len(shape) == 3 and not self._channels_first:
+            shape = (shape[2], *shape[:2])
         row = self.rows.setdefault(module, Layer(self.names[module], _kind(module), shape))
         row.output = shape
         row.multiply_adds += (flops - flops_inside) // 2
@@ -128,10 +128,6 @@ def _assign_parameters(model: nn.Module, layers: list[Layer]) -> None:
         by_name[owner].parameters += parameter.numel()
 
 
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
 def _channels_first(module: nn.Module, before: bool) -> bool:
     """Whether the output (B, ., ., .) has its channels at 1; recent networks change that on the way."""
     if getattr(module, "dims", None) in ([0, 3, 1, 2], [0, 2, 3, 1]):  # torchvision's Permute
@@ -140,11 +136,6 @@ def _channels_first(module: nn.Module, before: bool) -> bool:
         return type(module).__name__ == "LayerNorm2d"
     weight = getattr(module, "weight", None)
     return before or (isinstance(weight, Tensor) and weight.ndim == 4)
-
-
-def _shape(output: Tensor, channels_first: bool) -> tuple[int, ...]:
-    shape = tuple(output.shape[1:])
-    return shape if len(shape) != 3 or channels_first else (shape[2], *shape[:2])
 
 
 def _kind(module: nn.Module) -> str:
