@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from src.pictures.reader import Reader
 
 log = logging.getLogger(__name__)
-FORMATS = ("table", "json", "csv")
 
 
 @command("predict")
@@ -91,15 +90,9 @@ def _write_results(format: str, records: list[dict], about: dict, seconds: float
     content = to_text(records)
     folder = output_folder()
     write_bytes(folder / f"predictions.{suffix}", f"{content}\n".encode())
-    counts = {key: sum(bool(record.get(key)) for record in records) for key in ("error", "reason", "low_confidence")}
-    results = {
-        **about,
-        "pictures": len(records),
-        "not_read": counts["error"],
-        "empty": counts["reason"],
-        "low_confidence": counts["low_confidence"],
-        "seconds": round(seconds, 3),
-    }
+    keys = {"not_read": "error", "empty": "reason", "low_confidence": "low_confidence"}
+    counts = {name: sum(bool(record.get(key)) for record in records) for name, key in keys.items()}
+    results = {**about, "pictures": len(records), **counts, "seconds": round(seconds, 3)}
     write_json(folder / "results.json", results)
     return records_to_table(records) if format == "table" else content
 
@@ -115,11 +108,9 @@ def _report_errors(records: list[dict]) -> None:
 
 def _check_options(cfg: DictConfig) -> None:
     """Raise InputError for invalid options, before anything is loaded; does not import torch."""
-    require(
-        cfg.images is not None,
-        "images is missing: give a file, a folder, a pattern such as 'digits/*.png', a list or -",
-    )
-    choice("format", cfg.format, FORMATS)
+    missing = "images is missing: give a file, a folder, a pattern such as 'digits/*.png', a list or -"
+    require(cfg.images is not None, missing)
+    choice("format", cfg.format, ("table", "json", "csv"))
     choice("ink", cfg.ink, INKS)
     positive_int("top_k", cfg.top_k, most=1000)
     positive_int("batch_size", cfg.batch_size, most=65_536)

@@ -60,10 +60,6 @@ class NumberOutput:
         """The name without its unit."""
         return self.name.rpartition("_")[0]
 
-    @property
-    def unit(self) -> str:
-        return self.name.rpartition("_")[2]
-
     def require_classes(self, option: str, reason: str = "") -> None:
         """Raise InputError for an option that is for classes only; reason: why, and what to do."""
         raise InputError(f"{option}: this network estimates a number, {self.name}{f'; {reason}' if reason else ''}")
@@ -82,7 +78,7 @@ class NumberOutput:
 
     def format(self, value: float, column: int) -> str:
         """An output in its unit."""
-        return f"{value * self.scale:.1f} {self.unit}"
+        return f"{value * self.scale:.1f} {self.name.rpartition('_')[2]}"
 
 
 Output = ClassOutput | NumberOutput
@@ -120,6 +116,5 @@ class DataInfo:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataInfo":
-        """The inverse of `to_dict`."""
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**fields)

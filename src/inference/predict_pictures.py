@@ -27,16 +27,15 @@ def list_sources(patterns: Sequence[str], read_stdin: Callable[[], bytes]) -> li
     """
     sources: dict[str, Path | bytes] = {}
     for pattern in patterns:
-        if pattern != "-":
-            sources |= {str(path): path for path in find_pictures(pattern, missing=True)}
-            continue
-        content = read_stdin()
-        require(bool(content), "images=-: standard input is empty: give a picture, or file names, one a line")
-        lines = _file_names(content)
-        if lines is None:
+        names: list[str] | None = [pattern]
+        if pattern == "-":
+            content = read_stdin()
+            require(bool(content), "images=-: standard input is empty: give a picture, or file names, one a line")
+            names = _file_names(content)
+        if names is None:
             sources["-"] = content
         else:
-            sources |= {str(path): path for line in lines for path in find_pictures(line, missing=True)}
+            sources |= {str(path): path for path in find_pictures(names, missing=True)}
     require(bool(sources), "images=-: standard input has only empty lines")
     return list(sources.items())
 

@@ -143,11 +143,10 @@ def _group_lines(candidates: list[_Candidate]) -> list[list[_Candidate]]:
     lines: list[list[_Candidate]] = []
     for candidate in sorted(candidates, key=lambda one: -one.height):
         middle = (candidate.top + candidate.bottom) / 2
-        line = next((line for line in lines if line[0].top <= middle < line[0].bottom), None)
-        if line is None:
-            lines.append([candidate])
-        else:
-            line.append(candidate)
+        line = next((line for line in lines if line[0].top <= middle < line[0].bottom), [])
+        if not line:
+            lines.append(line)
+        line.append(candidate)
     lines.sort(key=lambda line: line[0].top)
     return [sorted(line, key=lambda one: one.left + one.right) for line in lines]
 

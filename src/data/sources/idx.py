@@ -86,13 +86,6 @@ def _digest_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _gunzip(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be unpacked ({error}): delete it and try again") from None
-
-
 def _read_split(split: str, read: Callable[[str], Tensor]) -> Split:
     images, labels = read(f"{split}-images"), read(f"{split}-labels")
     labels = labels[:, 0] if labels.ndim == 2 else labels.long()  # QMNIST: class, then the writer and more
@@ -110,7 +103,10 @@ def load_idx(dataset: IdxDataset, root: str, download: bool = True, mirrors: Seq
 
         def unpack() -> bytes:
             fetch(mirrors or dataset.mirrors, raw / packed, md5)
-            return _gunzip(raw / packed)
+            try:
+                return gzip.decompress((raw / packed).read_bytes())
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{raw / packed} cannot be unpacked ({error}): delete it and try again") from None
 
         return read_verified(raw / packed.removesuffix(".gz"), unpack if download else None, dataset.sha256.get(role))
 

@@ -68,12 +68,11 @@ class Corrections:
         """Refuse the first row that counts and names an unknown class; log superseded rows that do."""
         unknown = f"no class of data.mix ({', '.join(self.class_names[:40])})"
         for correction in corrections:
-            if correction.correction not in self.class_names:
-                raise InputError(
-                    f"data.root={self.root}: row {correction.id} of corrections says {correction.correction!r}, "
-                    f"{unknown}: correct that picture again, delete the row, or give the data.mix that the network was "
-                    "trained on"
-                )
+            require(
+                correction.correction in self.class_names,
+                f"data.root={self.root}: row {correction.id} of corrections says {correction.correction!r}, {unknown}: "
+                "correct that picture again, delete the row, or give the data.mix that the network was trained on",
+            )
         wrong = [row for c in corrections for row in c.superseded if row[1] not in self.class_names]
         if wrong:
             rows = ", ".join(f"row {row_id} says {name!r}" for row_id, name in wrong[:8])
