@@ -37,10 +37,8 @@ def diagram_blocks(summary: Summary) -> list[DiagramBlock]:
 
 
 def architecture_figure(summary: Summary) -> Figure:
-    """Feature maps as stacks of sheets, tokens as striped blocks, vectors as bars.
-
-    The sides of maps grow with the square root of their size, bars with the logarithm.
-    """
+    """Feature maps as stacks of sheets, whose sides grow with the square root of their size; tokens as striped blocks;
+    vectors as bars, which grow with the logarithm."""
     blocks = diagram_blocks(summary)
     largest_side = max(max(block.layer.output[1:]) for block in blocks if len(block.layer.output) == 3)
     most_values = max(math.prod(block.layer.output) for block in blocks if len(block.layer.output) < 3)
@@ -76,8 +74,7 @@ def _block_size(shape: tuple[int, ...], largest_side: int, most_values: int) -> 
     """Width and height of a block, inches."""
     if len(shape) == 3:
         stack = SHEET_OFFSET * (_sheets(shape[0]) - 1)
-        largest = TALLEST - 0.25
-        height, width = (max(0.1, largest * math.sqrt(side / largest_side) * 0.75) for side in shape[1:])
+        height, width = (max(0.1, (TALLEST - 0.25) * math.sqrt(side / largest_side) * 0.75) for side in shape[1:])
         return width + stack, min(TALLEST, height + stack)
     if len(shape) == 2:
         return 0.9, 1.2

@@ -11,7 +11,6 @@ from torch.overrides import TorchFunctionMode
 
 from src.models.structure import eval_mode
 
-Pair = tuple[float, float]
 Size = tuple[int, int]
 
 
@@ -22,8 +21,8 @@ class MapGeometry:
     That is the center of its receptive field, padding included (Araujo et al. 2019, doi:10.23915/distill.00021).
     """
 
-    first: Pair = (0.0, 0.0)
-    step: Pair = (1.0, 1.0)
+    first: tuple[float, float] = (0.0, 0.0)
+    step: tuple[float, float] = (1.0, 1.0)
 
     def compose(self, inner: "MapGeometry") -> "MapGeometry":
         """The geometry, on the image, of maps that lie as `inner` on maps of this geometry."""
