@@ -26,10 +26,7 @@ def cache_enabled() -> Iterator[None]:
 
 
 def cached(data_key: str, part: str, read: Callable[[], Any]) -> Any:
-    """The value of `read()`, stored under (data_key, part) while the cache is enabled.
-
-    A split whose pictures are decoded at each access is not stored.
-    """
+    """The value of `read()`, stored while the cache is enabled, unless its pictures are decoded at each access."""
     key = (data_key, part)
     if _enabled and key in _entries:
         _entries.move_to_end(key)

@@ -116,5 +116,6 @@ class DataInfo:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataInfo":
+        """The inverse of `to_dict`."""
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**fields)

@@ -57,6 +57,7 @@ class AngleTarget:
         return Split(torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks]), angles / self.scale)
 
     def describe(self, info: DataInfo) -> DataInfo:
+        """The info of a classifier, changed for a network of this target."""
         return replace(info, class_names=(), target=self.name, scale=self.scale)
 
 

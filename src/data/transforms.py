@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.source import Images, Source, Split
-from src.errors import InputError, choice, integer, require
+from src.errors import choice, integer, require
 from src.pictures.mnist_form import BOX, FRAME, to_mnist_form
 
 
@@ -99,8 +99,7 @@ def _group_classes(
             f"data.classes.{name}={members}: a list of at least one class",
         )
         for member in map(str, members):
-            if member not in known:
-                raise InputError(f"data.classes: {member} is no class of this data set: {', '.join(known)}")
+            require(member in known, f"data.classes: {member} is no class of this data set: {', '.join(known)}")
             require(member not in used, f"data.classes: {member} is listed twice")
             used.add(member)
         groups.append([known.index(str(member)) for member in members])

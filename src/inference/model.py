@@ -38,10 +38,10 @@ class Predictor(Protocol):
         """Calibrated probabilities (B, K) of raw grey levels (B, C, H, W); a regression target's value (B, 1)."""
 
     def to(self, device: str) -> Self:
-        """Move the weights, if there are any, to a device; returns the network itself."""
+        """Move the weights, if any, to a device; returns itself."""
 
     def eval(self) -> Self:
-        """Switch to eval mode; returns the network itself."""
+        """Switch to eval mode; returns itself."""
 
 
 class InferenceModel(nn.Module):
@@ -67,4 +67,5 @@ class InferenceModel(nn.Module):
         return average_views(self.model(self.normalize(tta_views(images))))
 
     def probs(self, images: Tensor) -> Tensor:
+        """As of `Predictor`."""
         return self.info.output.predictions(self(images), self.temperature)

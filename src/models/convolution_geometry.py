@@ -76,10 +76,8 @@ def _check_tensors(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: 
         f"give inputs of {weight.shape[1] * groups} channels",
     )
     if bias is not None:
-        require(
-            tuple(bias.shape) == (outputs,),
-            f"a bias of shape {_by(bias.shape)}: give one number for each of {outputs} outputs",
-        )
+        fix = f"give one number for each of {outputs} outputs"
+        require(tuple(bias.shape) == (outputs,), f"a bias of shape {_by(bias.shape)}: {fix}")
 
 
 def _per_axis(name: str, value: Sizes, axes: int, least: int) -> tuple[int, ...]:

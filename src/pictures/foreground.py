@@ -105,10 +105,9 @@ def _extract_from_paper(levels: np.ndarray, background: float) -> ExtractedInk:
 
 
 def estimate_background(light: np.ndarray) -> np.ndarray:
-    """Estimate the background under light ink, uint8 (H, W) to float32.
+    """Estimate the background under light ink, uint8 (H, W) to float32, on a coarse copy, in which noise is averaged.
 
-    A morphological opening removes what is narrower than a third of the shorter side; the result is smoothed. Both work
-    on a coarse copy, in which noise is averaged.
+    A morphological opening removes what is narrower than a third of the shorter side; the result is smoothed.
     """
     height, width = light.shape
     coarse = Image.fromarray(light).reduce(max(1, min(height, width) // COARSE_SIDE))

@@ -41,10 +41,7 @@ def to_mnist_form(images: Tensor, chunk_px: int = 1 << 21) -> Tensor:
 
 
 def _ink_spans(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row and column with ink, of (N, H, W): two of int64 (2, N).
-
-    An image without ink spans the whole frame.
-    """
+    """First and last row and column with ink, of (N, H, W): two of int64 (2, N); without ink, of the whole frame."""
     lines = images.max(2), images.max(1)
     threshold = lines[0].max(1, keepdims=True) * np.float32(INK_THRESHOLD)
     inked = [line > threshold for line in lines]

@@ -75,10 +75,7 @@ class Reader:
         self.ink, self.several = ink, several
 
     def decode(self, source: Path | bytes, limits: DecodeLimits = FILE_LIMITS) -> DecodedPicture:
-        """Decode a picture and extract its ink: the part of `segment` that gains by threads, being mostly C code.
-
-        Raises PictureError (`src.pictures.decode.decode`).
-        """
+        """Decode a picture and extract its ink: the part of `segment` that gains by threads. Raises PictureError."""
         if not self.ink:
             picture = decode(source, limits, self.shape[0])
             image = fit_square(picture.image, self.shape[1], self.shape[0])
@@ -88,10 +85,7 @@ class Reader:
         return DecodedPicture(extract_ink(pixels, picture.lossy), pixels.shape, picture.size, picture.notes)
 
     def segment(self, source: Path | bytes | DecodedPicture, limits: DecodeLimits = FILE_LIMITS) -> SegmentedPicture:
-        """Find the digits of a picture, decoded or not. Thread-safe.
-
-        Raises PictureError (`src.pictures.decode.decode`).
-        """
+        """Find the digits of a picture, decoded or not. Thread-safe. Raises PictureError, as `decode` does."""
         decoded = source if isinstance(source, DecodedPicture) else self.decode(source, limits)
         content, size, notes = decoded.content, decoded.size, decoded.notes
         if isinstance(content, np.ndarray):

@@ -97,8 +97,7 @@ def _class_names(base: Path) -> tuple[str, ...]:
 def _list_pictures(base: Path, names: tuple[str, ...]) -> tuple[list[Path], Tensor]:
     if not base.is_dir():
         raise InputError(f"{base} is missing: beside train/, give test/ with the same class folders")
-    unknown = set(_subfolders(base)) - set(names)
-    if unknown:
+    if unknown := set(_subfolders(base)) - set(names):
         raise InputError(f"{base} has classes that train does not have: {', '.join(sorted(unknown))}")
     paths, labels = [], []
     for label, name in enumerate(names):

@@ -116,10 +116,7 @@ def load_idx(dataset: IdxDataset, root: str, download: bool = True, mirrors: Seq
 def load_emnist(
     root: str, variant: str = "balanced", download: bool = True, mirrors: Sequence[str] | None = None
 ) -> Source:
-    """EMNIST (Cohen et al. 2017, https://arxiv.org/abs/1702.05373), one of its six variants, upright like MNIST.
-
-    Raises InputError for an unknown variant.
-    """
+    """One of six variants of EMNIST (Cohen et al. 2017, https://arxiv.org/abs/1702.05373), upright like MNIST."""
     names = idx_catalog.EMNIST_VARIANTS[choice("data.variant", variant, idx_catalog.EMNIST_VARIANTS)]
     raw = Path(root).expanduser() / "EMNIST" / "raw"
 

@@ -161,10 +161,7 @@ def mix_corrections(
 
 @contextmanager
 def rename_mix_keys(options: tuple[str, ...] = ()) -> Iterator[None]:
-    """Let errors of the original data name the keys as typed: data.mix.root instead of data.root.
-
-    options: keys of data.mix.options.
-    """
+    """Let errors of the original data name the keys as typed: data.mix.root, or data.mix.options.* for `options`."""
     try:
         yield
     except InputError as error:

@@ -25,11 +25,10 @@ DIGITS_TEST_COUNT, DIGITS_TEST_SEED = 360, 0  # of 1,797 images; drawn once, by 
 
 def load_usps(root: str, download: bool = True, mirrors: Sequence[str] | None = None) -> Source:
     """USPS (Hull 1994) from LIBSVM's files: 7,291 training and 2,007 test images of 16x16, light ink on dark."""
-    folder = Path(root).expanduser() / "USPS"
 
     def read(split: str) -> Split:
         name, md5 = USPS_FILES[split]
-        path = folder / name
+        path = Path(root).expanduser() / "USPS" / name
         if not path.is_file() or digest_of(path, "md5") != md5:
             if not download:
                 state = "damaged (wrong MD5)" if path.is_file() else "missing"
