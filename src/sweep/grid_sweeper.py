@@ -23,10 +23,9 @@ class GridSweeper(JobSweeper):
         """List the combinations; those already in the ledger keep their numbers."""
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         typed = {override.get_key_element() for override in overrides}
-        defaults = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
-        grid: dict[str, list[str]] = {}
-        for override in [*(each for each in defaults if each.get_key_element() not in typed), *overrides]:
-            grid[override.get_key_element()] = _expand(override)
+        untyped = [f"{key}={value}" for key, value in self.params.items() if key not in typed]
+        swept = [*parser.parse_overrides(untyped), *overrides]
+        grid = {override.get_key_element(): _expand(override) for override in swept}
         self._check_options(grid)
         self.swept_keys = [key.lstrip("+") for key, words in grid.items() if len(words) > 1]
         numbers = {job_identity(job): number for number, job in enumerate(self.ledger.jobs)}

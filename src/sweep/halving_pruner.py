@@ -27,9 +27,9 @@ class HalvingPruner(BasePruner):
         if remainder or doubled.bit_count() != 1:  # between rungs
             return False
         rung = doubled.bit_length()
-        trials = [t.intermediate_values for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         own = trial.intermediate_values[epoch]
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
-        others = [values[epoch] for values in trials if epoch in values]
+        rivals = [t.intermediate_values for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        others = [values[epoch] for values in rivals if epoch in values]
         better = sum(sign * value > sign * own for value in others)
         return own != own or (rung + 2) * better >= max(rung + 2, 2 * (len(others) + 1))

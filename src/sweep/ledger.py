@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -114,9 +114,8 @@ def merge_overrides(recorded: Sequence[str], added: Sequence[str]) -> list[str]:
     """
     old, new = ({override_key(word): word for word in words} for words in (recorded, added))
     for key, word in new.items():
-        if key.startswith(CHANGEABLE) or old.get(key) == word:
-            continue
-        if key in old and is_sweep_override(old[key]) and is_sweep_override(word):
+        unchanged = key.startswith(CHANGEABLE) or old.get(key) == word
+        if unchanged or (key in old and is_sweep_override(old[key]) and is_sweep_override(word)):
             continue
         was = old[key].partition("=")[2] if key in old else "not given"
         raise InputError(
@@ -139,12 +138,6 @@ def is_sweep_override(word: str) -> bool:
         return False
 
 
-def consecutive_groups(numbers: Sequence[int]) -> list[list[int]]:
-    """Split job numbers into groups without gaps."""
-    by_offset = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    return [[number for _, number in group] for _, group in by_offset]
-
-
 def flatten_space(params: Mapping) -> dict[str, object]:
     """A search space under full keys: {optimizer: {lr: text}}, as typed key by key, becomes {optimizer.lr: text}.
 
@@ -160,10 +153,7 @@ def flatten_space(params: Mapping) -> dict[str, object]:
 
 
 class Budget:
-    """Limits on starting jobs: `max_time` (seconds, or [[days:]hours:]minutes:seconds) and `max_jobs` of one call.
-
-    Raises InputError if a limit is neither valid nor None.
-    """
+    """Limits on starting jobs in one call; None for none. max_time: as `parse_duration` reads it."""
 
     def __init__(self, max_time: object = None, max_jobs: object = None):
         self.max_jobs = positive_int("sweep.max_jobs", max_jobs, optional=True)
@@ -187,3 +177,11 @@ def parse_duration(value: object) -> float | None:
     seconds = sum(float(number) * unit for number, unit in zip(reversed(fields), units, strict=False))
     require(seconds > 0, f"sweep.max_time={value}: seconds, or 'hours:minutes:seconds', above 0")
     return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as 4.2 s, 3 min 20 s or 1 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -93,16 +93,15 @@ def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
     complete = _complete_folds(runs)
     if not complete:
         return None
-    columns: dict[str, list] = {}
+    predictions: list[dict] = []
     for group, folds in enumerate(complete):
         for fold, run in sorted(folds.items()):
             with np.load(run.folder / PREDICTIONS) as file:
-                arrays = {key: file[key] for key in file.files}
+                arrays = dict(file)
             for key, value in (("fold", fold), ("group", group), ("run", run.name)):
                 arrays[key] = np.full(len(arrays["index"]), value)
-            for key, array in arrays.items():
-                columns.setdefault(key, []).append(array)
-    joined = {key: np.concatenate(arrays) for key, arrays in columns.items()}
+            predictions.append(arrays)
+    joined = {key: np.concatenate([arrays[key] for arrays in predictions]) for key in predictions[0]}
     order = np.lexsort((joined["index"], joined["group"]))
     path = folder / "out_of_fold.npz"
     np.savez_compressed(path, **{key: array[order] for key, array in joined.items()})

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,19 +24,11 @@ from src.cli.overrides import override_key
 from src.errors import InputError, require
 from src.files import display_path, write_json
 from src.sweep.launcher import JobLauncher, job_error
-from src.sweep.ledger import Budget, config_dir_flags, consecutive_groups, is_sweep_override, open_ledger
+from src.sweep.ledger import Budget, config_dir_flags, format_duration, is_sweep_override, open_ledger
 from src.sweep.report import write_sweep_report
-from src.sweep.run_records import Run, read_run
+from src.sweep.run_records import Run, read_run, shorten_value
 from src.sweep.study import SearchSummary
-from src.sweep.table import (
-    Comparison,
-    compare_runs,
-    format_duration,
-    format_metric,
-    run_line,
-    sweep_summary,
-    write_tables,
-)
+from src.sweep.table import Comparison, compare_runs, format_metric, sweep_summary, write_tables
 
 DONE = ("finished", "pruned", "failed")
 # Keys of one call, which the ledger does not record.
@@ -162,7 +154,9 @@ class JobSweeper(Sweeper):
 
     def _launch_batches(self, waiting: deque[int]) -> None:
         while numbers := list(islice(iter(lambda: self._next_job(waiting), None), self.batch_size)):
-            for batch in consecutive_groups(numbers):  # Hydra's launchers number the jobs of a batch without gaps
+            # Hydra's launchers number the jobs of a batch without gaps.
+            for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+                batch = [number for _, number in group]
                 overrides = [self._job_overrides(number) for number in batch]
                 try:
                     results = self.launcher.launch(overrides, initial_job_idx=batch[0])
@@ -202,7 +196,10 @@ class JobSweeper(Sweeper):
         comparison = self._compare()
         write_tables(comparison, self.folder)
         done, total, metric, best = self._count_done(), self.total_jobs, comparison.metric, comparison.ranked()[0]
-        line = f"[{done:>{len(str(total))}}/{total}] {run_line(run, self.swept_keys, metric)}"
+        values = [f"{key}={shorten_value(run.overrides[key])}" for key in self.swept_keys if key in run.overrides]
+        result = f"{metric} {format_metric(run.score(metric), metric)}" + " (pruned)" * (run.state == "pruned")
+        result = f"failed: {run.error}" if run.state == "failed" else result
+        line = f"[{done:>{len(str(total))}}/{total}] #{run.name} {' '.join(values)}  {result}"
         line += f"  {format_duration(run.seconds or seconds)}"
         if best.score(metric) is not None:
             line += f" | best {format_metric(best.score(metric), metric)} #{best.name}"

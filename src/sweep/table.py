@@ -165,21 +165,6 @@ def format_metric(value: float | None, metric: str, sd: float | None = None) -> 
     return f"{value:.4g}" + (f" ± {sd:.2g}" if sd is not None else "")
 
 
-def format_duration(seconds: float) -> str:
-    """Seconds as 4.2 s, 3 min 20 s or 1 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def run_line(run: Run, keys: Sequence[str], metric: str) -> str:
-    """A run on one line: its name, its values of `keys`, and its result or error."""
-    values = " ".join(f"{key}={shorten_value(run.overrides[key])}" for key in keys if key in run.overrides)
-    result = f"{metric} {format_metric(run.score(metric), metric)}" + " (pruned)" * (run.state == "pruned")
-    return f"#{run.name} {values}  " + (f"failed: {run.error}" if run.state == "failed" else result)
-
-
 def sweep_summary(comparison: Comparison, max_rows: int = 20) -> str:
     """The best `max_rows` configurations as a table for the terminal."""
     rows = [[*comparison.configuration_keys, *comparison.metrics, "n", "runs"]]
