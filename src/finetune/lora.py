@@ -55,12 +55,7 @@ class LoRA(Method):
     option, with_magnitude = "lora", False
 
     def __init__(
-        self,
-        rank: int = 4,
-        alpha: float = 4.0,
-        targets: list[str] | None = None,
-        train_head: bool = True,
-        **options,
+        self, rank: int = 4, alpha: float = 4.0, targets: list[str] | None = None, train_head: bool = True, **options
     ):
         super().__init__(**options)
         self.rank = positive_int("finetune.rank", rank)

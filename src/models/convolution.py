@@ -163,9 +163,5 @@ def _fft(padded: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return correlation[(slice(None), slice(None), *steps)].to(padded.dtype)
 
 
-_ALGORITHMS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
-    "loops": _loops,
-    "unfold": _unfold,
-    "fft": _fft,
-}
+_ALGORITHMS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {"loops": _loops, "unfold": _unfold, "fft": _fft}
 ALGORITHMS = ("native", *_ALGORITHMS)

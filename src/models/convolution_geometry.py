@@ -31,13 +31,7 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 
 def fit_geometry(
-    inputs: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    groups: int,
+    inputs: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Geometry:
     """The sizes of a convolution. Raises InputError for arguments that do not fit one another."""
     _check_tensors(inputs, weight, bias, groups)

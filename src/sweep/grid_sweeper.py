@@ -48,8 +48,6 @@ def _expand(override: Override) -> list[str]:
     """An override as it was typed, or one for each of its values."""
     if not override.is_sweep_override():
         return [override.input_line]
-    require(
-        override.is_discrete_sweep(),
-        f"{override.input_line}: a grid needs a list of values; give hydra/sweeper=optuna to search an interval",
-    )
+    fix = "give hydra/sweeper=optuna to search an interval"
+    require(override.is_discrete_sweep(), f"{override.input_line}: a grid needs a list of values; {fix}")
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

@@ -90,10 +90,8 @@ def resume_sweep(words: Sequence[str]) -> list[str]:
 
 def config_dir_flags(words: Sequence[str]) -> list[str]:
     """--config-dir and its folder as an absolute path; empty if it is not among the words."""
-    for flag, folder in pairwise(words):
-        if flag in ("--config-dir", "-cd"):
-            return ["--config-dir", str(Path(folder).resolve())]
-    return []
+    folder = next((value for flag, value in pairwise(words) if flag in ("--config-dir", "-cd")), None)
+    return [] if folder is None else ["--config-dir", str(Path(folder).resolve())]
 
 
 def find_sweep(reference: str) -> Path:

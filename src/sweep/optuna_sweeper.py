@@ -128,13 +128,11 @@ class OptunaSweeper(JobSweeper):
         import optuna
 
         directions = ["maximize" if monitor_mode(name) == "max" else "minimize" for name in self.objectives]
+        pruner = make_pruner(self.pruner, self.pruner_startup, self.warmup)
         try:
+            storage = open_storage(self.storage, self.folder)
             study = optuna.create_study(
-                study_name=STUDY,
-                storage=open_storage(self.storage, self.folder),
-                directions=directions,
-                pruner=make_pruner(self.pruner, self.pruner_startup, self.warmup),
-                load_if_exists=True,
+                storage=storage, pruner=pruner, study_name=STUDY, directions=directions, load_if_exists=True
             )
         except InputError:
             raise

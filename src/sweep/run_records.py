@@ -83,10 +83,9 @@ class Run:
 
 
 def _load_yaml(path: Path):
-    """The content with today's targets; an empty config if the file is missing, half written or invalid."""
+    """The content with today's targets, interpolations unresolved; an empty config if the file is missing, half written or invalid."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))  # interpolations stay as they are
-        return OmegaConf.create(with_current_targets(content))
+        return OmegaConf.create(with_current_targets(OmegaConf.to_container(OmegaConf.load(path))))
     except Exception:
         return OmegaConf.create()
 
@@ -153,19 +152,15 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
         folders = sorted({file.parent for file in files}, key=_sort_key)
         require(bool(folders), f"{path}: there is no run in it; python -m src.train makes one")
         for folder in folders:
+            name = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
             relative = len(paths) == 1 and folder != top
-            runs.append(read_run(folder, str(folder.relative_to(top)) if relative else _short_name(folder)))
+            runs.append(read_run(folder, str(folder.relative_to(top)) if relative else name))
     return list({run.folder.resolve(): run for run in runs}.values())
 
 
 def _sort_key(folder: Path) -> tuple:
     """Job folders in numeric order: 2 before 10."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in folder.parts)
-
-
-def _short_name(folder: Path) -> str:
-    """The folder's name; of a job, also that of its sweep."""
-    return f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
 
 
 def find_varied_keys(runs: Sequence[Run]) -> list[str]:

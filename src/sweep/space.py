@@ -134,8 +134,6 @@ def _grid_values(parameter: Parameter) -> Sequence[object]:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     low, high, step = distribution.low, distribution.high, distribution.step
-    require(
-        step is not None and not distribution.log,
-        f"hydra.sweeper.sampler=grid: {parameter.key} has infinitely many values; give choice(a, b) or range(a, b)",
-    )
+    infinite = f"hydra.sweeper.sampler=grid: {parameter.key} has infinitely many values"
+    require(step is not None and not distribution.log, f"{infinite}; give choice(a, b) or range(a, b)")
     return [low + index * step for index in range(round((high - low) / step) + 1)]

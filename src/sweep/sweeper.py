@@ -119,8 +119,7 @@ class JobSweeper(Sweeper):
             for number in self.runs:
                 self._read_run(number)
             write_tables(self._compare(), self.folder)
-            status = stop.status if isinstance(stop, CommandExit) else 130
-            raise CommandExit(status, f"stopped; {self._resume_hint()}") from None
+            raise CommandExit(getattr(stop, "status", 130), f"stopped; {self._resume_hint()}") from None
         self._finish()
 
     def _resume_hint(self) -> str:

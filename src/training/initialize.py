@@ -73,11 +73,7 @@ def load_source(config: dict, info: DataInfo, outputs: Path, overrides: Sequence
     loaded, ignored = (name["_target_"].rpartition(".")[2] for name in (source.config["model"], config["model"]))
     if loaded != ignored:
         log.info("the network is the source's, %s; model=%s is ignored", loaded, ignored)
-    stored = {
-        "start": source.digest,
-        "model": source.config["model"],
-        "structure": source.config.get("structure", []),
-    }
+    stored = {"start": source.digest, "model": source.config["model"], "structure": source.config.get("structure", [])}
     return InitialModel(model, info, None, source, fresh, {**config, **stored})
 
 

@@ -30,11 +30,7 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: 
 
 
 def onecycle(
-    optimizer: Optimizer,
-    total_steps: int,
-    warmup: float = 0.3,
-    initial: float = 0.04,
-    final: float = 1e-4,
+    optimizer: Optimizer, total_steps: int, warmup: float = 0.3, initial: float = 0.04, final: float = 1e-4
 ) -> dict:
     """Up to the rate, which is the peak, and down to almost nothing (Smith & Topin 2018, arXiv:1708.07120).
 
@@ -63,11 +59,7 @@ def step(optimizer: Optimizer, total_steps: int, epochs: int = 5, factor: float 
 
 
 def plateau(
-    optimizer: Optimizer,
-    total_steps: int,
-    monitor: str = "val/loss",
-    patience: int = 2,
-    factor: float = 0.3,
+    optimizer: Optimizer, total_steps: int, monitor: str = "val/loss", patience: int = 2, factor: float = 0.3
 ) -> dict:
     """The rate times `factor` whenever `monitor` has not improved for more than `patience` epochs."""
     integer("scheduler.patience", patience, least=0, unit="epochs")
