@@ -121,7 +121,6 @@ def plot_parameters(scored: Sequence[Run], keys: Sequence[str], metric: str, col
 
 
 def _plot_categories(axes: Axes, names: Sequence[str], points: Sequence[tuple[str, float, tuple]]) -> None:
-    """Points (category, score, color) side by side, and the mean of each category."""
     for position, name in enumerate(names):
         scores = [score for value, score, _ in points if value == name]
         colors = [color for value, _, color in points if value == name]

@@ -116,7 +116,6 @@ class OptunaSweeper(JobSweeper):
                 self.check_job(self._to_overrides(self._active({**values, parameter.key: extreme})))
 
     def _active(self, values: dict[str, str]) -> dict[str, str]:
-        """The values of the parameters that are active beside them."""
         active = {parameter.key for parameter in self.space if parameter.is_active({**self.fixed_values, **values})}
         return {key: value for key, value in values.items() if key in active}
 

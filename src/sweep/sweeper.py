@@ -213,7 +213,6 @@ class JobSweeper(Sweeper):
         return compare_runs(runs, self.metric if known else None, self.extra_metrics)
 
     def _finish(self) -> None:
-        """Write tables and figures of all jobs; exit with status 1 if any failed."""
         comparison = self._compare()
         write_tables(comparison, self.folder)
         if any(run.results for run in self.runs.values()):

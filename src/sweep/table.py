@@ -185,7 +185,6 @@ def sweep_summary(comparison: Comparison, max_rows: int = 20) -> str:
 
 
 def _list_runs(runs: Sequence[Run]) -> str:
-    """The first six names, and how many runs did not finish."""
     states = Counter(sorted(run.state for run in runs if run.state != "finished"))
     unfinished = ", ".join(f"{count} {state}" for state, count in states.items())
     names = " ".join(run.name for run in runs[:6]) + (" ..." if len(runs) > 6 else "")
