@@ -116,13 +116,12 @@ def _check_options(cfg: DictConfig, typed: Collection[str] = ()) -> None:
 
 def _make_candidate(name: str, net: "InferenceModel", seconds: float = 0.0) -> "Candidate":
     from src.compression.candidates import Candidate, try_onnx_export
-    from src.compression.size import slim_checkpoint_bytes
+    from src.compression.measure import slim_checkpoint_bytes
 
     return Candidate(name, net, slim_checkpoint_bytes(net), try_onnx_export(net), seconds)
 
 
 def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | dict, folder: Path) -> "Candidate":
-    """Train a candidate, as the network in `path` was trained, in the folder train/<value>."""
     from src.compression.train_overrides import hydra_literal, training_overrides
     from src.model_files.checkpoint import load_model
     from src.training.fit import train
@@ -155,7 +154,6 @@ def _with_typed_keys(message: str, method: str) -> str:
 
 
 def _quantize(cfg: DictConfig, before: "Candidate", data: "ImageData", file: Path) -> "Candidate":
-    """The network in 8 bits, its ranges taken from training images."""
     import torch
 
     from src.compression.candidates import Candidate

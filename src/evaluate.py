@@ -64,7 +64,6 @@ def _check_options(cfg: DictConfig) -> None:
 
 
 def _check_network_options(cfg: DictConfig, net: "Predictor") -> None:
-    """Raise InputError for options that this network cannot use."""
     if cfg.views == 5:
         net.info.output.require_classes("views=5", "leave views out")
     if net.engine == "onnxruntime":

@@ -57,7 +57,6 @@ def main(cfg: DictConfig) -> None:
 
 
 def _predict(cfg: DictConfig, sources: list, predictor: "Predictor", reader: "Reader") -> list[dict]:
-    """A record per picture, with a progress bar on a terminal."""
     from tqdm import tqdm
 
     from src.inference.predict_pictures import predict_pictures
@@ -82,7 +81,6 @@ def _predict(cfg: DictConfig, sources: list, predictor: "Predictor", reader: "Re
 
 
 def _write_results(format: str, records: list[dict], about: dict, seconds: float) -> str:
-    """Write the predictions and results.json into the run's folder; the text to print."""
     from src.files import write_bytes, write_json
     from src.inference.records import records_to_csv, records_to_json, records_to_table
 
@@ -98,7 +96,6 @@ def _write_results(format: str, records: list[dict], about: dict, seconds: float
 
 
 def _report_errors(records: list[dict]) -> None:
-    """Raise InputError if a picture could not be read."""
     errors = [record["error"]["message"] for record in records if "error" in record]
     if errors and len(records) == 1:
         raise InputError(errors[0])

@@ -77,7 +77,6 @@ def check_overrides(conf: Path, verb: str, words: Sequence[str]) -> None:
 
 
 def _suggestion(word: str, verb: str, keys, groups: dict) -> str:
-    """What the user may have meant, as the end of the error."""
     group = next((name for name, (_, options) in groups.items() if word in options), None)
     if group:
         return f", as {group}={word}"

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.compression.latency import BATCH, EngineTimings, time_networks
-from src.compression.measure import mcnemar_test, measure_accuracy
-from src.compression.size import count_weights_and_operations, file_sizes
+from src.compression.measure import count_weights_and_operations, file_sizes, mcnemar_test, measure_accuracy
 from src.data.batches import BatchDataset
 from src.data.datamodule import ImageData
 from src.errors import InputError
@@ -96,7 +95,6 @@ def measure_candidates(
 
 
 def _speed(timings: EngineTimings, name: str, before: str) -> dict[str, dict]:
-    """Latency and throughput of a network by engine, and how many times faster it is than the one before."""
     speed: dict[str, dict] = {}
     for engine, by_batch in timings.items():
         if name not in by_batch[1]:

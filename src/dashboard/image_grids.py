@@ -159,7 +159,6 @@ def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) ->
 def _draw_vertical(
     image: Image.Image, text: str, letters: ImageFont.FreeTypeFont, top: tuple[int, int], color=TEXT_COLOR
 ) -> None:
-    """Text from bottom to top, its upper end at `top` (x, y)."""
     box = Image.new("RGB", (round(letters.getlength(text)) + 2, letters.size + 5), "white")
     ImageDraw.Draw(box).text((1, 1), text, color, letters)
     box = box.rotate(90, expand=True)

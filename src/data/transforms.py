@@ -85,7 +85,6 @@ def transform_source(
 def _group_classes(
     known: tuple[str, ...], classes: Sequence | Mapping | None
 ) -> tuple[tuple[str, ...], list[list[int]]]:
-    """The new class names, and for each the old labels that it groups."""
     if classes is None:
         return known, [[label] for label in range(len(known))]
     require(isinstance(classes, Mapping | list | tuple), f"data.classes={classes}: a list of names, or a map of lists")

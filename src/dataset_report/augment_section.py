@@ -33,7 +33,6 @@ def augment_section(context: ReportContext) -> Section:
 
 
 def _augmented(context: ReportContext, images: Tensor) -> ReportFigure:
-    """The images, and below them two draws of each augmentation."""
     cells, row_names = [images.float()], ["original"]
     for name, augmentation in context.augmentations.items():
         generator = torch.Generator().manual_seed(context.seed)
@@ -50,7 +49,6 @@ def _augmented(context: ReportContext, images: Tensor) -> ReportFigure:
 
 
 def _changes(context: ReportContext, images: Tensor) -> tuple[Table, dict]:
-    """By how much each augmentation changes grey levels and ink measures."""
     before, rows, numbers = measure_ink(images), [], {}
     for name, augmentation in context.augmentations.items():
         augmented = augmentation(images, torch.Generator().manual_seed(context.seed)).float().clamp(0, 255)

@@ -112,7 +112,6 @@ def _thumbnails(images: Tensor, colors: np.ndarray) -> np.ndarray:
 
 
 def _paste(corners: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Thumbnails at their lower left corners (N, 2), in pixels, on a white canvas."""
     canvas = np.ones((CANVAS, CANVAS, 3), np.float32)
     height, width = thumbnails.shape[1:3]
     for (x, y), thumbnail in zip(corners.astype(int), thumbnails, strict=True):
@@ -122,7 +121,6 @@ def _paste(corners: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _write_name(axes: Axes, point: np.ndarray, name: str, color: np.ndarray, large: bool) -> None:
-    """A class name at a point of the map, moved so that its box stays inside the frame."""
     name = short_name(name, NAME_LENGTH)
     size = 15 if large and len(name) < 3 else 9 if len(name) < 5 else 7
     margin = [size * (0.34 * len(name) + 0.7) / (72 * WIDTH), size * 1.2 / (72 * WIDTH)]  # shares of the map

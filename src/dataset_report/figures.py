@@ -54,7 +54,6 @@ def _legend_above(axes: Axes, columns: int) -> None:
 
 
 def _needs_rotation(class_names: Sequence[str]) -> bool:
-    """Whether the names are too long to stand beside one another."""
     longest = max(len(short_name(name)) for name in class_names)
     return longest > 2 and longest * len(class_names) > 85
 
@@ -94,7 +93,6 @@ def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str]) -> F
 
 
 def _colorbar(figure: Figure, colors: ScalarMappable, left: float, top: float, height: float, label: str):
-    """A narrow colorbar, placed in inches from the upper left corner."""
     bar = figure.colorbar(colors, cax=add_axes_at(figure, left, top, 0.1, height))
     bar.ax.tick_params(labelsize=6.5, length=2, pad=1)
     bar.set_label(label, fontsize=7, labelpad=1)

@@ -101,7 +101,6 @@ def _paragraphs(source: str, agreement: float, largest: float | None, differ: in
 
 
 def _ranked(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor) -> list[dict]:
-    """The images `order` of `rows`, as report.json lists them."""
     train, names, ranked = context.data.train, context.class_names, []
     for i in order.tolist():
         image = {"row": int(train.rows[rows[i]]), "label": names[train.labels[rows[i]]]}
@@ -111,7 +110,6 @@ def _ranked(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tens
 
 
 def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor) -> ReportFigure:
-    """The first of the images `order` of `rows`."""
     train, names, top = context.data.train, context.class_names, order[:SHOWN]
     above, below = [], []
     for i in top.tolist():

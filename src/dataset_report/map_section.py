@@ -61,7 +61,6 @@ def _components(context: ReportContext, shares: Tensor) -> tuple[ReportFigure, d
 def _map(
     context: ReportContext, name: str, title: str, rows: Tensor, points: np.ndarray, axis_names: Sequence[str]
 ) -> tuple[ReportFigure, dict]:
-    """A map of the training images `rows` (N,) at `points` (N, 2)."""
     train, k = context.data.train, min(NEIGHBOURS, len(rows) - 1)
     labels = train.labels[rows]
     agreement = embeddings.knn_label_agreement(points, labels, k)

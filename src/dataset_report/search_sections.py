@@ -20,8 +20,6 @@ TITLE = "Duplicates and leaks"
 
 @dataclass
 class _NearestPairs:
-    """Each image of `left` with its nearest image of `right`."""
-
     left: SplitSample
     right: SplitSample
     nearest: Tensor  # (n,)
@@ -112,7 +110,6 @@ def neighbours_section(context: ReportContext) -> Section:
 
 
 def _identical(data: DatasetSample) -> dict:
-    """Groups of identical images, and the number of copies within and across the splits."""
     train, test, size = data.train, data.test, len(data.train)
     labels = torch.cat([train.labels, test.labels])
     copies, groups = {"train": 0, "test": 0, "leak": 0, "contradicting": 0}, []

@@ -95,7 +95,6 @@ class Prune(Method):
 
 
 def _masked_layers(model: nn.Module) -> list[tuple[nn.Module, Tensor, Tensor]]:
-    """Each layer that has a mask, with its unmasked weight and its mask."""
     layers = [module for module in model.modules() if parametrize.is_parametrized(module, "weight")]
     changes = [(layer, layer.parametrizations.weight) for layer in layers]
     return [(layer, change.original, change[0].mask) for layer, change in changes if isinstance(change[0], Mask)]

@@ -95,7 +95,6 @@ def predict_pictures(
 
 
 def _segment(reader: Reader, source: Path | bytes, limits: DecodeLimits) -> SegmentedPicture | PictureError:
-    """Decode and segment a picture, or return why it cannot be read."""
     try:  # list_sources keeps folders and patterns that hold no picture
         if isinstance(source, Path) and source.is_dir():
             raise PictureError(

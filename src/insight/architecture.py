@@ -71,7 +71,6 @@ def architecture_figure(summary: Summary) -> Figure:
 
 
 def _block_size(shape: tuple[int, ...], largest_side: int, most_values: int) -> tuple[float, float]:
-    """Width and height of a block, inches."""
     if len(shape) == 3:
         stack = SHEET_OFFSET * (_sheets(shape[0]) - 1)
         height, width = (max(0.1, (TALLEST - 0.25) * math.sqrt(side / largest_side) * 0.75) for side in shape[1:])

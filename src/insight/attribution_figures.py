@@ -73,7 +73,6 @@ def attribution_figure(images: Tensor, captions: list[Caption], maps: dict[str, 
 
 
 def _draw_color_scales(figure: Figure, size: tuple[float, float], bottom: float, methods: list[str]) -> None:
-    """The color scales that the methods need, `bottom` inches above the figure's edge."""
     left = 0.12
     scales = [
         (SIGNED, 1.7, "lowers the output", "raises it", any(method not in NON_NEGATIVE for method in methods)),

@@ -65,12 +65,10 @@ def _titled_figure(size: tuple[float, float], title: str, note: str) -> Figure:
 
 
 def _text_at(figure: Figure, x: float, y: float, text: str, **style) -> None:
-    """Text at a place in inches, centered vertically."""
     figure.text(x, y, text, va="center", transform=figure.dpi_scale_trans, **style)
 
 
 def _axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches."""
     total_width, total_height = figure.get_size_inches()
     return figure.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
 

@@ -84,8 +84,6 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
 
 
 class _LayerRecorder:
-    """Forward hooks that record a `Layer` for every module they are registered on."""
-
     def __init__(self, model: nn.Module):
         self.names = {module: name for name, module in model.named_modules()}
         self.rows: dict[nn.Module, Layer] = {}

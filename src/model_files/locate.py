@@ -63,7 +63,6 @@ def _newest(outputs: Path, name: str, key: str, int8: bool) -> Path:
 
 
 def _exported_file(folder: Path, key: str) -> Path | None:
-    """The exported file of a folder, or None. Raises InputError if there are several."""
     found = sorted(file for file in folder.iterdir() if file.suffix.lower() in EXPORTED and file.is_file())
     if len(found) > 1:
         raise InputError(f"{key}={folder} holds several exported files; give one: {', '.join(map(str, found[:8]))}")

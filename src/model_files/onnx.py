@@ -49,7 +49,6 @@ def onnx_bytes(net: InferenceModel, opset: int | None = None) -> bytes:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without what the exporter logs and warns about itself."""
     levels = {logger: logger.level for logger in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))}
     try:
         for logger in levels:

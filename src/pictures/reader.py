@@ -128,7 +128,6 @@ def _stretch_faint(images: np.ndarray) -> np.ndarray:
 
 
 def _to_original(box: Box, ink: ExtractedInk, reduction: tuple[float, float]) -> Box:
-    """A box of extracted ink in pixels of the original picture."""
     left, top, right, bottom = (
         round((edge * ink.scale + ink.corner[i % 2]) * reduction[i % 2]) for i, edge in enumerate(box)
     )

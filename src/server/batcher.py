@@ -186,7 +186,6 @@ def _compute_batch(batch: list[Job]) -> None:
 
 
 def _compute(batch: list[Job]) -> None:
-    """Fill in the records, and the inputs, of jobs of one network."""
     model = batch[0].model
     segmented, origins = [], []
     for job in batch:

@@ -83,7 +83,7 @@ class Run:
 
 
 def _load_yaml(path: Path):
-    """The content with today's targets, interpolations unresolved; an empty config if the file is missing, half written or invalid."""
+    """The content with today's targets; an empty config for a file that is missing, half written or invalid."""
     try:
         return OmegaConf.create(with_current_targets(OmegaConf.to_container(OmegaConf.load(path))))
     except Exception:

@@ -123,7 +123,6 @@ def _task(
 
 
 def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkpoints | None]:
-    """The Trainer with its callbacks and loggers, and the callback that saves, if there is one."""
     nodes = cfg.get("callbacks") or {}
     require("checkpoints" in nodes, "nothing is saved: give callbacks=[default,...], or callbacks.checkpoints=null")
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in nodes.items() if node]

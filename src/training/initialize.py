@@ -140,7 +140,6 @@ def _refuse_model_overrides(loaded: dict, requested: dict, overrides: Sequence[s
 
 
 def _check_adapter_checkpoint(initial: InitialModel) -> None:
-    """Raise InputError where checkpoint=adapter cannot save the changes of a source model alone."""
     source, method = initial.source, initial.method
     if source is None or method is None:
         raise InputError(

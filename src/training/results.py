@@ -65,7 +65,6 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
 
 
 def _training_results(session: Session, checkpoints: Checkpoints, net: InferenceModel, path: Path) -> dict[str, Any]:
-    """The entries of results.json about training and validation."""
     trainer, loss = session.trainer, session.task.loss
     results: dict[str, Any] = {
         "best_epoch": net.epoch,
@@ -116,7 +115,6 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
 def _write_dashboard(
     session: Session, checkpoints: Checkpoints, net: InferenceModel, results: dict, figures: dict
 ) -> None:
-    """Log the test's scalars, the figures and the hyper-parameters, and close the loggers."""
     trainer = session.trainer
     test, transfer = results.get("test", {}), results.get("transfer", {})
     scalars = {f"test/{name}": value for name, value in test.items() if isinstance(value, float)}

@@ -7,8 +7,7 @@ import torch
 
 from src.compression.candidates import select_candidate
 from src.compression.latency import Timings, interleave
-from src.compression.measure import mcnemar_test, measure_accuracy
-from src.compression.size import count_weights_and_operations, slim_checkpoint_bytes
+from src.compression.measure import count_weights_and_operations, mcnemar_test, measure_accuracy, slim_checkpoint_bytes
 from src.compression.table import compression_table, remarks
 from src.model_files.checkpoint import load_model
 from src.models.lenet import LeNet
