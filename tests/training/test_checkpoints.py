@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from src.data.info import DataInfo
 from src.model_files.checkpoint import read_checkpoint
 from src.models.lenet import LeNet
-from src.training.callbacks import Checkpoints, EarlyStopping
+from src.training.callbacks import Checkpoints
 from src.training.task import Classifier
 
 
@@ -41,8 +41,3 @@ def test_the_best_score_survives_a_resume(tmp_path, small_kmnist):
     info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
     checkpoints.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), info))
     assert (checkpoints.monitor, checkpoints.best_score, checkpoints.best_epoch) == ("val/acc", 0.9, 3)
-
-
-@pytest.mark.parametrize(("name", "expected"), [("val/acc", "max"), ("val/loss", "min")])
-def test_callbacks_go_by_the_metric_s_direction(name, expected, tmp_path):
-    assert Checkpoints(str(tmp_path), monitor=name).mode == EarlyStopping(monitor=name).mode == expected
