@@ -80,6 +80,7 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 256) -> T
         return torch.cat([model(batch.float()) for batch in images.split(batch_size)])
 
 
+@torch.no_grad()
 def extract_features(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The inputs of the head, float32 (N, D), and the labels (N,), computed in eval mode.
 
