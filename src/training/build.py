@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from src.cli.config import ROOT, instantiate, to_plain
-from src.cli.process import check_training_options
+from src.cli.process import check_training_options, quiet_libraries
 from src.data.datamodule import ImageData
 from src.data.info import Output
 from src.errors import choice, require
@@ -63,6 +63,7 @@ def build(
     metrics it optimizes). callbacks: more of them, beside the config's.
     Raises InputError for options that cannot be used, alone or together, and for a source or a run that does not fit.
     """
+    quiet_libraries()  # the Trainer reports its devices as soon as it is built
     check_training_options(cfg)
     config = with_current_targets(to_plain(cfg))
     check_options(config)

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit
-from src.cli.process import check_threads, default_sigterm, quiet_libraries, set_threads, tune_process
+from src.cli.process import check_threads, default_sigterm, set_threads, tune_process
 from src.errors import InputError, require
 from src.files import display_path
 from src.training.build import Session, ShouldPrune, build
@@ -35,7 +35,6 @@ def train(
     """
     started = time.perf_counter()
     quiet_other_processes()
-    quiet_libraries()  # before the trainer is built: it reports the devices
     check_threads(cfg.threads)
     set_threads(cfg.threads)
     session = build(cfg, overrides, should_prune, objectives)
@@ -59,7 +58,6 @@ def fit(session: Session) -> None:
     loss that is not finite, and where no step was made.
     """
     started = time.perf_counter()
-    quiet_libraries()
     tune_process()
     trainer, checkpoints, folder = session.trainer, session.checkpoints, session.folder
     try:
