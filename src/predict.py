@@ -48,7 +48,10 @@ def main(cfg: DictConfig) -> None:
     seconds = time.perf_counter() - started
 
     about = {"ckpt": str(path), "sha256": predictor.digest, "ink": "mnist" if ink else "none"}
-    print(_write_results(cfg.format, records, about, seconds), flush=True)
+    answers = _write_results(cfg.format, records, about, seconds)
+    if cfg.format == "table" and len(records) == 1 and "error" in records[0]:
+        raise InputError(records[0]["error"]["message"])
+    print(answers, flush=True)
     rate = f"{len(records) / seconds:,.0f} a second"
     count = f"{len(records):,} picture{'s' * (len(records) != 1)}"
     network = f"{display_path(path)}, ink={about['ink']}"

@@ -1,4 +1,4 @@
-"""Train a classifier and test its best epoch: python -m src.train [group=option ...] [key=value ...]"""
+"""Train a classifier and test it: python -m src.train [group=option ...] [key=value ...]"""
 
 from collections.abc import Sequence
 

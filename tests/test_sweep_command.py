@@ -46,10 +46,10 @@ def test_a_sweep_writes_tables_figures_and_the_best_experiment(swept, tmp_path):
     assert again.returncode == 0, again.stderr
 
 
-def test_a_failed_job_has_a_traceback_in_its_log_and_a_row(swept):
+def test_a_failed_job_has_its_error_in_its_log_and_a_row(swept):
     failed = next(row for row in rows(swept) if row["state"] == "failed")
     assert "optimizer.lr=abc" in failed["error"]
-    assert "Traceback" in (swept / failed["run"] / "train.log").read_text()
+    assert failed["error"] in (swept / failed["run"] / "train.log").read_text()
 
 
 def test_every_job_is_in_the_hparams_tab_of_tensorboard(swept):

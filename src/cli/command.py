@@ -21,6 +21,7 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.overrides import INFO_FLAGS, check_overrides, flags_first
 from src.cli.process import command_line, exit_on_sigterm, is_main_process
+from src.errors import InputError
 from src.files import write_json
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
@@ -96,7 +97,7 @@ def _fail(message: str, status: int) -> None:
 
 
 def run_job(task: Task, cfg: DictConfig) -> float | None:
-    """Run one job. `status.json` in its folder records its state, its log the traceback of a failure."""
+    """Run one job. `status.json` in its folder records its state, its log a failure."""
     folder = output_folder()
     started = time.time()
 
@@ -113,7 +114,7 @@ def run_job(task: Task, cfg: DictConfig) -> float | None:
         message = "interrupted" if isinstance(error, KeyboardInterrupt) else error_line(error)
         write_status("interrupted" if stopped else "failed", seconds=time.time() - started, error=message)
         if not stopped:
-            _log_traceback(error)
+            log_error(error, message)
             if HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
                 raise CommandExit(1, message) from error
         raise
@@ -121,8 +122,10 @@ def run_job(task: Task, cfg: DictConfig) -> float | None:
     return result
 
 
-def _log_traceback(error: BaseException) -> None:
-    text = "".join(traceback.format_exception(error))
+def log_error(error: BaseException, message: str) -> None:
+    """Write a failure to the run's log: one line for what the user can put right, else a traceback."""
+    foreseen = isinstance(error, InputError) and error.__cause__ is None
+    text = message if foreseen else "".join(traceback.format_exception(error))
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.emit(logging.LogRecord("src", logging.ERROR, "", 0, text, None, None))

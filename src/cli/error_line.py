@@ -4,7 +4,7 @@ import logging
 from difflib import get_close_matches
 from pathlib import Path
 
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -51,6 +51,10 @@ def _hydra_line(error: HydraException) -> str:
         return f"{typed}: one value only; a list is {key}=[{values}], several runs need python -m src.train -m"
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be parsed: a text with ( ) , = or the like needs quotes, \"key='a (1)'\""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        accepted = f"one of {', '.join(error.options)}" if error.options else "the options are in --help"
+        return f"{group}={option}: {accepted}" if group else message_line(error)
     cause = error.__cause__
     unknown = _unknown_key(cause) if isinstance(cause, OmegaConfBaseException) else None
     slurm = "; pip install -e '.[slurm]' installs it" if "submitit" in str(error) else ""

@@ -15,7 +15,7 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
 
     resume_from: becomes the run's recorded command in its own folder, followed by the words given beside it.
     init_from, loss.teacher: become the path of the file, so that the run records which one it was; init_from also adds
-    experiment=finetune unless an experiment is given. A sweep over several values keeps them for its jobs.
+    experiment=finetune unless an experiment is given. Several values are left as they are: each job resolves its own.
     Raises InputError if there is no such run or file, or resume_from comes with a sweep or another folder.
     """
     if override_value(words, "resume_from"):
@@ -42,5 +42,5 @@ def _recorded_command(words: Sequence[str]) -> list[str]:
     path = find_checkpoint(reference, ROOT / "outputs", "last.ckpt", "resume_from").resolve()
     recorded = read_checkpoint(path)["config"].get("overrides")
     require(recorded is not None, f"resume_from={reference}: this checkpoint does not record its command")
-    before = [word for word in recorded if override_key(word) != "resume_from"]
-    return flags_first([*before, *added, f"resume_from='{path}'", f"hydra.run.dir='{path.parents[1]}'"])
+    kept = [word for word in recorded if override_key(word) != "resume_from"]
+    return flags_first([*kept, *added, f"resume_from='{path}'", f"hydra.run.dir='{path.parents[1]}'"])

@@ -43,7 +43,8 @@ def find_checkpoint(
     if not path.is_file():
         runs = sorted(folder.name for folder in Path(reference).glob("*") if (folder / "checkpoints" / name).is_file())
         accepted = f"one of its runs: {', '.join(runs[:12])}" if runs else _accepted(key)
-        raise InputError(f"{key}={reference}: there is no file {path}; give {accepted}")
+        missing = f"file {path}" if path != Path(reference) else "such file or folder"
+        raise InputError(f"{key}={reference}: there is no {missing}; give {accepted}")
     if path.suffix.lower() in EXPORTED and name != "best.ckpt":
         raise InputError(f"{key}={reference}: an exported file has no {name} to resume; give the run that it came from")
     return path

@@ -22,6 +22,7 @@ from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler, Pr
 from src.training.distillation import Distill
 from src.training.initialize import InitialModel, apply_method, check_options, load_source
 from src.training.losses import MeanSquaredError
+from src.training.optimizers import check_optimizer
 from src.training.resume import check_same_run
 from src.training.task import Classifier
 
@@ -34,7 +35,7 @@ class Session:
 
     config: the resolved config as plain values; folder: of the run; overrides: the command; resume_from: the file of a
     run to resume; objectives: metrics that a search asks for besides the monitor; checkpoints: None saves nothing;
-    seconds: spent in `fit`.
+    seconds: spent in `fit`, or in the whole command where `train` runs it.
     """
 
     config: dict
@@ -65,8 +66,10 @@ def build(
     """
     quiet_libraries()  # the Trainer reports its devices as soon as it is built
     check_training_options(cfg)
-    config = with_current_targets(to_plain(cfg))
+    config = with_current_targets(to_plain(cfg))  # a resumed run's command may name a class by an older path
     check_options(config)
+    optimizer, scheduler = instantiate(cfg.optimizer, "optimizer"), instantiate(cfg.scheduler, "scheduler")
+    check_optimizer(optimizer, scheduler)
     torch.manual_seed(cfg.seed)
     data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
     data.setup()
@@ -74,26 +77,34 @@ def build(
     loss = instantiate(cfg.loss, "loss", class_counts=data.class_counts)
     if isinstance(loss, Distill):
         loss.check(initial.info)
-        initial.config["teacher"] = loss.net.digest
+        initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
     if cfg.resume_from:
         check_same_run(read_checkpoint(cfg.resume_from)["config"], initial.config)
     if initial.source is not None:
         data.normalize_by(initial.info.mean, initial.info.std)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
-    task = _task(cfg, config, initial, loss, overrides)
+    task = _task(cfg, config, initial, overrides, optimizer=optimizer, scheduler=scheduler, loss=loss)
     check_combination(initial.info.output, task, cfg.views)
     monitor = (list(objectives) or [initial.info.output.monitor])[0]
     pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
-    folder = Path(cfg.output_dir)
     return Session(
-        config, folder, list(overrides), data, initial, task, trainer, checkpoints, cfg.resume_from, list(objectives)
+        config=config,
+        folder=Path(cfg.output_dir),
+        overrides=list(overrides),
+        data=data,
+        initial=initial,
+        task=task,
+        trainer=trainer,
+        checkpoints=checkpoints,
+        resume_from=cfg.resume_from,
+        objectives=list(objectives),
     )
 
 
 def _initial_model(cfg: DictConfig, config: dict, data: ImageData, overrides: Sequence[str]) -> InitialModel:
-    method = instantiate(cfg.finetune if cfg.finetune._target_ else None, "finetune")
+    method = instantiate(cfg.finetune if cfg.finetune._target_ else None, "finetune")  # null in finetune=none
     info = data.info
     stored = {key: value for key, value in config.items() if key not in ("output_dir", "resume_from")}
     if cfg.init_from:
@@ -104,22 +115,18 @@ def _initial_model(cfg: DictConfig, config: dict, data: ImageData, overrides: Se
     return apply_method(initial, method, config["finetune"])
 
 
-def _task(
-    cfg: DictConfig, config: dict, initial: InitialModel, loss: torch.nn.Module, overrides: Sequence[str]
-) -> Classifier:
-    source = initial.source if cfg.checkpoint == "adapter" else None
+def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str], **parts) -> Classifier:
+    source = initial.source if cfg.checkpoint == "adapter" else None  # which the checkpoint then refers to
     return Classifier(
         initial.model,
         initial.info,
-        optimizer=instantiate(cfg.optimizer, "optimizer"),
-        scheduler=instantiate(cfg.scheduler, "scheduler"),
-        loss=loss,
         method=initial.method,
         **config["task"],
         seed=cfg.seed,
         log_every=cfg.trainer.log_every_n_steps,
         config={**initial.config, "overrides": list(overrides)},
         base={"file": source.file, "sha256": source.digest} if source is not None else None,
+        **parts,
     )
 
 
@@ -129,10 +136,11 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in nodes.items() if node]
     if cfg.dashboard._target_:
         callbacks.append(instantiate(cfg.dashboard, "dashboard"))
-    disabled = (() if cfg.trainer.enable_progress_bar else (EpochProgressBar,)) + (
-        () if cfg.trainer.enable_checkpointing else (Checkpoints,)
-    )
-    callbacks = [callback for callback in callbacks if not isinstance(callback, disabled)] + list(more)
+    if not cfg.trainer.enable_progress_bar:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, EpochProgressBar)]
+    if not cfg.trainer.enable_checkpointing:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
+    callbacks += more
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers: list[Logger] = [
         instantiate(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node

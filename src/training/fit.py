@@ -29,7 +29,7 @@ def train(
     should_prune: ShouldPrune | None = None,
     objectives: Sequence[str] = (),
 ) -> float | None:
-    """Build a session, fit it, test its best epoch and write everything to the run's folder.
+    """Build a session, fit it, test the checkpoint that it chose and write everything to the run's folder.
 
     The arguments are those of `build`. Returns the best validation metric.
     """
@@ -63,7 +63,7 @@ def fit(session: Session) -> None:
     try:
         with ddp_processes(folder, session.overrides, trainer.world_size), default_sigterm():
             trainer.fit(session.task, session.data, ckpt_path=session.resume_from or None)
-    except (SystemExit, SIGTERMException) as stop:
+    except (SystemExit, SIGTERMException) as stop:  # Lightning exits where Ctrl-C interrupts it
         status = 143 if isinstance(stop, SIGTERMException) else 130
         saved = checkpoints is not None and checkpoints.last.is_file()
         command = f"python -m src.train resume_from={shlex.quote(display_path(folder))}"

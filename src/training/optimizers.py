@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from src.errors import fraction, number
+from src.errors import InputError, fraction, number
 
 
 def lr_and_weight_decay(make_optimizer: Callable) -> tuple[float, float]:
@@ -24,6 +24,28 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def new_optimizer(make_optimizer: Callable, groups: list[dict]) -> Optimizer:
+    """The optimizer of these parameter groups. Raises InputError if it refuses its arguments."""
+    try:
+        return make_optimizer(groups)
+    except InputError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
+
+
+def check_optimizer(make_optimizer: Callable, make_scheduler: Callable) -> None:
+    """Raise InputError for arguments that the optimizer or the scheduler refuses, by building both for one layer."""
+    _, weight_decay = lr_and_weight_decay(make_optimizer)
+    optimizer = new_optimizer(make_optimizer, parameter_groups(nn.Linear(1, 1), weight_decay))
+    try:
+        make_scheduler(optimizer, total_steps=1000)
+    except InputError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InputError(f"scheduler refused its arguments ({error}): see conf/scheduler") from None
 
 
 class MuonAdamW(Optimizer):

@@ -21,7 +21,7 @@ from src.finetune.method import Method
 from src.models.structure import find_head
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
-from src.training.optimizers import lr_and_weight_decay, parameter_groups
+from src.training.optimizers import lr_and_weight_decay, new_optimizer, parameter_groups
 from src.training.schedules import constant
 from src.training.trainer_state import data_of, planned_epochs
 
@@ -223,10 +223,7 @@ class Classifier(LightningModule):
             self.method.parameter_groups(self.model, lr, decay) if self.method else parameter_groups(self.model, decay)
         )
         require(bool(groups), "the model has no trainable parameter")
-        try:
-            optimizer = self.make_optimizer(groups)
-        except (ValueError, TypeError, IndexError) as error:
-            raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
+        optimizer = new_optimizer(self.make_optimizer, groups)
         self._total_steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(self._total_steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         scheduler: Any = self.make_scheduler(optimizer, total_steps=int(self._total_steps))

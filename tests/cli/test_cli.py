@@ -1,10 +1,12 @@
 """Flags, one-line errors, references on a command line, configs without a command."""
 
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 
+from src.cli.command import log_error
 from src.cli.config import ROOT, load_config
 from src.cli.error_line import error_line
 from src.cli.overrides import flags_first
@@ -22,7 +24,9 @@ def test_flags_may_stand_anywhere():
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=lenett", ["lenett", "convnet"]),
+        ("model=lenett", ["model=lenett: one of cnn, convnet, lenet, mlp, pretrained, resnet"]),
+        ("callbacks=[default,nosuch]", ["callbacks=nosuch"]),
+        ("hydra/sweeper=nosuch", ["hydra/sweeper=nosuch: one of basic, grid, optuna"]),
         ("modle=lenet", ["did you mean model"]),
         ("optimizer.rate=1", ["optimizer.rate does not exist", "lr"]),
         ("data.batch_size=[1", ["[1"]),
@@ -35,6 +39,33 @@ def test_what_hydra_refuses_is_one_line_that_names_what_is_valid(override, expec
     assert "\n" not in line
     assert "Config search path" not in line
     assert all(part in line for part in expected)
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+def test_the_log_has_a_traceback_of_what_nobody_foresaw_and_of_errors_in_a_users_own_class(tmp_path):
+    handler = logging.FileHandler(tmp_path / "log")
+    logging.getLogger().addHandler(handler)
+    try:
+        for error in (
+            raised(InputError("lr=-1")),
+            raised(KeyError("lost")),
+            raised(InputError("model: refused"), TypeError("theirs")),
+        ):
+            log_error(error, str(error))
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    first, *others = (tmp_path / "log").read_text().splitlines()
+    assert first == "lr=-1"
+    assert [line for line in others if line.startswith(("KeyError", "TypeError", "src.errors"))] == [
+        "KeyError: 'lost'", "TypeError: theirs", "src.errors.InputError: model: refused",
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -54,7 +85,7 @@ def test_init_from_becomes_a_file_and_brings_its_experiment(source):
     assert resolve_overrides([f"init_from={run}", "experiment=probe"]) == ["experiment=probe", file]
     several = ["experiment=finetune", "-m", f"init_from={run},newest"]
     assert resolve_overrides(several) == ["-m", "experiment=finetune", several[-1]]
-    with pytest.raises(InputError, match=r"^init_from=nowhere: there is no file"):
+    with pytest.raises(InputError, match=r"^init_from=nowhere: there is no such file"):
         resolve_overrides(["init_from=nowhere"])
 
 

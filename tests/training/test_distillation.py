@@ -48,7 +48,7 @@ def test_the_loss_is_its_formula_on_the_teachers_own_images(teacher, small_kmnis
 def test_unsuitable_teachers_are_refused(teacher, small_kmnist, tmp_path):
     from dataclasses import replace
 
-    with pytest.raises(InputError, match=r"loss\.teacher=nowhere: there is no file"):
+    with pytest.raises(InputError, match=r"loss\.teacher=nowhere: there is no such file"):
         Distill("nowhere")
     with pytest.raises(InputError, match=r"loss\.teacher is missing"):
         Distill()

@@ -2,10 +2,14 @@
 
 from copy import deepcopy
 
+import pytest
 import torch
 from torch import nn
 
+from src.cli.config import load_config
+from src.errors import InputError
 from src.models.lenet import LeNet
+from src.training.build import build
 from src.training.optimizers import MuonAdamW, parameter_groups
 
 SHAPE = (1, 28, 28)
@@ -43,3 +47,22 @@ def test_muon_updates_matrices_adamw_the_rest_and_both_resume_exactly():
     train_steps(model, optimizer, 3, start=3)
     train_steps(copy, resumed, 3, start=3)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), copy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lr=-1"], "optimizer.lr=-1: a number, at least 0"),
+        (["optimizer.lr="], "optimizer.lr=: a number, at least 0"),
+        (["optimizer.betas=[2,1]"], "optimizer refused its arguments (Invalid beta"),
+        (["optimizer=sgd", "optimizer.momentum=-1"], "optimizer refused its arguments (Invalid momentum"),
+        (["optimizer=muon", "optimizer.momentum=3"], "optimizer.momentum=3: a number, at least 0, below 1"),
+        (["scheduler.warmup=2"], "scheduler.warmup=2: a number, above 0, below 1"),
+        (["scheduler=step", "scheduler.epochs=0"], "scheduler.epochs=0: a whole number, at least 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_data_are_read(overrides, message, tmp_path):
+    cfg = load_config(["data=mnist", f"data.root={tmp_path}/nowhere", "data.download=false", *overrides])
+    with pytest.raises(InputError) as error:
+        build(cfg)
+    assert str(error.value).startswith(message)
