@@ -1,5 +1,6 @@
 """Grid search: every combination of values. Hydra's sweeper `grid`, the default of -m."""
 
+from collections import defaultdict, deque
 from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,7 +21,7 @@ class GridSweeper(JobSweeper):
         self.params = flatten_space(params or {})
 
     def plan(self, overrides: list[Override]) -> None:
-        """List the combinations; those already in the ledger keep their numbers."""
+        """List the combinations, each as often as it was typed; those already in the ledger keep their numbers."""
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         typed = {override.get_key_element() for override in overrides}
         untyped = [f"{key}={value}" for key, value in self.params.items() if key not in typed]
@@ -28,9 +29,12 @@ class GridSweeper(JobSweeper):
         grid = {override.get_key_element(): _expand(override) for override in swept}
         self._check_options(grid)
         self.swept_keys = [key.lstrip("+") for key, words in grid.items() if len(words) > 1]
-        numbers = {job_identity(job): number for number, job in enumerate(self.ledger.jobs)}
+        recorded: dict[frozenset, deque[int]] = defaultdict(deque)
+        for number, job in enumerate(self.ledger.jobs):
+            recorded[job_identity(job, self.swept_keys)].append(number)
         for job in product(*grid.values()):
-            number = numbers.setdefault(job_identity(job), len(self.ledger.jobs))
+            same = recorded[job_identity(job, self.swept_keys)]
+            number = same.popleft() if same else len(self.ledger.jobs)
             self.ledger.jobs[number : number + 1] = [list(job)]
         self.total_jobs = len(self.ledger.jobs)
 

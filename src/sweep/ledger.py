@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -108,12 +108,12 @@ def find_sweep(reference: str) -> Path:
 def merge_overrides(recorded: Sequence[str], added: Sequence[str]) -> list[str]:
     """The recorded overrides of a sweep, replaced or followed by the added ones.
 
-    Raises InputError if a value changes that is neither swept in both nor CHANGEABLE.
+    Raises InputError if a value changes that is neither swept in both, nor in neither and CHANGEABLE.
     """
     old, new = ({override_key(word): word for word in words} for words in (recorded, added))
     for key, word in new.items():
-        unchanged = key.startswith(CHANGEABLE) or old.get(key) == word
-        if unchanged or (key in old and is_sweep_override(old[key]) and is_sweep_override(word)):
+        swept_before, swept_now = key in old and is_sweep_override(old[key]), is_sweep_override(word)
+        if old.get(key) == word or (swept_before == swept_now and (swept_now or key.startswith(CHANGEABLE))):
             continue
         was = old[key].partition("=")[2] if key in old else "not given"
         raise InputError(
@@ -123,9 +123,10 @@ def merge_overrides(recorded: Sequence[str], added: Sequence[str]) -> list[str]:
     return [*(new.pop(key, word) for key, word in old.items()), *new.values()]
 
 
-def job_identity(overrides: Sequence[str]) -> frozenset[str]:
-    """The overrides that tell a job from others: all but the CHANGEABLE ones."""
-    return frozenset(word for word in overrides if not override_key(word).startswith(CHANGEABLE))
+def job_identity(overrides: Sequence[str], swept: Collection[str]) -> frozenset[str]:
+    """The overrides by which a resumed sweep finds a job again: all but the CHANGEABLE ones that it does not sweep."""
+    keys = {word: override_key(word) for word in overrides}
+    return frozenset(word for word, key in keys.items() if key in swept or not key.startswith(CHANGEABLE))
 
 
 def is_sweep_override(word: str) -> bool:

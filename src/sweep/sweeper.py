@@ -106,7 +106,7 @@ class JobSweeper(Sweeper):
             self._read_run(number)
         done = [state for state in DONE if not (retry_failed and state == "failed")]
         waiting = deque(number for number, run in self.runs.items() if run.state not in done)
-        counts = f"{self.total_jobs} jobs, {self._count_done()} of them done"
+        counts = f"{self.total_jobs} job{'s' * (self.total_jobs != 1)}, {self._count_done()} of them done"
         print(f"sweep: {counts}; {display_path(self.folder)}", flush=True)
         self.started, self.job_started, self.recorded_jobs = time.monotonic(), {}, 0
         try:

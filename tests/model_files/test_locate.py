@@ -15,7 +15,10 @@ def test_checkpoints_are_found(run_folder, tmp_path):
     for given, message in (
         ("newest", "no run"),
         (str(tmp_path), "no file"),
-        ("nosuch", r"ckpt=nosuch: there is no such file or folder; give ckpt=<run folder>, ckpt=<file.ckpt> or ckpt=newest"),
+        (
+            "nosuch",
+            r"ckpt=nosuch: there is no such file or folder; give ckpt=<run folder>, ckpt=<file.ckpt> or ckpt=newest",
+        ),
         (None, "missing"),
         ("s3://x", "URLs"),
     ):

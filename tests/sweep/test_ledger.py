@@ -39,9 +39,9 @@ def test_only_swept_values_and_changeable_keys_change_on_resume():
 
 def test_changeable_keys_are_no_part_of_a_job_identity():
     assert (
-        job_identity(["seed=0", "figures=false"])
-        == job_identity(["figures=true", "seed=0"])
-        != job_identity(["seed=1"])
+        job_identity(["seed=0", "figures=false"], ())
+        == job_identity(["figures=true", "seed=0"], ())
+        != job_identity(["seed=1"], ())
     )
 
 
