@@ -23,7 +23,7 @@ from src.training.distillation import Distill
 from src.training.initialize import InitialModel, apply_method, check_options, load_source
 from src.training.losses import MeanSquaredError
 from src.training.optimizers import check_optimizer
-from src.training.resume import check_same_run
+from src.training.resume import check_same_run, ended_results
 from src.training.task import Classifier
 
 ShouldPrune = Callable[[int, float | None], bool]
@@ -33,9 +33,10 @@ ShouldPrune = Callable[[int, float | None], bool]
 class Session:
     """One training: everything that `fit` runs and `write_results` reports.
 
-    config: the resolved config as plain values; folder: of the run; overrides: the command; resume_from: the file of a
-    run to resume; objectives: metrics that a search asks for besides the monitor; checkpoints: None saves nothing;
-    seconds: spent in `fit`, or in the whole command where `train` runs it.
+    config: the resolved config as plain values; folder: of the run; overrides: the command; checkpoints: None saves
+    nothing; resume_from: the file of a run to resume; ended: the results of that run, if nothing is left to do;
+    objectives: metrics that a search asks for besides the monitor; seconds: spent in `fit`, or in the whole command
+    where `train` runs it.
     """
 
     config: dict
@@ -47,6 +48,7 @@ class Session:
     trainer: Trainer
     checkpoints: Checkpoints | None
     resume_from: str | None = None
+    ended: dict | None = None
     objectives: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -78,8 +80,11 @@ def build(
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
+    ended = None
     if cfg.resume_from:
-        check_same_run(read_checkpoint(cfg.resume_from)["config"], initial.config)
+        checkpoint = read_checkpoint(cfg.resume_from)
+        check_same_run(checkpoint["config"], initial.config)
+        ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config)
     if initial.source is not None:
         data.normalize_by(initial.info.mean, initial.info.std)
     if cfg.compile:
@@ -99,6 +104,7 @@ def build(
         trainer=trainer,
         checkpoints=checkpoints,
         resume_from=cfg.resume_from,
+        ended=ended,
         objectives=list(objectives),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -205,11 +206,27 @@ class PruningCallback(Callback):
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's early stopping, whose mode goes by the metric's name."""
+    """Lightning's early stopping, whose mode goes by the metric's name, and which remembers that it stopped the run.
+
+    A resumed run that it had stopped trains on only with more patience.
+    """
 
     def __init__(self, monitor: str = "val/loss", patience: int = 3, min_delta: float = 0.0, mode: str = "auto"):
         integer("callbacks.early_stopping.patience", patience, least=0, unit="epochs")
         super().__init__(monitor, min_delta=min_delta, patience=patience, mode=monitor_mode(monitor, mode))
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict({**state, "patience": self.patience})
+
+    def on_train_start(self, trainer: Trainer, task: Classifier) -> None:
+        if self.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED and self.wait_count < self.patience:
+            self.stopping_reason, self.stopped_epoch = EarlyStoppingReason.NOT_STOPPED, 0
+        if self.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True
+            log.info(
+                "early stopping ended this run: %s did not improve in %d epochs; "
+                "raise callbacks.early_stopping.patience to train on", self.monitor, self.wait_count,
+            )  # fmt: skip
 
 
 class EMA(WeightAveraging):

@@ -39,6 +39,9 @@ def train(
     set_threads(cfg.threads)
     session = build(cfg, overrides, should_prune, objectives)
     log.info("%s", summary(session))
+    if session.ended:
+        log.info("this run has ended: nothing is left to do; a higher limit, such as trainer.max_epochs, trains on")
+        return session.ended["best_score"]
     fit(session)
     trainer, checkpoints = session.trainer, session.checkpoints
     if is_dry_run(trainer) or checkpoints is None:

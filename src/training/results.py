@@ -42,8 +42,8 @@ def write_results(session: Session) -> dict:
     figures = {}
     if session.config["test"] and not pruned:
         figures = _test(session, net, results, path)
-    write_json(session.folder / "results.json", results)
     _write_dashboard(session, checkpoints, net, results, figures)
+    write_json(session.folder / "results.json", results)  # last: a run that has it has ended
     if "test" in results:
         chosen_by = _chosen_by(checkpoints, path)
         log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, chosen_by, metrics_table(results["test"]))

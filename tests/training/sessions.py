@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
 
 from src.cli.config import load_config
 from src.model_files.checkpoint import read_checkpoint
@@ -18,11 +19,15 @@ SMALL = [
 AVERAGED = ["callbacks=[default,ema]", "callbacks.ema.decay=0.9"]
 
 
+def small_config(root: Path, folder: Path, *words: str) -> DictConfig:
+    """The config of a run on the small KMNIST of `root`, with everything random that training has."""
+    return load_config([*SMALL, f"data.root={root}", *words], output_dir=folder)
+
+
 def make_session(root: Path, folder: Path, *words: str, ema: bool = False, callbacks: tuple = ()) -> Session:
-    """A session on the small KMNIST of `root`, with everything random that training has."""
+    """A session of that config."""
     averaged = AVERAGED if ema else []
-    cfg = load_config([*SMALL, f"data.root={root}", *averaged, *words], output_dir=folder)
-    return build(cfg, callbacks=list(callbacks))
+    return build(small_config(root, folder, *averaged, *words), callbacks=list(callbacks))
 
 
 def run(root: Path, folder: Path, *words: str, ema: bool = False, callbacks: tuple = ()) -> Session:

@@ -3,14 +3,16 @@
 import csv
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 
 from src.cli.error_line import CommandExit
 from src.errors import InputError
 from src.model_files.checkpoint import read_checkpoint
+from src.training.fit import train
 from src.training.resume import check_same_run
-from tests.training.sessions import Interrupt, assert_equal, run, weights
+from tests.training.sessions import Interrupt, assert_equal, run, small_config, weights
 
 CONFIG = {
     "seed": 0,
@@ -84,6 +86,9 @@ def test_a_resumed_run_may_change_where_and_how_long(path):
         ("seed",),
         ("data", "batch_size"),
         ("data", "name"),
+        ("trainer", "accumulate_grad_batches"),
+        ("trainer", "gradient_clip_val"),
+        ("trainer", "limit_train_batches"),
         ("model", "_target_"),
         ("optimizer", "lr"),
         ("optimizer", "momentum"),
@@ -95,3 +100,42 @@ def test_a_resumed_run_may_change_where_and_how_long(path):
 def test_a_resumed_run_may_not_become_another(path):
     with pytest.raises(InputError, match=r"\.".join(path)):
         check_same_run(CONFIG, changed(*path, value={"decay": 0.9} if path[-1] == "ema" else "other"))
+
+
+def contents(folder: Path) -> dict:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["trainer.max_steps=7"],
+        ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=0", "optimizer.lr=1e-9"],
+        ["trainer.max_epochs=1", "callbacks=[default,ema]"],
+    ],
+)
+def test_a_run_that_has_ended_is_left_alone_and_says_so(data_root, tmp_path, words, caplog):
+    words = ["test=false", "figures=false", *words]
+    cfg = small_config(data_root, tmp_path, *words)
+    score = train(cfg)
+    before = contents(tmp_path)
+    again = small_config(data_root, tmp_path, *words, f"resume_from={tmp_path}/checkpoints/last.ckpt")
+    with caplog.at_level("INFO"):
+        assert train(again) == score
+    assert "nothing is left to do" in caplog.text
+    assert contents(tmp_path) == before
+
+
+def test_early_stopping_is_remembered_until_it_is_given_more_patience(data_root, tmp_path):
+    stopping = ["callbacks=[default,early_stopping]", "optimizer.lr=1e-9", "callbacks.early_stopping.min_delta=1"]
+    words, last = ["trainer.max_epochs=4", *stopping], tmp_path / "b/checkpoints/last.ckpt"
+    patient = run(data_root, tmp_path / "a", *words, "callbacks.early_stopping.patience=2").trainer.global_step
+    stopped = run(data_root, tmp_path / "b", *words, "callbacks.early_stopping.patience=1").trainer.global_step
+    assert stopped < patient
+    for more in ("callbacks.early_stopping.patience=1", "trainer.max_epochs=9"):  # its results may have been lost
+        again = ["callbacks.early_stopping.patience=1", more, f"resume_from={last}"]
+        assert run(data_root, tmp_path / "b", *words, *again).trainer.global_step == stopped
+    again = ["callbacks.early_stopping.patience=2", f"resume_from={last}"]
+    assert run(data_root, tmp_path / "b", *words, *again).trainer.global_step == patient
+    assert_equal(weights(last), weights(tmp_path / "a/checkpoints/last.ckpt"))
