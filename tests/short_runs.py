@@ -13,7 +13,8 @@ from src.data.augment import Identity, Shift
 from src.data.datamodule import ImageData
 from src.model_files.checkpoint import CheckpointFiles
 from src.models.lenet import LeNet
-from src.training.callbacks import Checkpoints, NoProfiler
+from src.training.callbacks import NoProfiler
+from src.training.checkpoints import Checkpoints
 from src.training.schedules import onecycle
 from src.training.task import Classifier
 

@@ -17,9 +17,11 @@ MOVED_MODULES = {
     "src.optimizers": "src.training.schedules",
 }
 MOVED_CLASSES = {
+    "src.callbacks.Checkpoints": "src.training.checkpoints.Checkpoints",
     "src.callbacks.Progress": "src.training.callbacks.EpochProgressBar",
     "src.loggers.EpochTable": "src.training.csv_logger.EpochCSVLogger",
     "src.optimizers.MuonAdamW": "src.training.optimizers.MuonAdamW",
+    "src.training.callbacks.Checkpoints": "src.training.checkpoints.Checkpoints",
 }
 
 

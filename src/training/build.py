@@ -18,7 +18,8 @@ from src.finetune.closed_form import ClosedForm
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.model_files.renamed import with_current_targets
-from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler, PruningCallback
+from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback
+from src.training.checkpoints import Checkpoints
 from src.training.distillation import Distill
 from src.training.initialize import InitialModel, apply_method, check_options, load_source
 from src.training.losses import MeanSquaredError

@@ -16,7 +16,8 @@ from src.files import write_json
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import load_model, write_temperature
 from src.training.build import Session
-from src.training.callbacks import Checkpoints, PruningCallback
+from src.training.callbacks import PruningCallback
+from src.training.checkpoints import Checkpoints
 from src.training.distillation import Distill
 from src.training.trainer_state import callbacks_of
 

@@ -11,7 +11,7 @@ from src.compression.measure import count_weights_and_operations, mcnemar_test, 
 from src.compression.table import compression_table, remarks
 from src.model_files.checkpoint import load_model
 from src.models.lenet import LeNet
-from src.training.callbacks import Checkpoints
+from src.training.checkpoints import Checkpoints
 from tests.tuning import tune
 
 SHAPE = (1, 28, 28)

@@ -7,7 +7,8 @@ from src.data.info import DataInfo
 from src.errors import InputError
 from src.evaluation.evaluate import compute_metrics, wilson_interval
 from src.evaluation.monitor import monitor_mode
-from src.training.callbacks import Checkpoints, EarlyStopping
+from src.training.callbacks import EarlyStopping
+from src.training.checkpoints import Checkpoints
 
 
 def test_wilson_is_the_published_interval():

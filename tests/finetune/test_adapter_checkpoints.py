@@ -9,7 +9,7 @@ from src.cli.config import load_config
 from src.errors import InputError
 from src.model_files.checkpoint import load_model, read_checkpoint, write_checkpoint
 from src.models.lenet import LeNet
-from src.training.callbacks import Checkpoints
+from src.training.checkpoints import Checkpoints
 from tests.conf_options import SHAPE, make_method
 from tests.tuning import tune
 

@@ -12,7 +12,7 @@ from src.finetune.method import Full, Gradual, Last, ProbeThenFull
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
 from src.models.structure import find_head, parameter_blocks, reset_head
-from src.training.callbacks import Checkpoints
+from src.training.checkpoints import Checkpoints
 from src.training.optimizers import MuonAdamW
 from src.training.schedules import cosine, onecycle, plateau
 from src.training.schedules import step as step_schedule

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from src.data.info import DataInfo
 from src.model_files.checkpoint import read_checkpoint
 from src.models.lenet import LeNet
-from src.training.callbacks import Checkpoints
+from src.training.checkpoints import Checkpoints
 from src.training.task import Classifier
 
 

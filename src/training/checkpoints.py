@@ -1,0 +1,108 @@
+"""best.ckpt and last.ckpt of a training."""
+
+import math
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from src.errors import choice, require
+from src.evaluation.monitor import monitor_mode
+from src.finetune.closed_form import ClosedForm
+from src.training.task import Classifier
+from src.training.trainer_state import data_of, is_dry_run
+
+
+class Checkpoints(Checkpoint):
+    """Write `best.ckpt` after each validation that beats all before it, and `last.ckpt` after every epoch.
+
+    folder: for both files. monitor: the metric; auto is val/acc, or val/mae for a regression target. mode: whether
+    more is better (max) or less (min); auto goes by the metric's name.
+    choose: best; last, where each validated epoch replaces the best one; or auto, which is last for few-shot training
+    and corrections, as so few labels leave none to choose by.
+    An interrupt (Ctrl-C, SIGTERM) leaves a `last.ckpt` of that moment. Weights that are not finite are never saved.
+    """
+
+    state_key = "checkpoints"
+
+    def __init__(self, folder: str, monitor: str = "auto", mode: str = "auto", choose: str = "auto"):
+        choice("callbacks.checkpoints.choose", choose, ("auto", "best", "last"))
+        self.folder, self.monitor, self.configured_mode = Path(folder), monitor, mode
+        self.mode, self.choose = monitor_mode(monitor, mode), choose
+        self.best_score: float | None = None
+        self.best_epoch = 0
+        self.best_metrics: dict[str, float] = {}  # of the best epoch's validation
+        self._saved_step = -1
+
+    def on_fit_start(self, trainer: Trainer, task: Classifier) -> None:
+        if self.monitor == "auto":
+            self.monitor = task.info.output.monitor
+            self.mode = monitor_mode(self.monitor, self.configured_mode)
+        if self.choose == "auto":
+            self.choose = "last" if data_of(trainer).few_labels else "best"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    def on_validation_end(self, trainer: Trainer, task: Classifier) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or is_dry_run(trainer):
+            return
+        if task.method and not task.method.is_complete(task.model):
+            return
+        metrics = trainer.callback_metrics
+        require(
+            self.monitor in metrics,
+            f"callbacks.checkpoints.monitor={self.monitor} is not measured; there are {', '.join(sorted(metrics))}",
+        )
+        score = round(float(metrics[self.monitor]), 7)
+        if not math.isnan(score) and self._is_better(score):
+            before = self.state_dict()
+            self.best_score, self.best_epoch = score, trainer.current_epoch + 1
+            self.best_metrics = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
+            if not self._save(trainer, task, self.best):
+                self.load_state_dict(before)
+
+    def on_train_epoch_end(self, trainer: Trainer, task: Classifier) -> None:
+        if not is_dry_run(trainer) and self._save(trainer, task, self.last):
+            self._saved_step = trainer.global_step
+
+    def _is_better(self, score: float) -> bool:
+        if self.choose == "last" or self.best_score is None:
+            return True
+        return score > self.best_score if self.mode == "max" else score < self.best_score
+
+    def _save(self, trainer: Trainer, task: Classifier, path: Path) -> bool:
+        if finite := all(bool(p.isfinite().all()) for p in task.parameters()):
+            trainer.save_checkpoint(path, weights_only=False)  # with the optimizer, to resume from
+        return finite
+
+    def on_save_checkpoint(self, trainer: Trainer, task: Classifier, checkpoint: dict) -> None:
+        # Lightning counts an epoch cut short by max_steps as processed; a resumed run would skip the rest of it.
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if batches["is_last_batch"]:
+            return
+        for progress in (epochs["total"], epochs["current"]):
+            progress["processed"] = min(progress["processed"], progress["completed"])
+        if isinstance(task.method, ClosedForm):  # its sums are not saved: the epoch begins again
+            batches["current"] = dict.fromkeys(batches["current"], 0)
+            checkpoint[type(data_of(trainer)).__qualname__]["batches_done"] = 0
+
+    def on_exception(self, trainer: Trainer, task: Classifier, exception: BaseException) -> None:
+        interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if interrupted and not is_dry_run(trainer) and trainer.global_step > self._saved_step:
+            self._save(trainer, task, self.last)
+
+    def state_dict(self) -> dict:
+        return {name: getattr(self, name) for name in ("best_score", "best_epoch", "best_metrics")}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
