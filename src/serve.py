@@ -79,7 +79,7 @@ def find_token(cfg: DictConfig) -> str | None:
     if cfg.token_file is None:
         return read_token(os.environ.get(TOKEN), TOKEN)
     try:
-        return read_token(Path(cfg.token_file).expanduser().read_text(), f"token_file={cfg.token_file}")
+        return read_token(Path(cfg.token_file).expanduser().read_text(encoding="utf-8"), f"token_file={cfg.token_file}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"token_file={cfg.token_file} cannot be read ({error})") from None
 

@@ -13,8 +13,8 @@ from src.model_files.checkpoint import read_checkpoint
 QUICK = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 
 
-def start(*words: str, **options) -> subprocess.Popen:
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+def start(*words: str, env: dict | None = None, **options) -> subprocess.Popen:
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
     env.pop("HYDRA_FULL_ERROR", None)
     return subprocess.Popen(
         [sys.executable, "-m", *words],
@@ -38,8 +38,8 @@ def output_of(process: subprocess.Popen, seconds: float) -> tuple[str, str]:
         raise
 
 
-def run(*words: str) -> subprocess.CompletedProcess:
-    process = start(*words)
+def run(*words: str, env: dict | None = None) -> subprocess.CompletedProcess:
+    process = start(*words, env=env)
     out, err = output_of(process, 300)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 

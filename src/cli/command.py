@@ -1,6 +1,7 @@
 """The shell around every command: Hydra, one-line errors, the run's folder, its status and its log."""
 
 import functools
+import io
 import logging
 import os
 import re
@@ -46,6 +47,9 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
         def main() -> None:
             verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
+            for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets its code instead
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="backslashreplace")
             try:
                 signal.signal(signal.SIGTERM, exit_on_sigterm)
                 _main(config_name, sys.argv[1:], resolve, run)

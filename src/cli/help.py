@@ -10,7 +10,7 @@ HELP_FLAGS = ("-h", "--help")
 
 def help_text(conf: Path, verb: str) -> str:
     """A command's purpose, its groups with their options, and its keys with their comments."""
-    head, _, body = (conf / f"{verb}.yaml").read_text().partition("defaults:\n")
+    head, _, body = (conf / f"{verb}.yaml").read_text(encoding="utf-8").partition("defaults:\n")
     entries, _, body = body.partition("\n\n")
     lines = [*(line.removeprefix("# ") for line in head.splitlines()), "", *_group_lines(conf, verb, entries)]
     lines.append(f"Keys, each as key=value (conf/{verb}.yaml):")

@@ -63,7 +63,7 @@ def _group_overrides(conf: Path, group: str, options: dict | None) -> list[str]:
     if not options or not options.get("_target_"):
         return []
     for path in sorted((conf / group).glob("*.yaml")):
-        if yaml.safe_load(path.read_text()).get("_target_") == options["_target_"]:
+        if yaml.safe_load(path.read_text(encoding="utf-8")).get("_target_") == options["_target_"]:
             arguments = {key: value for key, value in options.items() if key not in NOT_ARGUMENTS}
             return [f"{group}={path.stem}", *(f"++{group}.{k}={hydra_literal(v)}" for k, v in arguments.items())]
     raise InputError(

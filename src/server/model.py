@@ -126,7 +126,7 @@ class ServedModel:
     def _test_accuracy(self) -> float | None:
         """Test accuracy, a fraction, if the run of this checkpoint has measured it."""
         try:
-            return json.loads((self.path.parents[1] / "results.json").read_text())["test"]["acc"]
+            return json.loads((self.path.parents[1] / "results.json").read_text(encoding="utf-8"))["test"]["acc"]
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return None
 

@@ -42,7 +42,7 @@ class Ledger:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             jobs = [list(overrides) for overrides in content["jobs"]]
             return cls(folder, list(content["words"]), jobs, list(content.get("flags", [])))
         except (ValueError, KeyError, TypeError):

@@ -50,7 +50,7 @@ class Run:
         """Each metric's (epoch, value) pairs, from metrics.csv; empty if it cannot be read."""
         history: dict[str, list[tuple[int, float]]] = {}
         try:
-            with (self.folder / "metrics.csv").open(newline="") as file:
+            with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     for name, text in row.items():
                         if text and "/" in name:
@@ -133,7 +133,7 @@ def read_run(folder: Path, name: str, overrides: Sequence[str] | None = None) ->
 
 def _read_json(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -23,7 +23,7 @@ class EpochCSVLogger(Logger):
         self.path = Path(path)
         self.rows: dict[int, dict] = {}
         if self.path.is_file():
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     self.rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}
 

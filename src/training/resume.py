@@ -43,7 +43,7 @@ def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
     if any(checkpoint["config"].get(key) != value for key, value in config.items()):
         return None
     try:
-        results = json.loads((folder / "results.json").read_text())
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         ended = results["steps"] == checkpoint["global_step"] and results["epochs"] == checkpoint["epoch"] + 1
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,6 +14,7 @@ from src.sweep.table import (
     sweep_summary,
     write_tables,
 )
+from tests.commands import run
 from tests.run_folders import make_run
 
 
@@ -69,3 +70,12 @@ def test_rates_are_formatted_in_per_cent_and_counts_whole():
     assert format_metric(0.98765, "val/acc", 0.001) == "98.77 ± 0.10 %"
     assert format_metric(61706, "parameters") == "61,706"
     assert format_metric(None, "val/acc") == "–"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_terminal_that_lacks_a_character_still_shows_the_table(sweep, tmp_path, encoding):
+    words = ("src.compare", str(sweep), "figures=false", f"hydra.run.dir={tmp_path}/compared")
+    done = run(*words, env={"PYTHONIOENCODING": encoding})
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if "96.00 " in line]
+    assert len(rows) == 1 and ("\\xb1" if encoding == "ascii" else "±") in rows[0]
