@@ -233,7 +233,8 @@ def test_a_stopped_sweep_goes_on_and_ends_as_it_did(name, tmp_path):
     agree(f"{name}: states", [row["state"] for row in table])
     if same_machine():
         agree(f"{name}: table", [{k: v for k, v in row.items() if k not in ("seconds", "error")} for row in table])
-    agree_weights(f"{name}: job 2", folder / "2/checkpoints/last.ckpt")
+    if same_machine() or name == "sweep":  # the search tries a rate of 0.096, which makes much of every rounding
+        agree_weights(f"{name}: job 2", folder / "2/checkpoints/last.ckpt")
     best = (folder / "best/experiment/best.yaml").read_text()
     assert "_target_" not in best, "the best experiment names its options, not their classes"
     if same_machine():
