@@ -66,8 +66,7 @@ def page_server(mnist_root, tmp_path_factory):
         *words,
         "logger=csv",
         "figures=false",
-        "data.fraction=0.5",
-        "trainer.max_epochs=1",
+        "trainer.max_epochs=2",
         f"hydra.run.dir={folder}/run",
     )
     assert done.returncode == 0, done.stderr
