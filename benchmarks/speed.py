@@ -28,7 +28,8 @@ from src.data.datamodule import ImageData
 from src.model_files.checkpoint import CheckpointFiles
 from src.models.lenet import LeNet
 from src.training.build import build
-from src.training.callbacks import Checkpoints, EpochProgressBar, NoProfiler
+from src.training.callbacks import EpochProgressBar, NoProfiler
+from src.training.checkpoints import Checkpoints
 from src.training.fit import fit
 from src.training.optimizers import parameter_groups
 from src.training.schedules import onecycle

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from src.cli.command import command, output_folder
 from src.cli.config import CONF, ROOT, load_config, to_plain
 from src.cli.inputs import build_data, select_split
-from src.cli.overrides import override_key
+from src.cli.overrides import command_text, hydra_literal, override_key
 from src.cli.process import check_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, require_packages, text
 from src.files import display_path, write_bytes, write_json
@@ -122,7 +122,7 @@ def _make_candidate(name: str, net: "InferenceModel", seconds: float = 0.0) -> "
 
 
 def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | dict, folder: Path) -> "Candidate":
-    from src.compression.train_overrides import hydra_literal, training_overrides
+    from src.compression.train_overrides import training_overrides
     from src.model_files.checkpoint import load_model
     from src.training.fit import train
 
@@ -134,7 +134,7 @@ def _train(cfg: DictConfig, net: "InferenceModel", path: Path, value: float | di
     overrides += [f"++data.{k}={hydra_literal(v)}" for k, v in to_plain(cfg.data).items() if v is not None]
     overrides += [f"seed={cfg.seed}", "logger=none", "figures=false", "test=false"]
     overrides += [f"{k}={hydra_literal(v)}" for k, v in to_plain(cfg.train or OmegaConf.create()).items()]
-    log.info("%s: python -m src.train %s\n", name, " ".join(overrides))
+    log.info("%s: %s\n", name, command_text("train", overrides))
     train_cfg = load_config([*overrides, f"run_name={run_folder.name}"], output_dir=run_folder)
     run_folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,7 +1,6 @@
 """Study a data set before training on it: python -m src.report data=mnist [key=value ...]"""
 
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import command, output_folder
 from src.cli.config import CONF, instantiate
+from src.cli.overrides import command_text
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import integer, require, text
 from src.files import display_path
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     names = select_sections(list(cfg.sections) if OmegaConf.is_list(cfg.sections) else cfg.sections)
     started = time.perf_counter()
     folder = output_folder()
-    typed = shlex.join(["python", "-m", "src.report", *HydraConfig.get().overrides.task])
+    typed = command_text("report", HydraConfig.get().overrides.task)
     about = f"{typed} — {time.strftime('%Y-%m-%d %H:%M')}, seed {cfg.seed}"
     with tqdm(total=len(names), leave=False, dynamic_ncols=True, unit=" parts", disable=not sys.stderr.isatty()) as bar:
         bar.set_description("reading")

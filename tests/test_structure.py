@@ -1,9 +1,12 @@
 """Rooms import only from rooms below them, and stay small."""
 
 import ast
+import json
 import re
 import subprocess
 from collections import defaultdict
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -136,6 +139,32 @@ def test_no_room_rewrites_the_command_line():
     writes = re.compile(r"sys\.argv(\[[^\]]*\])? *[+|]?=[^=]")
     # One context manager presents words to Hydra and to Lightning's launcher, which read sys.argv, and puts it back.
     assert [stem(path) for path in FILES if writes.search(path.read_text())] == ["cli/process"]
+
+
+def test_what_is_imported_from_the_project_exists():
+    """Benchmarks, the notebooks and the README's Python run seldom: a name that moved must not wait for that."""
+    texts = {
+        str(path): path.read_text()
+        for folder in ("benchmarks", "hydra_plugins")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        texts[str(path)] = "\n".join(
+            line for cell in cells for line in "".join(cell["source"]).splitlines() if line[:1] not in "%!"
+        )
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)):
+        texts[f"README.md, block {number}"] = block
+    imported = {
+        (where, node.module, alias.name)
+        for where, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("src")
+        for alias in node.names
+    }
+    assert len({where for where, _, _ in imported}) > 15
+    missing = [(w, m, n) for w, m, n in imported if not hasattr(import_module(m), n) and find_spec(f"{m}.{n}") is None]
+    assert missing == []
 
 
 def test_no_room_is_called_nothing():

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from src.cli.config import CONF
 from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
-from src.cli.overrides import INFO_FLAGS, check_overrides, flags_first
+from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, flags_first
 from src.cli.process import command_line, exit_on_sigterm, is_main_process
 from src.errors import InputError
 from src.files import write_json
@@ -83,7 +83,7 @@ def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[s
     check_overrides(CONF, verb, words)
     added = [word for word in words if word not in typed]
     if added and is_main_process() and not any(word in INFO_FLAGS for word in words):
-        print(f"resolved to: python -m src.{verb} {' '.join(words)}", flush=True)
+        print(f"resolved to: {command_text(verb, words)}", flush=True)
     with command_line(words):
         run()
 

@@ -1,11 +1,16 @@
 """The words of a command line, before Hydra parses them."""
 
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 
 from src.errors import InputError, require
+from src.files import display_path
 from src.pictures.file_types import SUFFIXES
 
 CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # configs from outside conf/
@@ -38,14 +43,62 @@ def override_key(word: str) -> str:
 
 
 def override_value(words: Sequence[str], key: str) -> str | None:
-    """The last value given to `key`, without quotes; None where it is absent, empty or null."""
-    values = [word.partition("=")[2].strip("'\"") for word in words if override_key(word) == key]
-    return values[-1] if values and values[-1] not in ("", "null") else None
+    """The last value given to `key`, as the text that Hydra makes of it; None where it is absent, empty or null."""
+    values = [word.partition("=")[2] for word in words if override_key(word) == key]
+    return _unquoted(values[-1]) or None if values and values[-1] not in ("", "null") else None
 
 
 def replace_override(words: Sequence[str], key: str, value: object) -> list[str]:
-    """The words with `key` set to `value`, as a quoted text, and every earlier value of it removed."""
-    return [*(word for word in words if override_key(word) != key), f"{key}='{value}'"]
+    """The words with `key` set to `value`, and every earlier value of it removed."""
+    return [*(word for word in words if override_key(word) != key), f"{key}={hydra_literal(value)}"]
+
+
+def is_sweep_override(word: str) -> bool:
+    """Whether an override gives several values; False if Hydra cannot parse it."""
+    try:
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    except Exception:  # whatever it is, Hydra reports it when it parses the whole command
+        return False
+
+
+def hydra_literal(value: object) -> str:
+    """A plain value or a path in the grammar of Hydra's overrides; a text without quotes where it needs none."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(hydra_literal, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{hydra_literal(entry)}" for key, entry in value.items()) + "}"
+    text = str(value)
+    word = re.fullmatch(r"[\w./-]*/[\w./-]*|[a-z_][\w.-]*", text, re.ASCII | re.IGNORECASE)
+    if word and text.lower() not in ("null", "true", "false", "inf", "nan"):
+        return text
+    text = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", text)  # no interpolation
+    # Within quotes a backslash escapes only where it stands before a quote.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+
+
+def _unquoted(text: str) -> str:
+    """The text that an override's value stands for; as it is where Hydra would refuse it, as an unquoted C:\\it's."""
+    try:
+        value = OverridesParser.create().parse_override(f"key={text}").value()
+    except Exception:
+        return text
+    if not isinstance(value, str | QuotedString):
+        return text
+    return str(OmegaConf.create({"key": str(value)}).key)
+
+
+def command_text(verb: str, words: Sequence[str]) -> str:
+    """A command as a user can paste it into a shell."""
+    return shlex.join(["python", "-m", f"src.{verb}", *words])
+
+
+def command_on(path: Path, verb: str, key: str, *flags: str) -> str:
+    """The command that takes a file or folder as `key`, as a user can paste it into a shell."""
+    return command_text(verb, [*flags, f"{key}={hydra_literal(display_path(path))}"])
 
 
 def config_groups(conf: Path, verb: str) -> dict[str, tuple[str | None, list[str]]]:

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from src.cli.config import ROOT
-from src.cli.overrides import flags_first, override_key, override_value, replace_override
+from src.cli.overrides import (
+    flags_first,
+    hydra_literal,
+    is_sweep_override,
+    override_key,
+    override_value,
+    replace_override,
+)
 from src.errors import require
 from src.model_files.locate import find_checkpoint
 
@@ -25,7 +32,7 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
         words = ["experiment=finetune", *words]
     for key in ("init_from", "loss.teacher"):
         value = override_value(words, key)
-        if value and "," not in value:
+        if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):
             words = replace_override(words, key, find_checkpoint(value, ROOT / "outputs", key=key).resolve())
     return flags_first(words)
 
@@ -43,4 +50,5 @@ def _recorded_command(words: Sequence[str]) -> list[str]:
     recorded = read_checkpoint(path)["config"].get("overrides")
     require(recorded is not None, f"resume_from={reference}: this checkpoint does not record its command")
     kept = [word for word in recorded if override_key(word) != "resume_from"]
-    return flags_first([*kept, *added, f"resume_from='{path}'", f"hydra.run.dir='{path.parents[1]}'"])
+    here = [f"resume_from={hydra_literal(path)}", f"hydra.run.dir={hydra_literal(path.parents[1])}"]
+    return flags_first([*kept, *added, *here])

@@ -1,11 +1,11 @@
 """Overrides of src.train that train a compressed network as the network before it was trained."""
 
-import re
 from math import ceil
 from pathlib import Path
 
 import yaml
 
+from src.cli.overrides import hydra_literal
 from src.errors import InputError, require
 
 DEFAULT_EPOCHS = 5  # for a run without a number of epochs
@@ -69,17 +69,3 @@ def _group_overrides(conf: Path, group: str, options: dict | None) -> list[str]:
     raise InputError(
         f"the checkpoint asks for {options['_target_']}, which is no option of {group}: give train={{...}}"
     )
-
-
-def hydra_literal(value: object) -> str:
-    """A plain value in the grammar of Hydra's overrides."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(hydra_literal, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{hydra_literal(entry)}" for key, entry in value.items()) + "}"
-    # Within quotes a backslash escapes only where it stands before a quote.
-    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), str(value)) + "'"

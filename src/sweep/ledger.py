@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from src.cli.config import ROOT
-from src.cli.overrides import override_key, override_value, split_flags
+from src.cli.overrides import hydra_literal, is_sweep_override, override_key, override_value, split_flags
 from src.errors import InputError, positive_int, require
 from src.files import display_path, write_json
 
@@ -85,7 +83,8 @@ def resume_sweep(words: Sequence[str]) -> list[str]:
     added = [word for word in overrides if override_key(word) not in ("sweep.resume", "hydra.sweep.dir")]
     merged = merge_overrides(ledger.overrides, added)
     flags += [] if config_dir_flags(flags) else ledger.flags
-    return ["-m", *flags, *merged, f"sweep.resume='{folder}'", f"hydra.sweep.dir='{folder}'"]
+    here = hydra_literal(folder)
+    return ["-m", *flags, *merged, f"sweep.resume={here}", f"hydra.sweep.dir={here}"]
 
 
 def config_dir_flags(words: Sequence[str]) -> list[str]:
@@ -127,14 +126,6 @@ def job_identity(overrides: Sequence[str], swept: Collection[str]) -> frozenset[
     """The overrides by which a resumed sweep finds a job again: all but the CHANGEABLE ones that it does not sweep."""
     keys = {word: override_key(word) for word in overrides}
     return frozenset(word for word, key in keys.items() if key in swept or not key.startswith(CHANGEABLE))
-
-
-def is_sweep_override(word: str) -> bool:
-    """Whether an override gives several values; False if Hydra cannot parse it."""
-    try:
-        return OverridesParser.create().parse_override(word).is_sweep_override()
-    except Exception:  # whatever it is, Hydra reports it when it parses the whole command
-        return False
 
 
 def flatten_space(params: Mapping) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """What all sweepers share: the jobs of one command are run, recorded, resumed and summarized in tables."""
 
-import shlex
 import shutil
 import sys
 import time
@@ -20,11 +19,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.cli.error_line import CommandExit, error_line
-from src.cli.overrides import override_key
+from src.cli.overrides import command_on, hydra_literal, is_sweep_override, override_key
 from src.errors import InputError, require
 from src.files import display_path, write_json
 from src.sweep.launcher import JobLauncher, job_error
-from src.sweep.ledger import Budget, config_dir_flags, format_duration, is_sweep_override, open_ledger
+from src.sweep.ledger import Budget, config_dir_flags, format_duration, open_ledger
 from src.sweep.report import write_sweep_report
 from src.sweep.run_records import Run, read_run, shorten_value
 from src.sweep.study import SearchSummary
@@ -123,7 +122,7 @@ class JobSweeper(Sweeper):
         self._finish()
 
     def _resume_hint(self) -> str:
-        return f"resume with: python -m src.train -m sweep.resume={shlex.quote(display_path(self.folder))}"
+        return f"resume with: {command_on(self.folder, 'train', 'sweep.resume', '-m')}"
 
     def _count_done(self) -> int:
         return sum(run.state in DONE for run in self.runs.values())
@@ -174,7 +173,7 @@ class JobSweeper(Sweeper):
 
             with suppress(InputError):  # damaged, by a disk that lost writes: start the job again
                 read_checkpoint(last)
-                return [*overrides, f"resume_from='{last}'"]
+                return [*overrides, f"resume_from={hydra_literal(last)}"]
         if folder.exists():
             shutil.rmtree(folder)
         return overrides

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from src.cli.overrides import command_on
 from src.cli.process import command_line, is_main_process, is_sweep_job
 from src.errors import InputError
-from src.files import display_path
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -36,7 +36,7 @@ def ddp_processes(folder: Path, overrides: Sequence[str], world_size: int) -> It
         if any(word in str(error) for word in ("gloo", "NCCL", "closed by peer")):
             raise InputError(
                 f"another of the {world_size} processes died; its log is beside train.log; resume with: "
-                f"python -m src.train resume_from={display_path(folder)}"
+                f"{command_on(folder, 'train', 'resume_from')}"
             ) from error
         raise
     finally:

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit
+from src.cli.overrides import command_on
 from src.cli.process import check_threads, default_sigterm, set_threads, tune_process
 from src.errors import InputError, require
 from src.files import display_path
@@ -69,9 +70,8 @@ def fit(session: Session) -> None:
     except (SystemExit, SIGTERMException) as stop:  # Lightning exits where Ctrl-C interrupts it
         status = 143 if isinstance(stop, SIGTERMException) else 130
         saved = checkpoints is not None and checkpoints.last.is_file()
-        command = f"python -m src.train resume_from={shlex.quote(display_path(folder))}"
-        message = f"stopped; resume with: {command}" if saved else "stopped before anything was saved"
-        raise CommandExit(status, message) from None
+        resume = f"stopped; resume with: {command_on(folder, 'train', 'resume_from')}"
+        raise CommandExit(status, resume if saved else "stopped before anything was saved") from None
     except InputError as error:
         if checkpoints and checkpoints.last.is_file():
             raise type(error)(f"{error}; the last finite weights are in {display_path(checkpoints.last)}") from None
@@ -101,7 +101,7 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
     lines = [f"{seconds:.1f} s; everything is in {run}"]
     if loggers:
         program = f"{display_path(Path(sys.executable).parent)}/tensorboard"
-        lines.append(f"  watch     {program} --logdir {display_path(folder.parent)}")
-    lines.append(f"  evaluate  python -m src.evaluate ckpt={run}")
-    lines.append(f"  draw      python -m src.serve ckpt={run}")
+        lines.append(f"  watch     {shlex.join([program, '--logdir', display_path(folder.parent)])}")
+    lines.append(f"  evaluate  {command_on(folder, 'evaluate', 'ckpt')}")
+    lines.append(f"  draw      {command_on(folder, 'serve', 'ckpt')}")
     return "\n".join(lines)
