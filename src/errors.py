@@ -1,6 +1,7 @@
 """The one exception for what a user can put right, and the checks of what a user gives."""
 
 import math
+import re
 from collections.abc import Collection
 from importlib.util import find_spec
 from typing import TypeVar
@@ -85,6 +86,17 @@ def boolean(key: str, value: T) -> T:
 def text(key: str, value: T, what: str, optional: bool = False) -> T:
     """A text of one character or more. what: what it stands for, as the error says it: a file or a run's folder."""
     return _check(key, value, isinstance(value, str) and value != "", what, optional)
+
+
+def duration(key: str, value: object, optional: bool = False) -> float | None:
+    """Seconds, above 0, of a number of seconds or a text [[days:]hours:]minutes:seconds; None stays None."""
+    if optional and value is None:
+        return None
+    typed = "" if isinstance(value, bool) else str(value)
+    fields = typed.split(":") if re.fullmatch(r"\d+(\.\d+)?|(\d+:){1,3}\d+", typed) else []
+    seconds = sum(float(text) * unit for text, unit in zip(reversed(fields), (1, 60, 3600, 86400), strict=False))
+    require(seconds > 0, f"{key}={value}: seconds, or '[[days:]hours:]minutes:seconds', above 0")
+    return seconds
 
 
 def choice(key: str, value: T, choices: Collection, optional: bool = False) -> T:

@@ -39,10 +39,13 @@ PRIVATE = [
     Upstream(
         "_average_model",
         "training/callbacks.py",
-        "WeightAveraging has no public word for whether its average exists: an interrupt within validation would save "
-        "the raw weights as the average",
+        "WeightAveraging has no public word for its average, which it does not convert to trainer.precision=64-true",
     ),
-    Upstream("_swap_models", "training/callbacks.py", "as above: swaps the two back before last.ckpt is written"),
+    Upstream(
+        "_step_supports_amp_scaling",
+        "training/optimizers.py",
+        "a fused optimizer unscales gradients in its step, so that Lightning refuses to clip them in mixed precision",
+    ),
     Upstream(
         "_compiled_call_impl",
         "dashboard/run_summary.py",
@@ -73,8 +76,14 @@ def private_names() -> set[tuple[str, str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 own.add(node.name)
-            elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
-                own.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                own.add(node.id)
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Store)
+                and ast.unparse(node.value) == "self"
+            ):
+                own.add(node.attr)
     found = set()
     for file, tree in trees.items():
         for node in ast.walk(tree):

@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import re
-import signal
 import sys
 import time
 import traceback
@@ -21,7 +20,7 @@ from src.cli.config import CONF
 from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, flags_first
-from src.cli.process import command_line, exit_on_sigterm, is_main_process
+from src.cli.process import command_line, exit_on_signals, is_main_process
 from src.errors import InputError
 from src.files import write_json
 
@@ -34,7 +33,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
 
     resolve: from the words that were typed to the overrides that Hydra gets; what it adds is printed. The task's
     return value is what a sweep optimizes.
-    Exit status: 0 done, 1 failed, 130 Ctrl-C, 143 SIGTERM. HYDRA_FULL_ERROR=1 shows tracebacks.
+    Exit status: 0 done, 1 failed, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. HYDRA_FULL_ERROR=1 shows tracebacks.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -51,7 +50,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="backslashreplace")
             try:
-                signal.signal(signal.SIGTERM, exit_on_sigterm)
+                exit_on_signals()
                 _main(config_name, sys.argv[1:], resolve, run)
             except CommandExit as stop:
                 if verbose and stop.__cause__ is not None:

@@ -86,19 +86,16 @@ def check_training_options(cfg: DictConfig) -> None:
         )
 
 
-def exit_on_sigterm(signum: int, frame: object) -> None:
-    """Handle SIGTERM as Ctrl-C is handled, with exit status 143."""
-    raise CommandExit(143, "stopped")
+def exit_on_signals() -> None:
+    """Handle SIGTERM and SIGHUP as Ctrl-C is handled, with exit status 143 and 129; what is ignored stays so."""
 
+    def leave(signum: int, frame: object) -> None:
+        raise CommandExit(128 + signum, "stopped")
 
-@contextmanager
-def default_sigterm() -> Iterator[None]:
-    """Leave SIGTERM to Lightning, which stops between two steps."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leave)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The ledger of a sweep: its command, the overrides of its jobs, how it is resumed, and the limits of one call."""
 
 import json
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from src.cli.config import ROOT
 from src.cli.overrides import hydra_literal, is_sweep_override, override_key, override_value, split_flags
-from src.errors import InputError, positive_int, require
+from src.errors import InputError, duration, positive_int, require
 from src.files import display_path, write_json
 
 LEDGER_FILE = "sweep.json"
@@ -143,11 +142,11 @@ def flatten_space(params: Mapping) -> dict[str, object]:
 
 
 class Budget:
-    """Limits on starting jobs in one call; None for none. max_time: as `parse_duration` reads it."""
+    """Limits on starting jobs in one call; None for none. max_time: as `duration` reads it."""
 
     def __init__(self, max_time: object = None, max_jobs: object = None):
         self.max_jobs = positive_int("sweep.max_jobs", max_jobs, optional=True)
-        self.max_seconds = parse_duration(max_time)
+        self.max_seconds = duration("sweep.max_time", max_time, optional=True)
         self.started_jobs, self._start = 0, time.monotonic()
 
     def limit_reached(self) -> str:
@@ -156,17 +155,6 @@ class Budget:
             return "sweep.max_jobs"
         timed_out = self.max_seconds is not None and time.monotonic() - self._start >= self.max_seconds
         return "sweep.max_time" if timed_out else ""
-
-
-def parse_duration(value: object) -> float | None:
-    """Seconds of sweep.max_time: a number of seconds, or [[days:]hours:]minutes:seconds; None stays None."""
-    if value is None:
-        return None
-    fields = str(value).split(":") if re.fullmatch(r"\d+(\.\d+)?|(\d+:){1,3}\d+", str(value)) else []
-    units = (1, 60, 3600, 86400)
-    seconds = sum(float(number) * unit for number, unit in zip(reversed(fields), units, strict=False))
-    require(seconds > 0, f"sweep.max_time={value}: seconds, or 'hours:minutes:seconds', above 0")
-    return seconds
 
 
 def format_duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from src.cli.config import ROOT, instantiate, to_plain
 from src.cli.process import check_training_options, quiet_libraries
 from src.data.datamodule import ImageData
 from src.data.info import Output
-from src.errors import choice, require
+from src.errors import choice, duration, require
 from src.finetune.closed_form import ClosedForm
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
@@ -25,6 +26,7 @@ from src.training.initialize import InitialModel, apply_method, check_options, l
 from src.training.losses import MeanSquaredError
 from src.training.optimizers import check_optimizer
 from src.training.resume import check_same_run, ended_results
+from src.training.stop import StopBetweenSteps
 from src.training.task import Classifier
 
 ShouldPrune = Callable[[int, float | None], bool]
@@ -147,11 +149,12 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
         callbacks = [callback for callback in callbacks if not isinstance(callback, EpochProgressBar)]
     if not cfg.trainer.enable_checkpointing:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
-    callbacks += more
+    callbacks += [*more, StopBetweenSteps()]
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers: list[Logger] = [
         instantiate(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node
     ]
+    seconds = duration("trainer.max_time", cfg.trainer.max_time, optional=True)
     trainer = instantiate(
         cfg.trainer,
         "trainer",
@@ -162,6 +165,7 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
         enable_progress_bar=any(isinstance(callback, EpochProgressBar) for callback in callbacks),
         enable_checkpointing=checkpoints is not None,
         profiler=cfg.trainer.profiler or NoProfiler(),
+        max_time=None if seconds is None else timedelta(seconds=seconds),
     )
     return trainer, checkpoints
 

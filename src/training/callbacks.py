@@ -16,6 +16,7 @@ from src.errors import fraction, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
 from src.finetune.closed_form import ClosedForm
 from src.training.task import Classifier
+from src.training.trainer_state import require_validation
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,26 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def __init__(self, monitor: str = "val/loss", patience: int = 3, min_delta: float = 0.0, mode: str = "auto"):
         integer("callbacks.early_stopping.patience", patience, least=0, unit="epochs")
-        super().__init__(monitor, min_delta=min_delta, patience=patience, mode=monitor_mode(monitor, mode))
+        super().__init__(
+            monitor,
+            min_delta=min_delta,
+            patience=patience,
+            mode=monitor_mode(monitor, mode),
+            check_on_train_epoch_end=monitor.startswith("train/"),
+        )
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict({**state, "patience": self.patience})
+
+    def on_fit_start(self, trainer: Trainer, task: Classifier) -> None:
+        require_validation(trainer, "callbacks.early_stopping.monitor", self.monitor)
+
+    def on_validation_end(self, trainer: Trainer, task: Classifier) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not self.monitor.startswith("train/"):
+            known = ", ".join(sorted(trainer.callback_metrics))
+            measured = self.monitor in trainer.callback_metrics
+            require(measured, f"callbacks.early_stopping.monitor={self.monitor} is not measured; there are {known}")
+        super().on_validation_end(trainer, task)
 
     def on_train_start(self, trainer: Trainer, task: Classifier) -> None:
         if self.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED and self.wait_count < self.patience:
@@ -142,7 +159,7 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.999):
         fraction("callbacks.ema.decay", decay, zero=False, one=False)
-        self.decay, self._swapped = decay, False
+        self.decay = decay
         super().__init__(use_buffers=True, multi_avg_fn=self._average)
 
     def _average(self, averages, currents, count) -> None:
@@ -155,15 +172,10 @@ class EMA(WeightAveraging):
         steps = not isinstance(task.method, ClosedForm)
         require(steps, "callbacks.ema averages over steps, and this method has none: leave ema out of callbacks")
 
-    def on_validation_epoch_start(self, trainer: Trainer, task: Classifier) -> None:
-        super().on_validation_epoch_start(trainer, task)
-        self._swapped = self._average_model is not None
-
-    def on_validation_epoch_end(self, trainer: Trainer, task: Classifier) -> None:
-        super().on_validation_epoch_end(trainer, task)
-        self._swapped = False
-
-    def on_exception(self, trainer: Trainer, task: Classifier, exception: BaseException) -> None:
-        if self._swapped:  # interrupted within validation: a checkpoint must not hold the two swapped
-            self._swap_models(task)
-            self._swapped = False
+    def setup(self, trainer: Trainer, task: Classifier, stage: str) -> None:
+        fine = trainer.precision not in ("bf16-true", "16-true")
+        advice = "half precision rounds the average's small steps away; give trainer.precision=bf16-mixed"
+        require(fine, f"callbacks.ema with trainer.precision={trainer.precision}: {advice}")
+        super().setup(trainer, task, stage)
+        if self._average_model is not None:  # Lightning converts only the network itself
+            trainer.precision_plugin.convert_module(self._average_model)

@@ -22,7 +22,8 @@ class Checkpoints(Checkpoint):
     more is better (max) or less (min); auto goes by the metric's name.
     choose: best; last, where each validated epoch replaces the best one; or auto, which is last for few-shot training
     and corrections, as so few labels leave none to choose by.
-    An interrupt (Ctrl-C, SIGTERM) leaves a `last.ckpt` of that moment. Weights that are not finite are never saved.
+    A stop between two steps (`StopBetweenSteps`) leaves a `last.ckpt` of that moment. Weights that are not finite are
+    never saved.
     """
 
     state_key = "checkpoints"
@@ -96,8 +97,8 @@ class Checkpoints(Checkpoint):
             checkpoint[type(data_of(trainer)).__qualname__]["batches_done"] = 0
 
     def on_exception(self, trainer: Trainer, task: Classifier, exception: BaseException) -> None:
-        interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
-        if interrupted and not is_dry_run(trainer) and trainer.global_step > self._saved_step:
+        stopped = isinstance(exception, SIGTERMException)  # of `StopBetweenSteps`; a second Ctrl-C lands anywhere
+        if stopped and not is_dry_run(trainer) and trainer.global_step > self._saved_step:
             self._save(trainer, task, self.last)
 
     def state_dict(self) -> dict:

@@ -7,19 +7,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit
 from src.cli.overrides import command_on
-from src.cli.process import check_threads, default_sigterm, set_threads, tune_process
+from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, require
 from src.files import display_path
 from src.training.build import Session, ShouldPrune, build
 from src.training.ddp import ddp_processes, quiet_other_processes
 from src.training.distillation import Distill
 from src.training.results import write_results
-from src.training.trainer_state import is_dry_run
+from src.training.stop import StopBetweenSteps
+from src.training.trainer_state import callbacks_of, is_dry_run
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,12 @@ def train(
         return None
     session.seconds = time.perf_counter() - started
     if trainer.is_global_zero:
-        write_results(session)
+        try:
+            write_results(session)
+        except (KeyboardInterrupt, CommandExit) as stop:
+            finish = command_on(session.folder, "train", "resume_from")
+            status = getattr(stop, "status", 130)
+            raise CommandExit(status, f"stopped before its results were written; finish with: {finish}") from None
         log.info("\n%s", next_steps(session.folder, trainer.loggers, session.seconds))
     return checkpoints.best_score
 
@@ -58,24 +63,27 @@ def train(
 def fit(session: Session) -> None:
     """Train, from the start or from where `resume_from` stopped; leaves checkpoints and logs in the session's folder.
 
-    Raises CommandExit with the command that resumes the run after Ctrl-C (130) and SIGTERM (143), InputError for a
-    loss that is not finite, and where no step was made.
+    Raises CommandExit with the command that resumes the run after Ctrl-C (130), SIGTERM (143) and SIGHUP (129),
+    InputError for a loss that is not finite, and where no step was made.
     """
     started = time.perf_counter()
     tune_process()
     trainer, checkpoints, folder = session.trainer, session.checkpoints, session.folder
+    stop = next(callback for callback in callbacks_of(trainer) if isinstance(callback, StopBetweenSteps))
     try:
-        with ddp_processes(folder, session.overrides, trainer.world_size), default_sigterm():
+        with ddp_processes(folder, session.overrides, trainer.world_size), stop.listening():
             trainer.fit(session.task, session.data, ckpt_path=session.resume_from or None)
-    except (SystemExit, SIGTERMException) as stop:  # Lightning exits where Ctrl-C interrupts it
-        status = 143 if isinstance(stop, SIGTERMException) else 130
-        saved = checkpoints is not None and checkpoints.last.is_file()
-        resume = f"stopped; resume with: {command_on(folder, 'train', 'resume_from')}"
-        raise CommandExit(status, resume if saved else "stopped before anything was saved") from None
+        stopped = stop.signum is not None
+    except SystemExit:  # SIGTERMException is one, and Lightning exits where a second Ctrl-C interrupts it
+        stopped = True
     except InputError as error:
         if checkpoints and checkpoints.last.is_file():
             raise type(error)(f"{error}; the last finite weights are in {display_path(checkpoints.last)}") from None
         raise
+    if stopped:
+        saved = checkpoints is not None and checkpoints.last.is_file()
+        resume = f"stopped; resume with: {command_on(folder, 'train', 'resume_from')}"
+        raise CommandExit(stop.status, resume if saved else "stopped before anything was saved")
     if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         require(steps > 0, "no step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")

@@ -11,6 +11,7 @@ import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.errors import InputError, number, require
 from src.files import write_bytes
@@ -138,7 +139,7 @@ class RateRange(Callback):
                 task.pending.clear()  # the task would raise DivergedError; here it is the end of the range
 
     def on_exception(self, trainer: Trainer, task: Classifier, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):  # report the rates so far
+        if isinstance(exception, SIGTERMException):  # of `StopBetweenSteps`: report the rates so far
             self.on_train_end(trainer, task)
 
     def on_train_end(self, trainer: Trainer, task: Classifier) -> None:

@@ -26,14 +26,20 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
-def new_optimizer(make_optimizer: Callable, groups: list[dict]) -> Optimizer:
-    """The optimizer of these parameter groups. Raises InputError if it refuses its arguments."""
+def new_optimizer(make_optimizer: Callable, groups: list[dict], clipped: bool = False) -> Optimizer:
+    """The optimizer of these parameter groups. Raises InputError if it refuses its arguments.
+
+    clipped: whether gradients are clipped before its steps.
+    """
     try:
-        return make_optimizer(groups)
+        optimizer = make_optimizer(groups)
     except InputError:
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
+    if clipped and hasattr(optimizer, "_step_supports_amp_scaling"):  # a fused one would unscale them after that
+        optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def check_optimizer(make_optimizer: Callable, make_scheduler: Callable) -> None:

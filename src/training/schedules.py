@@ -4,14 +4,18 @@ A schedule's shape is not part of its state: a run that is resumed for more epoc
 """
 
 import math
+import sys
 from collections.abc import Callable
 
 import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
-from src.errors import fraction, integer, positive_int
+from src.errors import fraction, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
+
+NEVER = sys.maxsize  # epochs between two steps that Lightning makes
 
 
 def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> dict:
@@ -61,11 +65,30 @@ def step(optimizer: Optimizer, total_steps: int, epochs: int = 5, factor: float 
 def plateau(
     optimizer: Optimizer, total_steps: int, monitor: str = "val/loss", patience: int = 2, factor: float = 0.3
 ) -> dict:
-    """The rate times `factor` whenever `monitor` has not improved for more than `patience` epochs."""
+    """The rate times `factor` whenever `monitor` has not improved for more than `patience` epochs that measured it.
+
+    `Classifier` steps it before the epoch's checkpoint is written: Lightning would do so after it, and a resumed run
+    would have missed the step.
+    """
     integer("scheduler.patience", patience, least=0, unit="epochs")
     fraction("scheduler.factor", factor, zero=False, one=False)
     scheduler = ReduceLROnPlateau(optimizer, monitor_mode(monitor), factor, patience)
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "frequency": NEVER}
+
+
+def step_plateau(config: LRSchedulerConfig, epoch: int, latest: dict[str, float]) -> None:
+    """Give a schedule of `plateau` the metric of an epoch, if it was measured in it; others are left alone.
+
+    latest: name -> value, and as val/epoch the last epoch that was validated. Raises InputError for a name that no
+    epoch measures.
+    """
+    if not isinstance(config.scheduler, ReduceLROnPlateau) or config.frequency != NEVER:
+        return
+    if str(config.monitor).startswith("val/") and latest.get("val/epoch") != epoch:
+        return
+    known = ", ".join(sorted(name for name in latest if "/" in name))
+    require(config.monitor in latest, f"scheduler.monitor={config.monitor} is not measured; there are {known}")
+    config.scheduler.step(latest[str(config.monitor)])
 
 
 def _per_step(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict:

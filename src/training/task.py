@@ -22,8 +22,8 @@ from src.models.structure import find_head
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
 from src.training.optimizers import lr_and_weight_decay, new_optimizer, parameter_groups
-from src.training.schedules import constant
-from src.training.trainer_state import data_of, planned_epochs
+from src.training.schedules import constant, step_plateau
+from src.training.trainer_state import data_of, planned_epochs, require_validation
 
 
 class DivergedError(InputError):
@@ -140,6 +140,8 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.finish_epoch()  # where max_steps or max_time ended it early
+        for config in self.trainer.lr_scheduler_configs if self.trainer.is_last_batch else ():
+            step_plateau(config, self.current_epoch, self.latest)
 
     def on_train_end(self) -> None:
         if self.method:
@@ -223,10 +225,11 @@ class Classifier(LightningModule):
             self.method.parameter_groups(self.model, lr, decay) if self.method else parameter_groups(self.model, decay)
         )
         require(bool(groups), "the model has no trainable parameter")
-        optimizer = new_optimizer(self.make_optimizer, groups)
+        optimizer = new_optimizer(self.make_optimizer, groups, clipped=bool(self.trainer.gradient_clip_val))
         self._total_steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(self._total_steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         scheduler: Any = self.make_scheduler(optimizer, total_steps=int(self._total_steps))
+        require_validation(self.trainer, "scheduler.monitor", scheduler.get("monitor"))
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):

@@ -5,6 +5,7 @@ import math
 from lightning.pytorch import Callback, Trainer
 
 from src.data.datamodule import ImageData
+from src.errors import require
 
 
 def planned_epochs(trainer: Trainer) -> int:
@@ -14,6 +15,15 @@ def planned_epochs(trainer: Trainer) -> int:
         return epochs
     known = trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches)
     return max(1, -(-trainer.max_steps // max(1, int(trainer.num_training_batches)))) if known else 1
+
+
+def require_validation(trainer: Trainer, key: str, monitor: str | None) -> None:
+    """Raise InputError where a metric of the validation is watched, and there is none."""
+    watched = str(monitor).startswith("val/")
+    require(
+        not watched or trainer.limit_val_batches != 0,
+        f"{key}={monitor} is not measured with trainer.limit_val_batches=0: watch train/loss, or validate",
+    )
 
 
 def data_of(trainer: Trainer) -> ImageData:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.errors import InputError
+from src.errors import InputError, duration
 from src.sweep.ledger import (
     Budget,
     Ledger,
@@ -12,7 +12,6 @@ from src.sweep.ledger import (
     job_identity,
     merge_overrides,
     open_ledger,
-    parse_duration,
 )
 
 
@@ -63,10 +62,9 @@ def test_a_config_dir_is_recorded(tmp_path):
 
 
 def test_limits_are_parsed_and_checked():
-    assert [parse_duration(value) for value in (None, 90, "90", "1:30", "0:01:30", "00:00:01:30")] == [
-        None,
-        *[90.0] * 5,
-    ]
+    assert duration("sweep.max_time", None, optional=True) is None
+    for value in (90, "90", "1:30", "0:01:30", "00:00:01:30"):
+        assert duration("sweep.max_time", value) == 90.0
     for value in ("soon", -1, 0, "1:2:3:4:5", True):
         with pytest.raises(InputError, match=r"sweep\.max_time"):
             Budget(value)

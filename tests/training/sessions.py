@@ -1,5 +1,7 @@
 """Small training sessions, and interruptions of them."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -48,19 +50,35 @@ def assert_equal(ours: dict, theirs: dict) -> None:
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
 
 
-class Interrupt(Callback):
-    """Ctrl-C before a step, or within validation (batch None)."""
+def state(path: Path) -> dict:
+    """What a checkpoint holds of a training, as flat keys: weights, optimizers, schedules, callbacks, counters."""
+    checkpoint = read_checkpoint(path)
+    parts = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "callbacks", "epoch")
+    return dict(_leaves({part: checkpoint[part] for part in parts if part in checkpoint}))
 
-    def __init__(self, epoch: int, batch: int | None):
-        self.epoch, self.batch = epoch, batch
 
-    def on_train_batch_start(self, trainer, task, batch, batch_idx):
-        if trainer.current_epoch == self.epoch and batch_idx == self.batch:
-            raise KeyboardInterrupt
+def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict | list | tuple):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{key}.{name}")
+    else:
+        yield (
+            key,
+            value if isinstance(value, torch.Tensor) else torch.tensor(hash(value)),
+        )
 
-    def on_validation_batch_start(self, trainer, *args):
-        if trainer.current_epoch == self.epoch and self.batch is None:
-            raise KeyboardInterrupt
+
+class Signal(Callback):
+    """A signal in the n-th call of a hook."""
+
+    def __init__(self, hook: str, call: int, signum: int = signal.SIGINT):
+        self.left, self.signum = call, signum
+        setattr(self, hook, self._count)
+
+    def _count(self, *args, **kwargs):
+        if self.left == 0:
+            signal.raise_signal(self.signum)
+        self.left -= 1
 
 
 class Poison(Callback):

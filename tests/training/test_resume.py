@@ -2,17 +2,20 @@
 
 import csv
 import shutil
+import signal
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.callbacks import Callback
 
 from src.cli.error_line import CommandExit
 from src.errors import InputError
 from src.model_files.checkpoint import read_checkpoint
 from src.training.fit import train
 from src.training.resume import check_same_run
-from tests.training.sessions import Interrupt, assert_equal, run, small_config, weights
+from tests.training.sessions import Signal, assert_equal, run, small_config, state, weights
 
 CONFIG = {
     "seed": 0,
@@ -28,20 +31,74 @@ CONFIG = {
 }
 
 
-@pytest.mark.parametrize("ema", [True, False])
-@pytest.mark.parametrize(("epoch", "batch"), [(1, 0), (1, 5), (0, 3), (2, None), (1, 9)])
-def test_an_interrupted_and_resumed_run_ends_bit_equal(data_root, tmp_path, epoch, batch, ema):
-    run(data_root, tmp_path / "a", ema=ema)
+HOOKS = [  # where a signal lands: 10 batches, 4 of validation and 3 epochs
+    ("on_train_batch_start", 10), ("on_train_batch_start", 15), ("on_train_batch_start", 3), ("on_after_backward", 14),
+    ("on_before_optimizer_step", 6), ("on_before_zero_grad", 7), ("on_train_batch_end", 12), ("on_train_batch_end", 9),
+    ("on_train_batch_end", 19), ("on_validation_start", 1), ("on_validation_batch_start", 2), ("on_validation_end", 0),
+    ("on_train_epoch_end", 1), ("on_save_checkpoint", 1), ("on_train_epoch_start", 0), ("on_train_epoch_end", 2),
+]  # fmt: skip
+VARIANTS = {
+    "plain": [],
+    "ema": ["callbacks=[default,ema]", "callbacks.ema.decay=0.9"],
+    "accumulate": ["trainer.accumulate_grad_batches=3", "scheduler=step", "scheduler.epochs=1"],
+    "plateau": [
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "scheduler.factor=0.5",
+        "optimizer=sgd",
+        "trainer.val_check_interval=0.5",
+    ],
+    "stopping": ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", "optimizer=muon"],
+}
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(data_root, tmp_path_factory):
+    """Variant -> the state in which it ends when it is left alone."""
+
+    @cache
+    def end(variant: str) -> dict:
+        folder = tmp_path_factory.mktemp(variant)
+        run(data_root, folder, *VARIANTS[variant])
+        return state(folder / "checkpoints/last.ckpt")
+
+    return end
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("hook", "call"), HOOKS)
+def test_a_signal_anywhere_in_a_step_leaves_a_run_that_ends_bit_equal(
+    data_root, tmp_path, uninterrupted, hook, call, variant
+):
+    signum = signal.SIGTERM if call % 2 else signal.SIGINT
     with pytest.raises(CommandExit, match=r"resume with: .* resume_from=") as stop:
-        run(data_root, tmp_path / "b", callbacks=(Interrupt(epoch, batch),), ema=ema)
+        run(data_root, tmp_path, *VARIANTS[variant], callbacks=(Signal(hook, call, signum),))
+    assert stop.value.status == 128 + signum
+    last = tmp_path / "checkpoints/last.ckpt"
+    run(data_root, tmp_path, *VARIANTS[variant], f"resume_from={last}")
+    assert_equal(state(last), uninterrupted(variant))
+
+
+def test_a_second_signal_ends_at_once_and_keeps_the_last_whole_checkpoint(data_root, tmp_path, uninterrupted):
+    twice = (Signal("on_after_backward", 14), Signal("on_before_optimizer_step", 14))
+    with pytest.raises(CommandExit, match=r"resume with: ") as stop:
+        run(data_root, tmp_path, *VARIANTS["ema"], callbacks=twice)
+    last = tmp_path / "checkpoints/last.ckpt"
     assert stop.value.status == 130
-    last = tmp_path / "b/checkpoints/last.ckpt"
-    run(data_root, tmp_path / "b", f"resume_from={last}", ema=ema)
-    assert_equal(weights(last), weights(tmp_path / "a/checkpoints/last.ckpt"))
-    if batch is not None:  # metrics of an epoch that was cut within validation are measured afresh
-        ours, theirs = read_checkpoint(last), read_checkpoint(tmp_path / "a/checkpoints/last.ckpt")
-        assert ours["callbacks"]["checkpoints"] == theirs["callbacks"]["checkpoints"]
-        assert ours["lr_schedulers"] == theirs["lr_schedulers"]
+    assert read_checkpoint(last)["epoch"] == 0, "that of the last whole epoch"
+    run(data_root, tmp_path, *VARIANTS["ema"], f"resume_from={last}")
+    assert_equal(state(last), uninterrupted("ema"))
+
+
+def test_an_epoch_of_which_no_batch_is_left_is_resumed(data_root, tmp_path, uninterrupted):
+    class Save(Callback):
+        def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+            if trainer.current_epoch == 1 and trainer.is_last_batch:
+                trainer.save_checkpoint(tmp_path / "end.ckpt", weights_only=False)
+
+    run(data_root, tmp_path / "a", "trainer.enable_progress_bar=true", callbacks=(Save(),))
+    run(data_root, tmp_path / "b", "trainer.enable_progress_bar=true", f"resume_from={tmp_path}/end.ckpt")
+    assert read_checkpoint(tmp_path / "b/checkpoints/last.ckpt")["epoch"] == 2
 
 
 def test_more_epochs_can_be_added(whole, data_root, tmp_path):
