@@ -33,7 +33,7 @@ def torch_export_bytes(net: InferenceModel) -> bytes:
     Nothing in it is pickled. Raises InputError if the network cannot be exported.
     """
     program = trace_model(net)
-    program._example_inputs = None  # they would be pickled
+    program.example_inputs = None  # they would be pickled
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             for name in NODE_NOTES:
