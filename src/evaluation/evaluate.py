@@ -83,11 +83,15 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     ece_note = "expected error of the probabilities"
     if "temperature" in metrics:
         ece_note += f", at temperature {metrics['temperature']:.2f}; {100 * metrics['ece_uncalibrated']:.2f} without"
+    present = sum(row["images"] > 0 for row in metrics["per_class"].values())
+    mean = (
+        "mean over classes" if present == len(metrics["per_class"]) else f"mean over the {present} classes with images"
+    )
     notes = {
         "acc": ("accuracy", f"95 % interval {100 * low:.2f} to {100 * high:.2f}"),
-        "precision": ("precision", "mean over classes"),
-        "recall": ("recall", "mean over classes"),
-        "f1": ("F1", "mean over classes"),
+        "precision": ("precision", mean),
+        "recall": ("recall", mean),
+        "f1": ("F1", mean),
         "top2": ("top 2", "the class is among the two likeliest"),
         "ece": ("calibration", ece_note),
     }

@@ -10,19 +10,49 @@ from src.data.info import DataInfo
 CALIBRATION_BINS = 15
 
 
+def present_mean(values: Tensor, right: Any, missed: Any) -> Tensor:
+    """The mean of a metric of each class (K,) over the classes that have an image.
+
+    right, missed: images of each class that were recognised and that were not (K,). torchmetrics' own macro average
+    counts a class without images as 0 as soon as one image is taken for it.
+    """
+    return values[right + missed > 0].mean()
+
+
+class MacroPrecision(classification.MulticlassPrecision):
+    """Precision, as `present_mean`."""
+
+    def compute(self) -> Tensor:
+        return present_mean(super().compute(), self.tp, self.fn)
+
+
+class MacroRecall(classification.MulticlassRecall):
+    """Recall, as `present_mean`."""
+
+    def compute(self) -> Tensor:
+        return present_mean(super().compute(), self.tp, self.fn)
+
+
+class MacroF1(classification.MulticlassF1Score):
+    """F1, as `present_mean`."""
+
+    def compute(self) -> Tensor:
+        return present_mean(super().compute(), self.tp, self.fn)
+
+
 def make_classification_metrics(num_classes: int, **options: Any) -> MetricCollection:
     """Metrics of probabilities (B, K) and labels (B,).
 
-    acc: share of right predictions. precision, recall, f1: means over classes (macro). top2: share of images whose
-    class is among the two likeliest, with three classes or more. ece: expected calibration error over 15 bins (Guo et
-    al. 2017). options: of every torchmetrics metric.
+    acc: share of right predictions. precision, recall, f1: means over the classes that have an image (macro). top2:
+    share of images whose class is among the two likeliest, with three classes or more. ece: expected calibration error
+    over 15 bins (Guo et al. 2017). options: of every torchmetrics metric.
     """
     shared = {"num_classes": num_classes, "validate_args": False, **options}
     metrics: dict[str, Metric | MetricCollection] = {
         "acc": classification.MulticlassAccuracy(average="micro", **shared),
-        "precision": classification.MulticlassPrecision(average="macro", **shared),
-        "recall": classification.MulticlassRecall(average="macro", **shared),
-        "f1": classification.MulticlassF1Score(average="macro", **shared),
+        "precision": MacroPrecision(average="none", **shared),
+        "recall": MacroRecall(average="none", **shared),
+        "f1": MacroF1(average="none", **shared),
         "ece": classification.MulticlassCalibrationError(n_bins=CALIBRATION_BINS, **shared),
     }
     if num_classes > 2:

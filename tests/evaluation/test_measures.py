@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from src.data.info import DataInfo
 from src.errors import InputError
-from src.evaluation.evaluate import compute_metrics, wilson_interval
+from src.evaluation.evaluate import compute_metrics, metrics_table, wilson_interval
+from src.evaluation.metrics import ClassifierMetrics
 from src.evaluation.monitor import monitor_mode
 from src.training.callbacks import EarlyStopping
 from src.training.checkpoints import Checkpoints
@@ -34,6 +36,21 @@ def test_measures_are_their_definitions():
     right = [1.0, 1.0, 0.0, 0.0]
     ece = sum(abs(sum(right[i] - float(confidence[i]) for i in range(4) if bins[i] == b)) for b in set(bins)) / 4
     assert results["ece"] == pytest.approx(ece, abs=1e-6)
+
+
+@pytest.mark.parametrize("present", [[3, 5], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [7]])
+def test_means_over_classes_are_those_of_the_classes_that_have_images(present):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor(present)[torch.randint(len(present), (120,), generator=generator)]
+    logits = torch.randn(120, 10, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 10)
+    info, taken = DataInfo((1, 1, 1), tuple("0123456789"), (0.5,), (0.5,)), logits.argmax(1)
+    whole = compute_metrics(logits, labels, info)
+    split = ClassifierMetrics(info).compute_split(logits, labels)  # what training logs and sweeps compare
+    for name, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        expected = score(labels, taken, labels=present, average="macro")
+        assert whole[name] == pytest.approx(expected, abs=1e-6)
+        assert float(split[name]) == pytest.approx(expected, abs=1e-6)
+    assert ("mean over classes" in metrics_table(whole)) == (len(present) == 10)
 
 
 @pytest.mark.parametrize(
