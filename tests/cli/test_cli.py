@@ -80,7 +80,7 @@ def test_words_without_references_stay_as_they_are():
 
 
 def test_init_from_becomes_a_file_and_brings_its_experiment(source):
-    run, file = source.parents[1], f"init_from='{source}'"
+    run, file = source.parents[1], f"init_from={source}"
     assert resolve_overrides([f"init_from={run}", "seed=1"]) == ["experiment=finetune", "seed=1", file]
     assert resolve_overrides([f"init_from={run}", "experiment=probe"]) == ["experiment=probe", file]
     several = ["experiment=finetune", "-m", f"init_from={run},newest"]
@@ -90,7 +90,7 @@ def test_init_from_becomes_a_file_and_brings_its_experiment(source):
 
 
 def test_a_teacher_becomes_a_file(source):
-    assert resolve_overrides([f"loss.teacher={source.parents[1]}"]) == [f"loss.teacher='{source}'"]
+    assert resolve_overrides([f"loss.teacher={source.parents[1]}"]) == [f"loss.teacher={source}"]
 
 
 def test_resume_from_becomes_the_recorded_command(tmp_path, data_root):
@@ -102,7 +102,7 @@ def test_resume_from_becomes_the_recorded_command(tmp_path, data_root):
     content = read_checkpoint(last)
     content["config"]["overrides"] = ["seed=3", "resume_from='old'"]
     write_checkpoint({key: value for key, value in content.items() if key != "digest"}, last)
-    expected = ["seed=3", "trainer.max_epochs=9", f"resume_from='{last}'", f"hydra.run.dir='{tmp_path}/run'"]
+    expected = ["seed=3", "trainer.max_epochs=9", f"resume_from={last}", f"hydra.run.dir={tmp_path}/run"]
     assert resolve_overrides([f"resume_from={tmp_path}/run", "trainer.max_epochs=9"]) == expected
     for word in ("-m", "hydra.run.dir=x", "hydra.sweep.dir=x"):
         with pytest.raises(InputError, match=f"leave {word} out"):
