@@ -48,15 +48,19 @@ def texts() -> list[str]:
 
 
 def test_every_text_survives_hydra_and_the_shell(tmp_path):
-    (tmp_path / "c.yaml").write_text("key: null\nlist: null\n")
+    keys = [f"key{number}" for number in range(100)]
+    (tmp_path / "c.yaml").write_text("".join(f"{key}: null\n" for key in keys))
+    drawn = texts()
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
-        for text in texts():
-            word = f"key={hydra_literal(text)}"
-            assert compose("c", [word]).key == text
-            assert override_value([word], "key") == text
-            assert shlex.split(shlex.quote(word)) == [word]
-            nested = compose("c", [f"list={hydra_literal([text, {'a': text}])}"]).list
-            assert (nested[0], nested[1].a) == (text, text)
+        for start in range(0, len(drawn), len(keys)):
+            some = dict(zip(keys, drawn[start : start + len(keys)], strict=False))
+            words = [f"{key}={hydra_literal([text, {'a': text}, text])}" for key, text in some.items()]
+            cfg = compose("c", shlex.split(shlex.join(words)))
+            assert {key: (cfg[key][0], cfg[key][1].a) for key in some} == {k: (text, text) for k, text in some.items()}
+            cfg = compose("c", [f"{key}={hydra_literal(text)}" for key, text in some.items()])
+            assert {key: cfg[key] for key in some} == some
+    for text in drawn:
+        assert override_value([f"key={hydra_literal(text)}"], "key") == text
 
 
 def test_values_keep_their_type(tmp_path):
