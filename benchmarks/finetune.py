@@ -16,7 +16,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from src.cli.config import CONF, ROOT, load_config
+from src.cli.config import CONF, load_config
+from src.files import OUTPUTS
 
 SCRATCH = "scratch"
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262, 20: 2.093}  # two-sided, by number of runs
@@ -90,7 +91,7 @@ def main() -> None:
 
     from src.model_files.locate import find_checkpoint
 
-    source = str(find_checkpoint(args.start, ROOT / "outputs", key="--start").resolve())
+    source = str(find_checkpoint(args.start, OUTPUTS, key="--start").resolve())
     words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]
     cells: dict[str, list[str]] = {}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:

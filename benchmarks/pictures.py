@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.cli.config import ROOT
+from src.files import OUTPUTS
 from src.model_files.load import load_predictor, numpy_predictor
 from src.model_files.locate import find_checkpoint
 from src.pictures.reader import NetworkInput, Reader
@@ -70,7 +70,7 @@ def main() -> None:
     from src.data.sources.registry import load_dataset
 
     torch.set_num_threads(1)
-    predictor = load_predictor(find_checkpoint(args.ckpt, ROOT / "outputs"))
+    predictor = load_predictor(find_checkpoint(args.ckpt, OUTPUTS))
     probs = numpy_predictor(predictor)
     images, labels = load_dataset("mnist", root=args.root, download=False).test()
     images, labels = images.numpy()[:, 0], labels.numpy()

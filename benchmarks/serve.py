@@ -33,6 +33,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.load import post
 from src.cli.config import ROOT
+from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
 
 CONNECTIONS, BATCH, IMAGES, TIMES = 16, 256, 200, 10
@@ -253,7 +254,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = find_checkpoint(args.ckpt, ROOT / "outputs") if args.ckpt else write_untrained(folder / "lenet.ckpt")
+        path = find_checkpoint(args.ckpt, OUTPUTS) if args.ckpt else write_untrained(folder / "lenet.ckpt")
         if args.threads:  # in a process that print_network starts
             print(json.dumps(measure_network(path, args.threads, args.rounds)))
             return

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
+from src.cli.overrides import hydra_literal
 from src.errors import require
 from src.files import display_path
 
@@ -16,8 +17,7 @@ def collect_folders(words: Sequence[str]) -> list[str]:
     folders = [word for word in bare if "=" not in word or Path(word).exists()]
     if not folders:
         return list(words)
-    quoted = ",".join("'" + folder.replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in folders)
-    return [*(word for word in words if word not in folders), f"runs=[{quoted}]"]
+    return [*(word for word in words if word not in folders), f"runs={hydra_literal(folders)}"]
 
 
 @command("compare", resolve=collect_folders)

@@ -10,12 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.cli.command import command, output_folder
-from src.cli.config import CONF, ROOT, load_config, to_plain
+from src.cli.config import CONF, load_config, to_plain
 from src.cli.inputs import build_data, select_split
 from src.cli.overrides import command_text, hydra_literal, override_key
 from src.cli.process import check_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, require_packages, text
-from src.files import display_path, write_bytes, write_json
+from src.files import OUTPUTS, display_path, write_bytes, write_json
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ KEYS_OF_COMPRESS = ("init_from", "resume_from", "output_dir", "run_name", "model
 def main(cfg: DictConfig) -> float:
     """Compress one network by one method and compare before and after. Returns the selected network's accuracy."""
     _check_options(cfg, {override_key(word) for word in HydraConfig.get().overrides.task})
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    path = find_checkpoint(cfg.ckpt, OUTPUTS)
+    base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
     from src.compression.candidates import measure_candidates, select_candidate, validation_accuracies
     from src.model_files.load import load_predictor, require_weights

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
-from src.cli.config import ROOT
 from src.cli.inputs import SPLITS, build_data, check_device, select_device, select_split
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import choice, require, text
-from src.files import display_path
+from src.files import OUTPUTS, display_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Write all metrics and figures of one split. Returns the accuracy, or the mean absolute error."""
     _check_options(cfg)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
-    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    path = find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)
+    base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
     from src.evaluation.evaluate import compute_metrics, metrics_table, predict
     from src.files import write_json

@@ -9,10 +9,10 @@ from omegaconf import DictConfig, ListConfig
 
 from src.cli import inputs
 from src.cli.command import command, output_folder
-from src.cli.config import ROOT, instantiate, to_plain
+from src.cli.config import instantiate, to_plain
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, text
-from src.files import display_path
+from src.files import OUTPUTS, display_path
 from src.model_files.locate import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ def summarize_model(cfg: DictConfig) -> None:
 
 def explain_predictions(cfg: DictConfig) -> None:
     """Explain a checkpoint's predictions for some images, and write results.json, arrays.npz and figures/."""
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    path = find_checkpoint(cfg.ckpt, OUTPUTS)
+    base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
     from src.insight import explain_batch
     from src.insight.explanation import explanation_table, image_records
@@ -161,7 +161,7 @@ def start_explanation(cfg: DictConfig, net):
     fields["images"] = fields["images"].to(next(net.parameters()).device)
     outputs = predict_logits(net, fields["images"]).float().cpu()
     targets = inputs.target_columns(to_plain(cfg)["target"], outputs, fields.get("labels"), net.info)
-    return Explanation(outputs=outputs, targets=targets, **fields)
+    return Explanation(outputs=outputs, temperature=net.temperature, targets=targets, **fields)
 
 
 def split_inputs(cfg: DictConfig, net) -> dict:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
-from src.cli.config import ROOT
 from src.cli.inputs import build_data, select_split
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, text
-from src.files import digest_of, display_path, write_bytes, write_json
+from src.files import OUTPUTS, digest_of, display_path, write_bytes, write_json
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ FORMATS = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors
 def main(cfg: DictConfig) -> None:
     """Write the file, compare it with the network on the whole test set, and keep it only if both compute the same."""
     _check_options(cfg)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs")
-    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    path = find_checkpoint(cfg.ckpt, OUTPUTS)
+    base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
     from src.model_files.load import load_predictor, require_weights
     from src.model_files.onnx import onnx_bytes

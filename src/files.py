@@ -12,6 +12,8 @@ from filelock import FileLock
 
 from src.errors import InputError
 
+OUTPUTS = Path("outputs")  # of the working directory: where Hydra writes runs, and where `newest` looks
+
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
     """Hex digest of a file's bytes."""

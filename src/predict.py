@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
-from src.cli.config import ROOT
 from src.cli.inputs import INKS, check_device, picture_patterns, select_device
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, fraction, positive_int, require, text
-from src.files import display_path
+from src.files import OUTPUTS, display_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ def main(cfg: DictConfig) -> None:
     """Print the predictions, and write predictions.json or predictions.csv and results.json into the run's folder."""
     _check_options(cfg)
     patterns = picture_patterns(cfg.images)
-    path = find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)
-    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    path = find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)
+    base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
     from src.inference.predict_pictures import list_sources
     from src.model_files.load import load_predictor

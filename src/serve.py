@@ -9,12 +9,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.cli.command import command, output_folder
-from src.cli.config import ROOT
 from src.cli.error_line import CommandExit
 from src.cli.inputs import INKS
 from src.cli.process import set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, require_packages, text
-from src.files import display_path, write_json
+from src.files import OUTPUTS, display_path, write_json
 from src.model_files.locate import find_checkpoint
 from src.server.settings import MIN_TOKEN, TOKEN_HINT, Settings, is_loopback, open_socket, read_token, url_of
 
@@ -31,8 +30,8 @@ def main(cfg: DictConfig) -> None:
         os.environ.setdefault(name, "1")
     check_server_options(cfg)
     settings = make_settings(cfg)
-    find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True)  # an error here does not wait for torch
-    base = find_checkpoint(cfg.base, ROOT / "outputs", key="base") if cfg.base else None
+    find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)  # an error here does not wait for torch
+    base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
     with open_socket(cfg.host, cfg.port) as listener:
         received = serve(cfg, settings, base, listener)
     if received == signal.SIGINT:
@@ -95,7 +94,7 @@ def serve(cfg: DictConfig, settings: Settings, base: Path | None, listener: sock
     set_threads(1)
 
     def load() -> ServedModel:
-        return ServedModel(find_checkpoint(cfg.ckpt, ROOT / "outputs", int8=True), base, cfg.ink, cfg.several)
+        return ServedModel(find_checkpoint(cfg.ckpt, OUTPUTS, int8=True), base, cfg.ink, cfg.several)
 
     model = load()
     app = App(model, settings, store)

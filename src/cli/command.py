@@ -25,10 +25,10 @@ from src.errors import InputError
 from src.files import write_json
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
-Task = Callable[[DictConfig], float | None]
+Job = Callable[[DictConfig], float | None]
 
 
-def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Task], Callable]:
+def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Job], Callable]:
     """Make `task(cfg)` a command: composed by Hydra, recorded in its folder, every error one line on the terminal.
 
     resolve: from the words that were typed to the overrides that Hydra gets; what it adds is printed. The task's
@@ -36,7 +36,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
     Exit status: 0 done, 1 failed, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. HYDRA_FULL_ERROR=1 shows tracebacks.
     """
 
-    def decorate(task: Task) -> Callable[[], None]:
+    def decorate(task: Job) -> Callable[[], None]:
         @functools.wraps(task)
         def job(cfg: DictConfig) -> float | None:
             return run_job(task, cfg)
@@ -45,7 +45,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
 
         def main() -> None:
             verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
             for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets its code instead
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="backslashreplace")
@@ -99,7 +99,7 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def run_job(task: Task, cfg: DictConfig) -> float | None:
+def run_job(task: Job, cfg: DictConfig) -> float | None:
     """Run one job. `status.json` in its folder records its state, its log a failure."""
     folder = output_folder()
     started = time.time()

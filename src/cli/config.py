@@ -11,8 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.cli.error_line import message_line
+from src.cli.error_line import error_line, message_line
 from src.errors import InputError
+from src.files import OUTPUTS
 from src.model_files.renamed import current_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,20 +23,24 @@ CONF = ROOT / "conf"
 def load_config(overrides: Sequence[str] = (), verb: str = "train", output_dir: Path | str | None = None) -> DictConfig:
     """The config of `python -m src.<verb> <overrides>`, for notebooks, tests and benchmarks.
 
-    output_dir: the folder of the run; None takes a new one in outputs/. Raises what Hydra raises for bad overrides.
+    output_dir: the folder of the run; None takes a new one in outputs/. What the command adds is to be given here: with
+    init_from experiment=finetune, with resume_from the run's own overrides and its folder.
+    Raises InputError for overrides that Hydra refuses.
     """
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra.compose(verb, list(overrides), return_hydra_config=True)
+    except HydraException as error:
+        raise InputError(error_line(error)) from error
     finally:
         GlobalHydra.instance().clear()
         if running is not None:
             GlobalHydra.instance().initialize(running)
     with open_dict(cfg):
         _resolve_key(cfg, "run_name")
-        unique = ROOT / "outputs" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{cfg.get('run_name', verb)}"
+        unique = OUTPUTS.resolve() / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{cfg.get('run_name', verb)}"
         cfg.hydra.runtime.output_dir = str(output_dir or unique)
         _resolve_key(cfg, "output_dir")
         del cfg["hydra"]

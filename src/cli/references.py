@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from src.cli.config import ROOT
 from src.cli.overrides import (
     flags_first,
     hydra_literal,
@@ -12,6 +11,7 @@ from src.cli.overrides import (
     replace_override,
 )
 from src.errors import require
+from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
 
 NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep")
@@ -33,7 +33,7 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
     for key in ("init_from", "loss.teacher"):
         value = override_value(words, key)
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):
-            words = replace_override(words, key, find_checkpoint(value, ROOT / "outputs", key=key).resolve())
+            words = replace_override(words, key, find_checkpoint(value, OUTPUTS, key=key).resolve())
     return flags_first(words)
 
 
@@ -46,9 +46,10 @@ def _recorded_command(words: Sequence[str]) -> list[str]:
 
     from src.model_files.checkpoint import read_checkpoint
 
-    path = find_checkpoint(reference, ROOT / "outputs", "last.ckpt", "resume_from").resolve()
+    path = find_checkpoint(reference, OUTPUTS, "last.ckpt", "resume_from").resolve()
     recorded = read_checkpoint(path)["config"].get("overrides")
-    require(recorded is not None, f"resume_from={reference}: this checkpoint does not record its command")
+    advice = "it was made in Python: resume it there, with the same overrides and resume_from"
+    require(recorded is not None, f"resume_from={reference}: this run does not record its command; {advice}")
     kept = [word for word in recorded if override_key(word) != "resume_from"]
-    here = [f"resume_from={hydra_literal(path)}", f"hydra.run.dir={hydra_literal(path.parents[1])}"]
-    return flags_first([*kept, *added, *here])
+    pinned = [f"resume_from={hydra_literal(path)}", f"hydra.run.dir={hydra_literal(path.parents[1])}"]
+    return flags_first([*kept, *added, *pinned])

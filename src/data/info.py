@@ -1,6 +1,6 @@
 """What a network must know of the data it was trained on, and what its outputs mean.
 
-The only place that tells classification from regression; everything else asks `DataInfo.output`.
+`DataInfo.output` tells classification from regression; code elsewhere asks it.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,10 +19,10 @@ class ClassOutput:
     class_names: tuple[str, ...]
     is_number = False
     monitor = "val/acc"
-    field = "probabilities"  # the name of `predictions` in exported files
+    output_name = "probabilities"  # of `predictions` in exported files
     scale = 1.0
 
-    def require_classes(self, option: str, reason: str = "") -> None:
+    def require_classes(self, option: str, advice: str = "") -> None:
         """Accept an option that is for classes only."""
 
     def predictions(self, outputs: Tensor, temperature: float | None = None) -> Tensor:
@@ -53,16 +53,16 @@ class NumberOutput:
     scale: float
     is_number = True
     monitor = "val/mae"
-    field = "value"
+    output_name = "value"
 
     @property
     def quantity(self) -> str:
         """The name without its unit."""
         return self.name.rpartition("_")[0]
 
-    def require_classes(self, option: str, reason: str = "") -> None:
-        """Raise InputError for an option that is for classes only; reason: why, and what to do."""
-        raise InputError(f"{option}: this network estimates a number, {self.name}{f'; {reason}' if reason else ''}")
+    def require_classes(self, option: str, advice: str = "") -> None:
+        """Raise InputError for an option that is for classes only; advice: what to do instead."""
+        raise InputError(f"{option}: this network estimates a number, {self.name}{f'; {advice}' if advice else ''}")
 
     def predictions(self, outputs: Tensor, temperature: float | None = None) -> Tensor:
         """The number in its unit, (N, 1)."""

@@ -30,6 +30,7 @@ class Explanation:
     names: list[str]
     outputs: Tensor
     targets: Tensor  # the explained columns of outputs
+    temperature: float | None = None  # that calibrates the probabilities
     rows: list[int] | None = None  # of the images in the data set's file; None if they are not of it
     labels: Tensor | None = None
     train_positions: Tensor | None = None  # of the images in the training split; None if they are not of it
@@ -47,7 +48,8 @@ class Explanation:
 
 def make_captions(explanation: Explanation, info: DataInfo) -> list[Caption]:
     """The caption of each image."""
-    outputs, probs, output = explanation.outputs, explanation.outputs.softmax(1), info.output
+    outputs, output = explanation.outputs, info.output
+    probs = output.predictions(outputs, explanation.temperature)
     captions = []
     for index, name in enumerate(explanation.names):
         top, column = int(outputs[index].argmax()), int(explanation.targets[index])
@@ -68,7 +70,8 @@ def make_captions(explanation: Explanation, info: DataInfo) -> list[Caption]:
 
 def image_records(explanation: Explanation, info: DataInfo) -> list[dict]:
     """The entries of results.json, one per image, as plain values."""
-    outputs, labels, probs = explanation.outputs, explanation.labels, explanation.outputs.softmax(1)
+    outputs, labels = explanation.outputs, explanation.labels
+    probs = info.output.predictions(outputs, explanation.temperature)
     records = []
     for index, name in enumerate(explanation.names):
         record: dict = {"image": name} if explanation.rows is None else {"image": name, "row": explanation.rows[index]}

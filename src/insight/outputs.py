@@ -75,7 +75,7 @@ def _class_image_figure(images: Tensor, columns: Tensor, signs: Tensor, net: nn.
     else:
         title = "images that maximize each class, and its probability"
         names = [output.class_names[column] for column in columns.tolist()]
-        probs = outputs.softmax(1).gather(1, columns.unsqueeze(1)).squeeze(1)
+        probs = output.predictions(outputs, net.temperature).gather(1, columns.unsqueeze(1)).squeeze(1)
         notes = [f"{100 * prob:.1f} %" for prob in probs.tolist()]
     return layer_figures.class_image_figure(images.cpu(), names, notes, title)
 

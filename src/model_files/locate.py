@@ -59,7 +59,7 @@ def _newest(outputs: Path, name: str, key: str, int8: bool) -> Path:
     found = [path for pattern in patterns for path in outputs.glob(f"**/{pattern}")]
     if not found:
         advice = f"train one with python -m src.train, or give {key}=<file>"
-        raise InputError(f"{key}=newest: no run in {outputs} has a {' or an '.join(patterns)}; {advice}")
+        raise InputError(f"{key}=newest: no run in {outputs.resolve()} has a {' or an '.join(patterns)}; {advice}")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 

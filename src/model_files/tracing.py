@@ -24,7 +24,7 @@ class TracedModel(nn.Module):
 
 def output_names(info: DataInfo) -> list[str]:
     """The names of the two outputs of an exported graph."""
-    return [info.output.field, "logits"]
+    return [info.output.output_name, "logits"]
 
 
 def trace_model(net: InferenceModel) -> torch.export.ExportedProgram:

@@ -42,7 +42,7 @@ def compare_outputs(net: Predictor, others: dict[str, Outputs], batches: Iterabl
     return {
         "images": count,
         "changed": None if output.is_number else changed,
-        output.field: worst[0],
+        output.output_name: worst[0],
         "logits": worst[1],
         "largest_logit": largest_logit,
         "same": worst[0] <= TOLERANCE and worst[1] <= TOLERANCE * max(1.0, largest_logit) and not changed,

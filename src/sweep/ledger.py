@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from src.cli.config import ROOT
 from src.cli.overrides import hydra_literal, is_sweep_override, override_key, override_value, split_flags
 from src.errors import InputError, duration, positive_int, require
-from src.files import display_path, write_json
+from src.files import OUTPUTS, display_path, write_json
 
 LEDGER_FILE = "sweep.json"
 # Key prefixes that may change on resume: how, where and how much is run, not what.
@@ -95,8 +94,8 @@ def config_dir_flags(words: Sequence[str]) -> list[str]:
 def find_sweep(reference: str) -> Path:
     """The folder of a sweep; `newest` is the newest in outputs/. Raises InputError if there is none."""
     if reference == "newest":
-        found = sorted((ROOT / "outputs").glob(f"**/{LEDGER_FILE}"), key=lambda path: path.stat().st_mtime)
-        require(bool(found), f"sweep.resume=newest: there is no sweep in {ROOT / 'outputs'}; -m starts one")
+        found = sorted(OUTPUTS.glob(f"**/{LEDGER_FILE}"), key=lambda path: path.stat().st_mtime)
+        require(bool(found), f"sweep.resume=newest: there is no sweep in {OUTPUTS.resolve()}; -m starts one")
         return found[-1].parent
     folder = Path(reference).expanduser().resolve()
     require((folder / LEDGER_FILE).is_file(), f"sweep.resume={reference}: there is no sweep ({LEDGER_FILE}) in it")

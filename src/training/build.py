@@ -10,14 +10,16 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from src.cli.config import ROOT, instantiate, to_plain
-from src.cli.process import check_training_options, quiet_libraries
+from src.cli.config import instantiate, to_plain
+from src.cli.process import check_threads, check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import Output
 from src.errors import choice, duration, require
+from src.files import OUTPUTS
 from src.finetune.closed_form import ClosedForm
 from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
+from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
 from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback
 from src.training.checkpoints import Checkpoints
@@ -36,21 +38,25 @@ ShouldPrune = Callable[[int, float | None], bool]
 class Session:
     """One training: everything that `fit` runs and `write_results` reports.
 
-    config: the resolved config as plain values; folder: of the run; overrides: the command; checkpoints: None saves
-    nothing; resume_from: the file of a run to resume; ended: the results of that run, if nothing is left to do;
-    objectives: metrics that a search asks for besides the monitor; seconds: spent in `fit`, or in the whole command
-    where `train` runs it.
+    config: the resolved config as plain values; the checkpoint stores `initial.config`, which is that of the network.
+    folder: of the run.
+    overrides: the command; None for a session made in Python.
+    checkpoints: None saves nothing.
+    resume_from: the file of a run to resume.
+    ended: the results of that run, if nothing is left to do.
+    objectives: metrics that a search asks for besides the monitor.
+    seconds: spent in `fit`, or in the whole command where `train` runs it.
     """
 
     config: dict
     folder: Path
-    overrides: list[str]
+    overrides: list[str] | None
     data: ImageData
     initial: InitialModel
     task: Classifier
     trainer: Trainer
     checkpoints: Checkpoints | None
-    resume_from: str | None = None
+    resume_from: Path | None = None
     ended: dict | None = None
     objectives: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -58,17 +64,19 @@ class Session:
 
 def build(
     cfg: DictConfig,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | None = None,
     should_prune: ShouldPrune | None = None,
     objectives: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
 ) -> Session:
     """The session of a config of `src.train`; reads the training images and seeds torch with cfg.seed.
 
-    overrides: the command, kept in the checkpoint. should_prune, objectives: of a search (`PruningCallback`, and the
-    metrics it optimizes). callbacks: more of them, beside the config's.
+    overrides: the command, kept in the checkpoint; None for a session made in Python. should_prune, objectives: of a
+    search (`PruningCallback`, and the metrics it optimizes). callbacks: more of them, beside the config's.
     Raises InputError for options that cannot be used, alone or together, and for a source or a run that does not fit.
     """
+    check_threads(cfg.threads)
+    set_threads(cfg.threads)
     quiet_libraries()  # the Trainer reports its devices as soon as it is built
     check_training_options(cfg)
     config = with_current_targets(to_plain(cfg))  # a resumed run's command may name a class by an older path
@@ -78,14 +86,15 @@ def build(
     torch.manual_seed(cfg.seed)
     data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
     data.setup()
-    initial = _initial_model(cfg, config, data, overrides)
+    initial = _initial_model(cfg, config, data, overrides or ())
     loss = instantiate(cfg.loss, "loss", class_counts=data.class_counts)
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
-    ended = None
+    ended = resume_from = None
     if cfg.resume_from:
-        checkpoint = read_checkpoint(cfg.resume_from)
+        resume_from = find_checkpoint(cfg.resume_from, OUTPUTS, "last.ckpt", "resume_from")
+        checkpoint = read_checkpoint(resume_from)
         check_same_run(checkpoint["config"], initial.config)
         ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config)
     if initial.source is not None:
@@ -93,20 +102,20 @@ def build(
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     task = _task(cfg, config, initial, overrides, optimizer=optimizer, scheduler=scheduler, loss=loss)
-    check_combination(initial.info.output, task, cfg.views)
+    check_compatible(initial.info.output, task, cfg.views)
     monitor = (list(objectives) or [initial.info.output.monitor])[0]
     pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
     return Session(
         config=config,
         folder=Path(cfg.output_dir),
-        overrides=list(overrides),
+        overrides=None if overrides is None else list(overrides),
         data=data,
         initial=initial,
         task=task,
         trainer=trainer,
         checkpoints=checkpoints,
-        resume_from=cfg.resume_from,
+        resume_from=resume_from,
         ended=ended,
         objectives=list(objectives),
     )
@@ -117,14 +126,14 @@ def _initial_model(cfg: DictConfig, config: dict, data: ImageData, overrides: Se
     info = data.info
     stored = {key: value for key, value in config.items() if key not in ("output_dir", "resume_from")}
     if cfg.init_from:
-        initial = load_source(stored, info, ROOT / "outputs", overrides)
+        initial = load_source(stored, info, OUTPUTS, overrides)
     else:
         model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
         initial = InitialModel(model, info, config=stored)
     return apply_method(initial, method, config["finetune"])
 
 
-def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str], **parts) -> Classifier:
+def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str] | None, **parts) -> Classifier:
     source = initial.source if cfg.checkpoint == "adapter" else None  # which the checkpoint then refers to
     return Classifier(
         initial.model,
@@ -133,15 +142,18 @@ def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Seque
         **config["task"],
         seed=cfg.seed,
         log_every=cfg.trainer.log_every_n_steps,
-        config={**initial.config, "overrides": list(overrides)},
+        config={**initial.config, "overrides": None if overrides is None else list(overrides)},
         base={"file": source.file, "sha256": source.digest} if source is not None else None,
         **parts,
     )
 
 
-def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkpoints | None]:
+def _trainer(cfg: DictConfig, extra_callbacks: Sequence[Callback]) -> tuple[Trainer, Checkpoints | None]:
     nodes = cfg.get("callbacks") or {}
-    require("checkpoints" in nodes, "nothing is saved: give callbacks=[default,...], or callbacks.checkpoints=null")
+    require(
+        "checkpoints" in nodes,
+        "no callback saves the network: give callbacks=[default,...], or callbacks.checkpoints=null on purpose",
+    )
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in nodes.items() if node]
     if cfg.dashboard._target_:
         callbacks.append(instantiate(cfg.dashboard, "dashboard"))
@@ -149,7 +161,7 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
         callbacks = [callback for callback in callbacks if not isinstance(callback, EpochProgressBar)]
     if not cfg.trainer.enable_checkpointing:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
-    callbacks += [*more, StopBetweenSteps()]
+    callbacks += [*extra_callbacks, StopBetweenSteps()]
     checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     loggers: list[Logger] = [
         instantiate(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node
@@ -170,7 +182,7 @@ def _trainer(cfg: DictConfig, more: Sequence[Callback]) -> tuple[Trainer, Checkp
     return trainer, checkpoints
 
 
-def check_combination(output: Output, task: Classifier, views: int) -> None:
+def check_compatible(output: Output, task: Classifier, views: int) -> None:
     """Reject options that a regression target, or a head solved in closed form, cannot use."""
     choice("views", views, VIEW_COUNTS)
     closed_form, mixed = isinstance(task.method, ClosedForm), bool(task.mixup or task.cutmix)

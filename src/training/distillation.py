@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.cli.config import ROOT
 from src.data.info import DataInfo
 from src.errors import InputError, fraction, number
+from src.files import OUTPUTS
 from src.inference.model import Predictor
 from src.model_files.load import load_predictor
 from src.model_files.locate import find_checkpoint
@@ -34,7 +34,7 @@ class Distill(CrossEntropy):
         number("loss.temperature", temperature, above=0)
         fraction("loss.weight", weight)
         self.temperature, self.share = temperature, weight
-        net = load_predictor(find_checkpoint(teacher, ROOT / "outputs", key="loss.teacher")).requires_grad_(False)
+        net = load_predictor(find_checkpoint(teacher, OUTPUTS, key="loss.teacher")).requires_grad_(False)
         net.info.output.require_classes(f"loss.teacher={teacher}", "give a teacher that predicts classes")
         self._net = [net]  # in a list, so as not to be saved
         self._to_grey_levels: list[Tensor] = []  # scale and offset, on the device of the images

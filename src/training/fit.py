@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit
-from src.cli.overrides import command_on
-from src.cli.process import check_threads, set_threads, tune_process
+from src.cli.overrides import command_on, hydra_literal
+from src.cli.process import tune_process
 from src.errors import InputError, require
 from src.files import display_path
 from src.training.build import Session, ShouldPrune, build
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def train(
     cfg: DictConfig,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | None = None,
     should_prune: ShouldPrune | None = None,
     objectives: Sequence[str] = (),
 ) -> float | None:
@@ -36,8 +36,6 @@ def train(
     """
     started = time.perf_counter()
     quiet_other_processes()
-    check_threads(cfg.threads)
-    set_threads(cfg.threads)
     session = build(cfg, overrides, should_prune, objectives)
     log.info("%s", summary(session))
     if session.ended:
@@ -71,8 +69,8 @@ def fit(session: Session) -> None:
     trainer, checkpoints, folder = session.trainer, session.checkpoints, session.folder
     stop = next(callback for callback in callbacks_of(trainer) if isinstance(callback, StopBetweenSteps))
     try:
-        with ddp_processes(folder, session.overrides, trainer.world_size), stop.listening():
-            trainer.fit(session.task, session.data, ckpt_path=session.resume_from or None)
+        with ddp_processes(folder, session.overrides or [], trainer.world_size), stop.listening():
+            trainer.fit(session.task, session.data, ckpt_path=session.resume_from)
         stopped = stop.signum is not None
     except SystemExit:  # SIGTERMException is one, and Lightning exits where a second Ctrl-C interrupts it
         stopped = True
@@ -82,7 +80,9 @@ def fit(session: Session) -> None:
         raise
     if stopped:
         saved = checkpoints is not None and checkpoints.last.is_file()
-        resume = f"stopped; resume with: {command_on(folder, 'train', 'resume_from')}"
+        command = command_on(folder, "train", "resume_from")
+        in_python = f"the same overrides and resume_from={hydra_literal(display_path(folder))}"
+        resume = f"stopped; resume with: {command if session.overrides is not None else in_python}"
         raise CommandExit(stop.status, resume if saved else "stopped before anything was saved")
     if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed

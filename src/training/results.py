@@ -1,4 +1,4 @@
-"""The results of a finished run: results.json, the test of its best epoch, figures, the last dashboard entries."""
+"""The results of a finished run: results.json, the test of the chosen epoch, figures, the final metrics in the log."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def write_results(session: Session) -> dict:
-    """Fit the temperature, test the best epoch once unless test=false, write results.json and the dashboard's end.
+    """Fit the temperature, test the chosen epoch once unless test=false, log the final metrics, write results.json.
 
     Returns what results.json holds. A run that its search pruned is neither calibrated nor tested.
     """
@@ -43,7 +43,7 @@ def write_results(session: Session) -> dict:
     figures = {}
     if session.config["test"] and not pruned:
         figures = _test(session, net, results, path)
-    _write_dashboard(session, checkpoints, net, results, figures)
+    _log_final_metrics(session, checkpoints, net, results, figures)
     write_json(session.folder / "results.json", results)  # last: a run that has it has ended
     if "test" in results:
         chosen_by = _chosen_by(checkpoints, path)
@@ -113,7 +113,7 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
     )
 
 
-def _write_dashboard(
+def _log_final_metrics(
     session: Session, checkpoints: Checkpoints, net: InferenceModel, results: dict, figures: dict
 ) -> None:
     trainer = session.trainer

@@ -118,6 +118,24 @@ def test_resolving_leaves_the_command_line_alone(source):
     assert sys.argv == before
 
 
+def test_a_config_without_a_command_is_refused_in_one_line_too():
+    with pytest.raises(InputError, match="model=no: one of cnn, "):
+        load_config(["model=no"])
+
+
+def test_newest_is_where_runs_are_written(source, monkeypatch, tmp_path):
+    """Both are in outputs/ of the working directory."""
+    (tmp_path / "there/outputs").mkdir(parents=True)
+    source.parents[1].rename(tmp_path / "there/outputs/run")
+    monkeypatch.chdir(tmp_path / "there")
+    found = tmp_path / "there/outputs/run/checkpoints/best.ckpt"
+    assert f"init_from={found}" in resolve_overrides(["init_from=newest"])
+    assert Path(load_config(["data=digits"]).output_dir).parent == tmp_path / "there/outputs"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"no run in {tmp_path}/outputs has"):
+        resolve_overrides(["init_from=newest"])
+
+
 def test_a_config_without_a_command_has_a_folder_of_its_own(tmp_path):
     first, second = load_config(["data=digits"]), load_config(["data=digits"])
     assert first.run_name == "lenet_digits"

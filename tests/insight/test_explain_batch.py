@@ -1,5 +1,8 @@
 """Images and methods are selected as requested; an explanation as captions, records, a table and figures."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,6 +75,8 @@ def test_an_explanation_as_text():
     assert [record["row"] for record in records] == [1, 2]
     assert sum(records[1]["probs"].values()) == pytest.approx(1)
     assert "73.11 %" in explanation_table(records)
+    calibrated = image_records(replace(explanation, temperature=2.0), INFO)[1]["probs"]
+    assert calibrated["vertical"] == pytest.approx(1 / (1 + math.exp(-0.5))), "as predict and the server say it"
     number = DataInfo(SHAPE, (), (0.1,), (0.3,), "angle_deg", 45.0)
     explanation = Explanation(
         torch.zeros(1, *SHAPE), ["a"], torch.tensor([[-0.5]]), torch.tensor([0]), labels=torch.tensor([0.1])

@@ -19,7 +19,7 @@ from tests.training.sessions import Poison, assert_equal, run, weights
 PLAIN = ["task.mixup=0", "task.cutmix=0", "trainer.max_epochs=12"]
 
 
-def test_a_notebook_trains_in_three_lines(data_root, tmp_path):
+def test_a_config_is_built_fitted_and_tested(data_root, tmp_path):
     # 1. Any command line of `python -m src.train` is a config.
     words = ["model=mlp", "data=kmnist", f"data.root={data_root}", "data.val=50", "trainer.max_epochs=2", "logger=csv"]
     cfg = load_config(words, output_dir=tmp_path)
