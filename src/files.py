@@ -1,5 +1,6 @@
 """Atomic writes, digests, locks, and paths for display."""
 
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 def replaced_file(path: Path) -> Iterator[BinaryIO]:
     """A file beside `path` that replaces it when the block ends without an error, synced to disk.
 
-    Readers see the old file or the whole new one.
+    Readers see the old file or the whole new one. Raises InputError where the disk is full.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -34,8 +35,19 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if problem := disk_full(error):
+            raise InputError(f"{display_path(path)} is not written: {problem}") from None
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def disk_full(error: OSError) -> str:
+    """What to do about an error that says that a disk, a quota or a limit of file sizes is full; empty for another."""
+    full = [getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")]
+    advice = "make room, or give a folder elsewhere as hydra.run.dir (hydra.sweep.dir of a sweep)"
+    return f"{error.strerror}; {advice}" if error.errno in full else ""
 
 
 def write_bytes(path: Path, content: bytes) -> None:

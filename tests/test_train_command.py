@@ -238,3 +238,20 @@ def test_lenet_reads_mnist_after_one_epoch(mnist_root, tmp_path):
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["test"]["images"] == 10_000
     assert results["test"]["acc"] > 0.97
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of file sizes")
+def test_a_disk_that_is_full_ends_in_one_line_and_the_run_is_resumed_elsewhere(tmp_path):
+    import resource
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    words = [*QUICK, "figures=false", "threads=1", f"hydra.run.dir={tmp_path}/run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "src.train", *words], capture_output=True, text=True, preexec_fn=small_files, cwd=ROOT
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and "ckpt is not written: File too large; make room" in line
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []

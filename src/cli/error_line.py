@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import InputError
-from src.files import display_path
+from src.files import disk_full, display_path
 
 HYDRA_ADVICE = ("To append to your config", "full_key:", "object_type=", "See https://hydra.cc")
 
@@ -30,8 +30,12 @@ def error_line(error: BaseException) -> str:
         return _hydra_line(error)
     if isinstance(error, OmegaConfBaseException):
         return message_line(error)
+    if isinstance(error, OSError) and (problem := disk_full(error)):
+        return f"{display_path(Path(error.filename)) if error.filename else 'a file'} is not written: {problem}"
     if "group override must be a string" in str(error):
         return "a group takes the name of one of its options, not null: give none if it has one, see --help"
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported here
+        return f"trainer: {message_line(error)}"
     file = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), None)
     hint = f"the traceback is in {display_path(Path(file))}" if file else "HYDRA_FULL_ERROR=1 shows the traceback"
     return f"{type(error).__name__}: {message_line(error)} ({hint})"

@@ -1,5 +1,6 @@
 """A training session built from a config: data, network, task and trainer, before anything is written or trained."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,7 @@ from src.cli.config import instantiate, to_plain
 from src.cli.process import check_threads, check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import Output
-from src.errors import choice, duration, require
+from src.errors import InputError, choice, duration, is_integer, require
 from src.files import OUTPUTS
 from src.finetune.closed_form import ClosedForm
 from src.inference.tta import VIEW_COUNTS
@@ -105,6 +106,7 @@ def build(
     check_compatible(initial.info.output, task, cfg.views)
     monitor = (list(objectives) or [initial.info.output.monitor])[0]
     pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
+    check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
     return Session(
         config=config,
@@ -180,6 +182,20 @@ def _trainer(cfg: DictConfig, extra_callbacks: Sequence[Callback]) -> tuple[Trai
         max_time=None if seconds is None else timedelta(seconds=seconds),
     )
     return trainer, checkpoints
+
+
+def check_limits(trainer: DictConfig, train_batches: int, val_batches: int) -> None:
+    """Raise InputError for a share of an epoch's batches that is less than one, and validation after more than all."""
+    keys = ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval")
+    for key in keys:
+        count, value = val_batches if key == "limit_val_batches" else train_batches, trainer.get(key)
+        batches = f"{count} batch{'es' * (count != 1)}"
+        if isinstance(value, float) and 0 < value < 1 and value * count < 1:
+            least = f"{math.ceil(1000 / count) / 1000:g} or more, or a number of batches"
+            raise InputError(f"trainer.{key}={value} of {batches} is none: give {least}")
+        if key == "val_check_interval" and is_integer(value) and trainer.check_val_every_n_epoch is not None:
+            advice = f"give at most {count}, or trainer.check_val_every_n_epoch=null to count across epochs"
+            require(value <= count, f"trainer.{key}={value}: an epoch has {batches}; {advice}")
 
 
 def check_compatible(output: Output, task: Classifier, views: int) -> None:

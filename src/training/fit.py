@@ -7,18 +7,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from src.cli.error_line import CommandExit
+from src.cli.error_line import CommandExit, error_line
 from src.cli.overrides import command_on, hydra_literal
 from src.cli.process import tune_process
 from src.errors import InputError, require
-from src.files import display_path
+from src.files import disk_full, display_path
 from src.training.build import Session, ShouldPrune, build
 from src.training.ddp import ddp_processes, quiet_other_processes
 from src.training.distillation import Distill
 from src.training.results import write_results
 from src.training.stop import StopBetweenSteps
+from src.training.task import DivergedError
 from src.training.trainer_state import callbacks_of, is_dry_run
 
 log = logging.getLogger(__name__)
@@ -74,20 +76,29 @@ def fit(session: Session) -> None:
         stopped = stop.signum is not None
     except SystemExit:  # SIGTERMException is one, and Lightning exits where a second Ctrl-C interrupts it
         stopped = True
-    except InputError as error:
+    except DivergedError as error:
         if checkpoints and checkpoints.last.is_file():
             raise type(error)(f"{error}; the last finite weights are in {display_path(checkpoints.last)}") from None
         raise
+    except (InputError, OSError, MisconfigurationException) as error:
+        resume = f"; {_resume_hint(session)}" if checkpoints and checkpoints.last.is_file() else ""
+        if isinstance(error, OSError) and not disk_full(error):
+            raise
+        raise InputError(f"{error_line(error)}{resume}") from None
     if stopped:
         saved = checkpoints is not None and checkpoints.last.is_file()
-        command = command_on(folder, "train", "resume_from")
-        in_python = f"the same overrides and resume_from={hydra_literal(display_path(folder))}"
-        resume = f"stopped; resume with: {command if session.overrides is not None else in_python}"
-        raise CommandExit(stop.status, resume if saved else "stopped before anything was saved")
+        message = _resume_hint(session) if saved else "nothing was saved yet"
+        raise CommandExit(stop.status, f"stopped; {message}")
     if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         require(steps > 0, "no step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
     session.seconds = time.perf_counter() - started
+
+
+def _resume_hint(session: Session) -> str:
+    in_python = f"the same overrides and resume_from={hydra_literal(display_path(session.folder))}"
+    command = command_on(session.folder, "train", "resume_from")
+    return f"resume with: {command if session.overrides is not None else in_python}"
 
 
 def summary(session: Session) -> str:

@@ -1,13 +1,15 @@
 """Every pair of optimizer, schedule, callback, precision, accumulation and clipping trains, or is refused at once."""
 
+import errno
 from itertools import combinations, product
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 
 from src.errors import InputError
-from tests.training.sessions import run
+from src.training.trainer_state import callbacks_of
+from tests.training.sessions import make_session, run
 
 FACTORS = {
     "optimizer": [
@@ -103,3 +105,48 @@ def test_it_trains_two_epochs_or_is_refused_before_the_first_step(data_root, tmp
     assert all(bool(torch.isfinite(p).all()) for p in parameters)
     losses = session.task.latest["train/loss"]
     assert 0 < losses < 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["trainer.limit_train_batches=0.01"],
+            "trainer.limit_train_batches=0.01 of 10 batches is none: give 0.1",
+        ),
+        (["trainer.overfit_batches=0.01"], "trainer.overfit_batches=0.01 of 10 batches is none"),
+        (["trainer.limit_val_batches=0.01"], "trainer.limit_val_batches=0.01 of 1 batch is none"),
+        (["trainer.val_check_interval=0.01"], "trainer.val_check_interval=0.01 of 10 batches is none"),
+        (["trainer.val_check_interval=11"], "trainer.val_check_interval=11: an epoch has 10 batches; give at most 10"),
+        (["trainer.max_time=soon"], "trainer.max_time=soon: seconds, or"),
+        (["trainer.max_time=0"], "trainer.max_time=0: seconds, or"),
+        (["trainer.precision=16-mixed"], "trainer: lightning.pytorch.Trainer refused its arguments"),
+    ],
+)
+def test_limits_that_leave_nothing_are_refused_in_one_line(data_root, tmp_path, words, message):
+    steps = Steps()
+    with pytest.raises(InputError) as error:
+        run(data_root, tmp_path, "trainer.max_epochs=1", *words, callbacks=(steps,))
+    assert str(error.value).startswith(message) and "\n" not in str(error.value) and steps.begun == 0
+
+
+@pytest.mark.parametrize(("typed", "seconds"), [("1", 1), ("0.5", 0.5), ("'1:30'", 90), ("00:00:02:00", 120)])
+def test_max_time_takes_seconds_and_clock_texts(data_root, tmp_path, typed, seconds):
+    session = make_session(data_root, tmp_path, f"trainer.max_time={typed}")
+    (timer,) = [callback for callback in callbacks_of(session.trainer) if isinstance(callback, Timer)]
+    assert timer.time_remaining() == seconds
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(data_root, tmp_path, monkeypatch):
+    """As the system says it; a real one is tried in tests/test_train_command.py."""
+    run(data_root, tmp_path, "trainer.max_epochs=1")
+    before = (tmp_path / "checkpoints/last.ckpt").read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match=r"is not written: No space left on device; .* resume with"):
+        run(data_root, tmp_path, "trainer.max_epochs=2", f"resume_from={tmp_path}")
+    assert (tmp_path / "checkpoints/last.ckpt").read_bytes() == before
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.suffix == ".part"] == []
