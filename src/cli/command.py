@@ -21,7 +21,7 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, flags_first
 from src.cli.process import command_line, exit_on_signals, is_main_process
-from src.errors import InputError
+from src.errors import InputError, require
 from src.files import write_json
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
@@ -111,6 +111,8 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
 
     write_status("running")
     try:
+        stays = not HydraConfig.get().job.chdir
+        require(stays, "hydra.job.chdir=true: leave it out; paths are those of the folder where the command is typed")
         result = task(cfg)
     except BaseException as error:
         stopped = isinstance(error, CommandExit | KeyboardInterrupt)

@@ -54,6 +54,11 @@ def _hydra_line(error: HydraException) -> str:
         key, values = typed.partition("=")[::2]
         return f"{typed}: one value only; a list is {key}=[{values}], several runs need python -m src.train -m"
     if isinstance(error, OverrideParseException):
+        _, evaluating, reason = str(error).partition(" while evaluating ")
+        if evaluating and "Unknown function" not in reason:
+            reason = " ".join(reason.partition(": ")[2].split())
+            plain = "; a plain list takes null: key=null,1.0" if "null" in error.override else ""
+            return f"{error.override} cannot be evaluated: {reason}{plain}"
         return f"{error.override} cannot be parsed: a text with ( ) , = or the like needs quotes, \"key='a (1)'\""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
@@ -72,4 +77,5 @@ def _unknown_key(error: OmegaConfBaseException) -> str | None:
     known = [str(name) for name in node if not str(name).startswith("_") and name != "hydra"]
     close = get_close_matches(str(key), known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"{error.full_key} does not exist; {hint}the keys are: {', '.join(known)}"
+    keys = f"the keys are: {', '.join(known)}" if known else f"+{error.full_key}=... adds it"
+    return f"{error.full_key} does not exist; {hint}{keys}"

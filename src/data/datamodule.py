@@ -22,7 +22,7 @@ from src.data.source import Source, Split
 from src.data.sources.registry import load_dataset
 from src.data.splits import sample_rows, validation_mask
 from src.data.transforms import transform_source
-from src.errors import integer, number, positive_int, require
+from src.errors import integer, is_number, number, positive_int, require
 
 
 def _identity(batch):
@@ -86,6 +86,8 @@ class ImageData(LightningDataModule):
         workers = integer("data.num_workers", num_workers, 0, optional=True)
         self.num_workers = (os.cpu_count() or 1) if workers is None else workers
         self.augment = augment or Identity()
+        if is_number(options.get("root")):  # a folder called 2024, typed without quotes
+            options["root"] = str(options["root"])
         self._options, original = options, load_dataset(name, **options)
         self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
         self.source = self._transform(ink=ink)

@@ -30,6 +30,13 @@ def test_flags_may_stand_anywhere():
         ("modle=lenet", ["did you mean model"]),
         ("optimizer.rate=1", ["optimizer.rate does not exist", "lr"]),
         ("data.batch_size=[1", ["[1"]),
+        ("seed=choice(null,1.0)", ["seed=choice(null,1.0) cannot be evaluated: ", "list takes null: key=null,1.0"]),
+            "seed=choice(null,1.0)",
+            ["seed=choice(null,1.0) cannot be evaluated: ", "a plain list takes null: key=null,1.0"],
+        ),
+        ("seed=range(1,x)", ["seed=range(1,x) cannot be evaluated: ", "stop: str is incompatible"]),
+        ("run_name=a(1)", ["needs quotes"]),
+        ("hydra.sweeper.params.x=1", ["hydra.sweeper.params.x does not exist; +hydra.sweeper.params.x=... adds it"]),
     ],
 )
 def test_what_hydra_refuses_is_one_line_that_names_what_is_valid(override, expected):

@@ -1,6 +1,7 @@
 """A run that is interrupted and resumed ends as if it had never stopped."""
 
 import csv
+import json
 import shutil
 import signal
 from copy import deepcopy
@@ -211,3 +212,22 @@ def test_early_stopping_is_remembered_until_it_is_given_more_patience(data_root,
     again = ["callbacks.early_stopping.patience=2", f"resume_from={last}"]
     assert run(data_root, tmp_path / "b", *words, *again).trainer.global_step == patient
     assert_equal(weights(last), weights(tmp_path / "a/checkpoints/last.ckpt"))
+
+
+@pytest.mark.parametrize("stage", ["predict", "compute_metrics", "_log_final_metrics", "write_json"])
+def test_a_run_stopped_in_its_final_test_says_what_finishes_it(data_root, tmp_path, stage, monkeypatch):
+    words = ["figures=false", "trainer.max_epochs=1"]
+    train(small_config(data_root, tmp_path / "whole", *words))
+
+    def ctrl_c(*args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"src.training.results.{stage}", ctrl_c)
+        with pytest.raises(CommandExit, match=r"before its results were written; finish with: .* resume_from=") as stop:
+            train(small_config(data_root, tmp_path / "cut", *words), [])
+    assert stop.value.status == 130
+    assert not (tmp_path / "cut/results.json").exists()
+    train(small_config(data_root, tmp_path / "cut", *words, f"resume_from={tmp_path}/cut"), [])
+    whole, cut = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "cut"))
+    assert (cut["test"], cut["temperature"], cut["steps"]) == (whole["test"], whole["temperature"], whole["steps"])
