@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection
 from importlib.util import find_spec
 from typing import TypeVar
+from unicodedata import category
 
 T = TypeVar("T")
 
@@ -15,6 +16,18 @@ class InputError(ValueError):
     The message is one line: what was given, what is accepted, which key or command fixes it. Commands print it
     without a traceback and exit with status 1.
     """
+
+
+def printable(text: object, most: int | None = None) -> str:
+    """A text from outside, such as a name in a file, on one line for a terminal: control characters escaped.
+
+    So are line breaks, marks that change the direction of writing, and bytes of file names that are not UTF-8.
+    most: characters; of a longer text the middle is left out.
+    """
+    line = "".join(c if c.isprintable() or category(c) == "Zs" else repr(c)[1:-1] for c in str(text))
+    if most is not None and len(line) > most:
+        line = f"{line[: most // 2]}…{line[len(line) - most // 2 :]}"
+    return line
 
 
 def require(holds: bool, message: str) -> None:

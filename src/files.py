@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
-from src.errors import InputError
+from src.errors import InputError, printable
 
 OUTPUTS = Path("outputs")  # of the working directory: where Hydra writes runs, and where `newest` looks
 
@@ -43,6 +44,18 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """Up to `most` bytes of a regular file; nothing waits for whoever writes into a pipe.
+
+    Raises OSError, also for anything but a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read(most)
+
+
 def disk_full(error: OSError) -> str:
     """What to do about an error that says that a disk, a quota or a limit of file sizes is full; empty for another."""
     full = [getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")]
@@ -58,7 +71,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write indented JSON atomically."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))  # file names may hold bytes that are not UTF-8
 
 
 def lock(path: Path) -> FileLock:
@@ -75,5 +89,5 @@ def lock(path: Path) -> FileLock:
 
 
 def display_path(path: Path) -> str:
-    """The path as a user would type it: relative if it is below the working directory."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    """The path for a terminal: relative if it is below the working directory, control characters escaped."""
+    return printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)

@@ -89,7 +89,7 @@ def _write_results(format: str, records: list[dict], about: dict, seconds: float
     suffix, to_text = ("csv", records_to_csv) if format == "csv" else ("json", records_to_json)
     content = to_text(records)
     folder = output_folder()
-    write_bytes(folder / f"predictions.{suffix}", f"{content}\n".encode())
+    write_bytes(folder / f"predictions.{suffix}", f"{content}\n".encode(errors="backslashreplace"))
     keys = {"not_read": "error", "empty": "reason", "low_confidence": "low_confidence"}
     counts = {name: sum(bool(record.get(key)) for record in records) for name, key in keys.items()}
     results = {**about, "pictures": len(records), **counts, "seconds": round(seconds, 3)}

@@ -13,12 +13,13 @@ from src.cli.error_line import CommandExit
 from src.cli.inputs import INKS
 from src.cli.process import set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, require_packages, text
-from src.files import OUTPUTS, display_path, write_json
+from src.files import OUTPUTS, display_path, read_regular, write_json
 from src.model_files.locate import find_checkpoint
 from src.server.settings import MIN_TOKEN, TOKEN_HINT, Settings, is_loopback, open_socket, read_token, url_of
 
 log = logging.getLogger(__name__)
 TOKEN = "SERVE_TOKEN"
+MOST_TOKEN_BYTES = 1 << 16
 
 
 @command("serve")
@@ -78,7 +79,8 @@ def find_token(cfg: DictConfig) -> str | None:
     if cfg.token_file is None:
         return read_token(os.environ.get(TOKEN), TOKEN)
     try:
-        return read_token(Path(cfg.token_file).expanduser().read_text(encoding="utf-8"), f"token_file={cfg.token_file}")
+        content = read_regular(Path(cfg.token_file).expanduser(), MOST_TOKEN_BYTES)
+        return read_token(content.decode(), f"token_file={cfg.token_file}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"token_file={cfg.token_file} cannot be read ({error})") from None
 

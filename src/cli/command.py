@@ -21,7 +21,7 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, flags_first
 from src.cli.process import command_line, exit_on_signals, is_main_process
-from src.errors import InputError, require
+from src.errors import InputError, printable, require
 from src.files import write_json
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
@@ -95,7 +95,7 @@ def _strip_interpreter() -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    print(message if status >= 128 else f"error: {message}", file=sys.stderr)
+    print(printable(message if status >= 128 else f"error: {message}"), file=sys.stderr)
     sys.exit(status)
 
 

@@ -8,7 +8,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.errors import InputError
+from src.errors import InputError, printable
 from src.files import disk_full, display_path
 
 HYDRA_ADVICE = ("To append to your config", "full_key:", "object_type=", "See https://hydra.cc")
@@ -24,6 +24,10 @@ class CommandExit(BaseException):
 
 def error_line(error: BaseException) -> str:
     """What is wrong and how to fix it, on one line; for an unforeseen error also where its traceback is."""
+    return printable(_error_text(error))
+
+
+def _error_text(error: BaseException) -> str:
     if isinstance(error, InputError | CommandExit):
         return str(error)
     if isinstance(error, HydraException):

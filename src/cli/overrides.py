@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 
-from src.errors import InputError, require
+from src.errors import InputError, printable, require
 from src.files import display_path
 from src.pictures.file_types import SUFFIXES
 
@@ -93,7 +93,7 @@ def _unquoted(text: str) -> str:
 
 def command_text(verb: str, words: Sequence[str]) -> str:
     """A command as a user can paste it into a shell."""
-    return shlex.join(["python", "-m", f"src.{verb}", *words])
+    return printable(shlex.join(["python", "-m", f"src.{verb}", *words]))
 
 
 def command_on(path: Path, verb: str, key: str, *flags: str) -> str:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from src.data.info import DataInfo
+from src.errors import printable
 from src.evaluation.metrics import CALIBRATION_BINS, make_classification_metrics, make_regression_metrics
 from src.inference.model import Predictor
 from src.plotting import text_table
@@ -100,8 +101,9 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     ]
     lines += [f"loss         {metrics['loss']:6.4f}     (cross-entropy)", f"images       {metrics['images']:6,}"]
     lines += ["", "per class"]
-    width = max(12, *map(len, metrics["per_class"]))
-    for name, row in metrics["per_class"].items():
+    rows = [(printable(name, 60), row) for name, row in metrics["per_class"].items()]
+    width = max(12, *(len(name) for name, _ in rows))
+    for name, row in rows:
         share = f"{100 * row['acc']:6.2f} %" if row["acc"] is not None else "     –  "
         lines.append(f"  {name:<{width}} {share}   of {row['images']:,}")
     return "\n".join(lines)

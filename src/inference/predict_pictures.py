@@ -35,7 +35,8 @@ def list_sources(patterns: Sequence[str], read_stdin: Callable[[], bytes]) -> li
         if names is None:
             sources["-"] = content
         else:
-            sources |= {str(path): path for path in find_pictures(names, missing=True)}
+            paths = find_pictures(names, missing=True)
+            sources |= {str(path).encode(errors="backslashreplace").decode(): path for path in paths}
     require(bool(sources), "images=-: standard input has only empty lines")
     return list(sources.items())
 

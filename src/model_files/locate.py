@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from src.errors import InputError, require, text
+from src.files import read_regular
 
 EXPORTED = (".onnx", ".pt2", ".safetensors")  # what src.export writes
 FORMAT_NAMES = {
@@ -100,7 +101,7 @@ def read_model_file(path: Path | str, max_bytes: int | None = 1 << 30) -> bytes:
         size = path.stat().st_size
         if max_bytes is not None:
             require(size <= max_bytes, f"ckpt={path} has {size:,} bytes: files of up to {max_bytes:,} are read")
-        content = path.read_bytes()
+        content = read_regular(path, size)
     except OSError as error:
         raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
     require(len(content) > 0, f"ckpt={path} is empty: it has 0 bytes")

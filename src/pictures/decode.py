@@ -8,6 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from src.errors import InputError
+from src.files import read_regular
 from src.pictures.file_types import FORMATS, describe_unsupported, sniff_format
 
 LIGHT_INK = 170  # mean grey level above which ink on a transparent background is put on black
@@ -98,8 +99,7 @@ def decode(source: Path | bytes, limits: DecodeLimits = FILE_LIMITS, channels: i
 def _read_content(source: Path | bytes, limits: DecodeLimits, name: str, fix: str) -> bytes:
     if isinstance(source, Path):
         try:
-            with source.open("rb") as file:
-                content = file.read(limits.bytes + 1)
+            content = read_regular(source, limits.bytes + 1)
         except OSError as error:
             raise PictureError(f"{name} cannot be opened ({error.strerror})", "missing") from None
     else:

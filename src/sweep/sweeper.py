@@ -20,7 +20,7 @@ from omegaconf import DictConfig, open_dict
 
 from src.cli.error_line import CommandExit, error_line
 from src.cli.overrides import command_on, hydra_literal, is_sweep_override, override_key
-from src.errors import InputError, require
+from src.errors import InputError, printable, require
 from src.files import display_path, write_json
 from src.sweep.launcher import JobLauncher, job_error
 from src.sweep.ledger import Budget, config_dir_flags, format_duration, open_ledger
@@ -196,7 +196,7 @@ class JobSweeper(Sweeper):
         done, total, metric, best = self._count_done(), self.total_jobs, comparison.metric, comparison.ranked()[0]
         values = [f"{key}={shorten_value(run.overrides[key])}" for key in self.swept_keys if key in run.overrides]
         result = f"{metric} {format_metric(run.score(metric), metric)}" + " (pruned)" * (run.state == "pruned")
-        result = f"failed: {run.error}" if run.state == "failed" else result
+        result = f"failed: {printable(run.error)}" if run.state == "failed" else result
         line = f"[{done:>{len(str(total))}}/{total}] #{run.name} {' '.join(values)}  {result}"
         line += f"  {format_duration(run.seconds or seconds)}"
         if best.score(metric) is not None:

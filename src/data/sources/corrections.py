@@ -1,5 +1,6 @@
 """Users' corrections of predictions: a store that the server writes and training reads."""
 
+import errno
 import hashlib
 import sqlite3
 import threading
@@ -115,6 +116,8 @@ class CorrectionStore:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and not self.path.is_file():  # SQLite would wait for whoever writes into a pipe
+                raise OSError(errno.EINVAL, "it is no regular file")
             connection = sqlite3.connect(self.path, timeout=5, check_same_thread=False, isolation_level=None)
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
