@@ -99,7 +99,7 @@ class CorrectionStore:
     def count(self) -> int:
         """Number of rows."""
         with self._lock:
-            if self._connection is None and not self.path.is_file():
+            if self._connection is None and not self.path.exists():
                 return 0
             try:
                 return _value(self._open(), COUNT_ROWS)
