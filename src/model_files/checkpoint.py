@@ -23,6 +23,7 @@ from src.inference.model import InferenceModel
 from src.model_files.locate import read_model_file
 from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.renamed import with_current_targets
+from src.model_files.schema import check_archive, check_checkpoint, read_info, size_limit
 from src.models.structure import reset_head
 
 T = TypeVar("T", bound=nn.Module | Method)
@@ -72,13 +73,12 @@ def read_checkpoint(path: Path | str) -> dict:
     """
     content = read_model_file(path, max_bytes=None)
     digest = check_archive_digest(content, path)
+    check_archive(content, path)
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what weights_only refuses
         raise InputError(f"ckpt={path} holds more than tensors and plain values ({type(error).__name__})") from None
-    missing = {"state_dict", "config", "facts"} - set(checkpoint if isinstance(checkpoint, dict) else ())
-    if missing:
-        raise InputError(f"ckpt={path} is no checkpoint of this project: it lacks {', '.join(sorted(missing))}")
+    check_checkpoint(checkpoint, path)
     checkpoint["config"] = with_current_targets(checkpoint["config"])
     checkpoint["digest"] = digest
     return checkpoint
@@ -101,16 +101,25 @@ class CheckpointFiles(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-def load_model(path: Path | str, base: Path | str | None = None) -> InferenceModel:
+def load_model(path: Path | str, base: Path | str | None = None, whole: bool = False) -> InferenceModel:
     """The trained network of a checkpoint, in eval mode, for raw grey levels; reads no data set.
 
-    Adapters that can be merged are merged. base: the source model of an adapter checkpoint, if it moved.
+    Adapters that can be merged are merged. base: the source model of an adapter checkpoint, if it moved. whole: refuse
+    an adapter checkpoint, as the base of one.
     Raises InputError for what `read_checkpoint` refuses, classes from outside `src.models` and `src.finetune`, weights
     that do not fit the network, and a missing or wrong base.
     """
     checkpoint = read_checkpoint(path)
-    config, info = checkpoint["config"], DataInfo.from_dict(checkpoint["facts"])
-    structure, inherited = config.get("structure", []), 0
+    config, info = checkpoint["config"], read_info(checkpoint["facts"], path)
+    structure, inherited, weights = config.get("structure", []), 0, checkpoint["state_dict"]
+    require(not (whole and "base" in checkpoint), f"ckpt={path} is itself an adapter: it cannot be the base of another")
+    numbers = sum(value.numel() for value in weights.values())
+    sizes = {"model": config["model"], "structure": structure}
+    if "base" not in checkpoint:
+        with size_limit(sizes, len(weights), numbers, path):
+            expected = _build_network(config, info, path)
+            for options in structure:
+                expected = _build(Method, options, path).adapt(expected, info.shape)
     if "base" in checkpoint:
         model, inherited = _load_base(checkpoint, info, path, base)
     else:
@@ -161,7 +170,8 @@ def rebuild_model(
         return model
 
     try:
-        with torch.device("meta"):
+        sizes = {"model": config["model"], "structure": config.get("structure", [])}
+        with size_limit(sizes, len(content) // 64, len(content), path):
             expected = build().state_dict()
         weights = read(expected)
         model = build()
@@ -185,7 +195,7 @@ def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | 
     file, digest = Path(base or checkpoint["base"]["file"]), checkpoint["base"]["sha256"]
     message = f"ckpt={path} holds changes of"
     require(file.is_file(), f"{message} {file}, which is gone: put it back, or give src.evaluate base=...")
-    source = load_model(file)
+    source = load_model(file, whole=True)
     require(source.digest == digest, f"{message} another network than {file}: its SHA-256 is {digest}")
     if checkpoint["config"].get("fresh_head"):
         reset_head(source.model, info.num_classes)

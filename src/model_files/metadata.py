@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from src.data.info import DataInfo
-from src.errors import InputError, is_integer, is_number
+from src.errors import InputError
 from src.inference.model import Predictor
-from src.inference.tta import VIEW_COUNTS
 from src.model_files.renamed import with_current_targets
+from src.model_files.schema import check_metadata, read_info
 
 FORMAT = "mnist-lightning-hydra 1"
 CONFIG_KEYS = ("model", "structure", "data")  # of a training's config: what commands on a trained network read
@@ -74,9 +74,10 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
         names = [field for field in Metadata.__dataclass_fields__ if field != "info"]
         values = {name: json.loads(strings[name]) for name in names}
         values["config"] = with_current_targets(values["config"])
-        metadata = Metadata(DataInfo.from_dict(json.loads(strings["facts"])), **values)
-        if not _is_valid(metadata):
-            raise ValueError("a value is out of range")
+        check_metadata(values, path)
+        metadata = Metadata(read_info(json.loads(strings["facts"]), path), **values)
+    except InputError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"ckpt={path}: its metadata is damaged ({type(error).__name__}: {error})") from None
     if content is not None:
@@ -85,25 +86,6 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
         if not once or hashlib.sha256(content.replace(found, placeholder)).hexdigest().encode() != found:
             raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
     return metadata
-
-
-def _is_valid(metadata: Metadata) -> bool:
-    """Whether values of a foreign file have the types and ranges that the rest of the code relies on."""
-    info, config, temperature = metadata.info, metadata.config, metadata.temperature
-    return all(
-        (
-            len(info.shape) == 3 and all(is_integer(side) and 1 <= side <= 4096 for side in info.shape),
-            len(info.mean) == len(info.std) == info.shape[0],
-            all(is_number(value) for value in (*info.mean, *info.std, info.scale)) and min(info.std) > 0,
-            all(isinstance(name, str) for name in info.class_names) and info.num_classes >= 1,
-            info.target is None or isinstance(info.target, str),
-            isinstance(config, dict) and isinstance(config.get("data"), dict),
-            isinstance(config.get("model"), dict) and isinstance(config.get("structure", []), list),
-            isinstance(metadata.checkpoint, str) and is_integer(metadata.epoch) and metadata.views in VIEW_COUNTS,
-            temperature is None or (is_number(temperature) and temperature > 0),
-            isinstance(metadata.versions, dict) and isinstance(metadata.notes, dict),
-        )
-    )
 
 
 def attach_metadata(net: Predictor, metadata: Metadata, content: bytes, path: Path | str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import pickle
 import random
 import zipfile
@@ -88,10 +89,7 @@ MALICIOUS_OPTIONS = [
 def test_a_file_never_chooses_what_code_runs(net, files, tmp_path, suffix, key, value):
     config = {**make_metadata(net).config, "model": {**net.config["model"], key: value}}
     write(tmp_path / f"evil{suffix}", files[suffix], changed_strings(net, config=config))
-    if (key, value) == ("padded", 7e300):  # true, as 1 would be
-        load_predictor(tmp_path / f"evil{suffix}")
-    else:
-        refusal_of(tmp_path / f"evil{suffix}")
+    refusal_of(tmp_path / f"evil{suffix}")
 
 
 def write(path: Path, like: Path, strings: dict[str, str]) -> None:
@@ -194,7 +192,7 @@ class Touch:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_pickle_in_an_archive_is_never_loaded(net, files, tmp_path):
+def test_a_pickle_in_an_archive_is_never_loaded(net, files, tmp_path, monkeypatch):
     """torch.export.load of torch 2.14 would load it: src.model_files.torch_export does without that function."""
     mark = tmp_path / "it ran"
     buffer = io.BytesIO()
@@ -206,7 +204,9 @@ def test_a_pickle_in_an_archive_is_never_loaded(net, files, tmp_path):
     with torch.inference_mode():
         assert torch.equal(back(batch), net(batch))
     assert not mark.exists()
-    torch.export.load(io.BytesIO(evil))  # says nothing
+    # Its own message about it has a mistake, which pytest would raise.
+    monkeypatch.setattr(logging.getLogger("torch._export.serde.serialize"), "disabled", True)
+    torch.export.load(io.BytesIO(evil))
     assert mark.exists()
     (tmp_path / "plain.pt2").write_bytes(pickle.dumps({"state_dict": 1}))
     refusal_of(tmp_path / "plain.pt2")
