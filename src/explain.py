@@ -177,6 +177,7 @@ def split_inputs(cfg: DictConfig, net) -> dict:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
             outputs, labels = predict(net, data.loader(batches), next(net.parameters()).device)
+            outputs = outputs / (net.temperature or 1.0)  # ordered by the probabilities that are shown
         positions = select_images(cfg.which, cfg.n, outputs, labels, net.info, cfg.seed)
     images, labels = batches[positions]
     rows = batches.indices[positions].tolist()

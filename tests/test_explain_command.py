@@ -42,8 +42,10 @@ def test_a_checkpoint_is_explained(trained, tmp_path):
     arrays = np.load(tmp_path / "arrays.npz")
     assert arrays["maps/integrated_gradients"].shape == (3, 1, 28, 28)
     assert arrays["class_images"].shape == (10, 1, 28, 28)
+    temperature = read_checkpoint(trained / "checkpoints/best.ckpt")["temperature"]
     for record, logits, error in zip(results["images"], arrays["outputs"], arrays["completeness_error"], strict=True):
-        probs = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        calibrated = (logits - logits.max()) / temperature
+        probs = np.exp(calibrated) / np.exp(calibrated).sum()
         assert record["probs"][record["prediction"]] == pytest.approx(probs.max(), abs=1e-4)
         assert abs(error) < 0.05 * abs(logits).max()
         assert len(record["nearest"]["rows"]) == 4

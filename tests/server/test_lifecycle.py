@@ -222,7 +222,7 @@ def test_sighup_serves_the_new_network_and_loses_no_request(launch, trained, tmp
     ckpt.write_bytes(b"PK broken")
     assert "damaged" in sent(4)
     ckpt.unlink()
-    assert "no file" in sent(5)
+    assert "no such file" in sent(5)
     time.sleep(0.3)
     load.end()
     assert load.lost == [] and {code for code, _, _ in load.answers} == {200}
