@@ -16,6 +16,7 @@ import pytest
 from torch import nn
 
 from src.cli.config import ROOT, load_config
+from src.errors import InputError
 
 SRC = ROOT / "src"
 
@@ -203,9 +204,9 @@ def test_layers_of_every_dimension_have_one_base():
     [("seed=1,2", "add --multirun"), ("model=nothing", "Config search path")],
 )
 def test_hydra_words_its_errors_as_error_line_expects(override, text):
-    with pytest.raises(Exception) as error:
+    with pytest.raises(InputError) as error:
         load_config([override])
-    assert text in str(error.value)
+    assert text in str(error.value.__cause__)
 
 
 def test_a_null_group_is_refused_in_known_words():

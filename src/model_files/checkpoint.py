@@ -114,7 +114,7 @@ def load_model(path: Path | str, base: Path | str | None = None, whole: bool = F
     structure, inherited, weights = config.get("structure", []), 0, checkpoint["state_dict"]
     require(not (whole and "base" in checkpoint), f"ckpt={path} is itself an adapter: it cannot be the base of another")
     numbers = sum(value.numel() for value in weights.values())
-    sizes = {"model": config["model"], "structure": structure}
+    sizes = {"model": config.get("model", {}), "structure": structure}
     if "base" not in checkpoint:
         with size_limit(sizes, len(weights), numbers, path):
             expected = _build_network(config, info, path)
@@ -170,7 +170,7 @@ def rebuild_model(
         return model
 
     try:
-        sizes = {"model": config["model"], "structure": config.get("structure", [])}
+        sizes = {"model": config.get("model", {}), "structure": config.get("structure", [])}
         with size_limit(sizes, len(content) // 64, len(content), path):
             expected = build().state_dict()
         weights = read(expected)

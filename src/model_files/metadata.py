@@ -75,6 +75,8 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
         values = {name: json.loads(strings[name]) for name in names}
         values["config"] = with_current_targets(values["config"])
         check_metadata(values, path)
+        if not {"data", "model"} <= values["config"].keys():
+            raise KeyError("config lacks data or model")
         metadata = Metadata(read_info(json.loads(strings["facts"]), path), **values)
     except InputError:
         raise

@@ -106,9 +106,9 @@ def read_info(values: Any, path: Path | str) -> DataInfo:
 
 def _check_entries(values: Mapping[str, Any], path: Path | str) -> None:
     config, temperature = _mapping(values["config"]), values.get("temperature")
-    methods = (config or {}).get("structure", [])
+    parts, methods = [(config or {}).get(key, {}) for key in ("data", "model")], (config or {}).get("structure", [])
     problems = {
-        "config": config is None or any(_mapping(config.get(key)) is None for key in ("data", "model")),
+        "config": config is None or any(_mapping(part) is None for part in parts),
         "structure": not isinstance(methods, list)
         or len(methods) > MAX_METHODS
         or any(_mapping(options) is None for options in methods),
