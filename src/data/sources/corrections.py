@@ -4,6 +4,7 @@ import errno
 import hashlib
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from src.errors import InputError, require
 
 FILE_NAME = "feedback.sqlite"
 VERSION = 1
+TIMEOUT_S = 5  # for a file that another process writes
 COUNT_ROWS, COUNT_TABLES = "SELECT count(*) FROM corrections", "SELECT count(*) FROM sqlite_master"
 MAX_NAME_LENGTH = 200  # characters of a class name
 TABLE = """CREATE TABLE corrections (
@@ -118,9 +120,9 @@ class CorrectionStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():  # SQLite would wait for whoever writes into a pipe
                 raise OSError(errno.EINVAL, "it is no regular file")
-            connection = sqlite3.connect(self.path, timeout=5, check_same_thread=False, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=TIMEOUT_S, check_same_thread=False, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                _use_write_ahead_log(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 if not _value(connection, "PRAGMA user_version") and not _value(connection, COUNT_TABLES):
                     connection.execute(TABLE)
@@ -143,6 +145,19 @@ class CorrectionStore:
             )
 
 
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Change the mode of a file, for which SQLite does not wait while another process does the same."""
+    until = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
 def store_path(path: Path | str) -> Path:
     """The store's file: `path` itself, or feedback.sqlite in the folder `path`."""
     path = Path(path).expanduser()
@@ -163,7 +178,7 @@ def read_corrections(path: Path | str) -> list[StoredCorrection]:
     found: dict[bytes, StoredCorrection] = {}
     no_store = f"data.root={path} is no store of corrections"
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=TIMEOUT_S)) as connection:
             require(_value(connection, COUNT_TABLES) > 0, f"{no_store}: it is empty")
             _check_version(connection, file)
             columns = "id, image, channels, height, width, correction, answer, model"
