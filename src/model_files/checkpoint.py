@@ -23,7 +23,7 @@ from src.inference.model import InferenceModel
 from src.model_files.locate import read_model_file
 from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.renamed import with_current_targets
-from src.model_files.schema import check_archive, check_checkpoint, read_info, size_limit
+from src.model_files.schema import check_archive, check_checkpoint, size_limit
 from src.models.structure import reset_head
 
 T = TypeVar("T", bound=nn.Module | Method)
@@ -110,19 +110,14 @@ def load_model(path: Path | str, base: Path | str | None = None, whole: bool = F
     that do not fit the network, and a missing or wrong base.
     """
     checkpoint = read_checkpoint(path)
-    config, info = checkpoint["config"], read_info(checkpoint["facts"], path)
+    config, info = checkpoint["config"], DataInfo.from_dict(checkpoint["facts"])
     structure, inherited, weights = config.get("structure", []), 0, checkpoint["state_dict"]
-    require(not (whole and "base" in checkpoint), f"ckpt={path} is itself an adapter: it cannot be the base of another")
-    numbers = sum(value.numel() for value in weights.values())
-    sizes = {"model": config.get("model", {}), "structure": structure}
-    if "base" not in checkpoint:
-        with size_limit(sizes, len(weights), numbers, path):
-            expected = _build_network(config, info, path)
-            for options in structure:
-                expected = _build(Method, options, path).adapt(expected, info.shape)
     if "base" in checkpoint:
+        require(not whole, f"ckpt={path} is itself an adapter: it cannot be the base of another")
         model, inherited = _load_base(checkpoint, info, path, base)
     else:
+        with size_limit(config, len(weights), sum(value.numel() for value in weights.values()), path):
+            _build_adapted(config, info, path)
         model = _build_network(config, info, path)
     methods = [_build(Method, options, path) for options in structure[inherited:]]
     for method in methods:
@@ -162,19 +157,11 @@ def rebuild_model(
     fit.
     """
     config, info = metadata.config, metadata.info
-
-    def build() -> nn.Module:
-        model = _build_network(config, info, path)
-        for options in config.get("structure", []):
-            model = _build(Method, options, path).adapt(model, info.shape)
-        return model
-
     try:
-        sizes = {"model": config.get("model", {}), "structure": config.get("structure", [])}
-        with size_limit(sizes, len(content) // 64, len(content), path):
-            expected = build().state_dict()
+        with size_limit(config, len(content) // 64, len(content), path):
+            expected = _build_adapted(config, info, path).state_dict()
         weights = read(expected)
-        model = build()
+        model = _build_adapted(config, info, path)
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
         if str(error).startswith("ckpt="):  # it names the file already
             raise
@@ -200,6 +187,14 @@ def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | 
     if checkpoint["config"].get("fresh_head"):
         reset_head(source.model, info.num_classes)
     return source.model, len(source.config["structure"])
+
+
+def _build_adapted(config: dict, info: DataInfo, path: Path | str) -> nn.Module:
+    """The network of a stored config as all its methods adapt it, none merged."""
+    model = _build_network(config, info, path)
+    for options in config.get("structure", []):
+        model = _build(Method, options, path).adapt(model, info.shape)
+    return model
 
 
 def _build_network(config: dict, info: DataInfo, path: Path | str) -> nn.Module:

@@ -142,12 +142,12 @@ def _check_weights(weights: Any, path: Path | str) -> None:
 def size_limit(config: Mapping[str, Any], tensors: int, numbers: int, path: Path | str) -> Iterator[None]:
     """Build a network on the meta device, and no larger one than its file can hold.
 
-    config: its options and methods, whose numbers count widths and layers. tensors, numbers: that the file has, at
-    most. Raises InputError for more than four times as many, before memory is taken.
+    config: of a file; the numbers in its model and structure count widths and layers. tensors, numbers: that the file
+    has, at most. Raises InputError for more than four times as many, before memory is taken.
     """
     thread, left = get_ident(), [4 * tensors + 64, 4 * numbers + (1 << 20)]
     refused = f"ckpt={path}: the weights do not fit the network: it would be larger than the file"
-    require(_largest(config) <= max(numbers, 1 << 16), refused)
+    require(_largest([config.get(key) for key in ("model", "structure")]) <= max(numbers, 1 << 16), refused)
 
     def count(module: nn.Module, name: str, parameter: Any) -> None:
         if get_ident() == thread and parameter is not None:

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from src.cli.config import instantiate, to_plain
-from src.cli.process import check_threads, check_training_options, quiet_libraries, set_threads
+from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import Output
 from src.errors import InputError, choice, duration, is_integer, require
@@ -76,10 +76,9 @@ def build(
     search (`PruningCallback`, and the metrics it optimizes). callbacks: more of them, beside the config's.
     Raises InputError for options that cannot be used, alone or together, and for a source or a run that does not fit.
     """
-    check_threads(cfg.threads)
-    set_threads(cfg.threads)
     quiet_libraries()  # the Trainer reports its devices as soon as it is built
     check_training_options(cfg)
+    set_threads(cfg.threads)
     config = with_current_targets(to_plain(cfg))  # a resumed run's command may name a class by an older path
     check_options(config)
     optimizer, scheduler = instantiate(cfg.optimizer, "optimizer"), instantiate(cfg.scheduler, "scheduler")

@@ -53,9 +53,8 @@ def train(
         try:
             write_results(session)
         except (KeyboardInterrupt, CommandExit) as stop:
-            finish = command_on(session.folder, "train", "resume_from")
-            status = getattr(stop, "status", 130)
-            raise CommandExit(status, f"stopped before its results were written; finish with: {finish}") from None
+            message = f"stopped before its results were written; finish with: {_resume_command(session)}"
+            raise CommandExit(getattr(stop, "status", 130), message) from None
         log.info("\n%s", next_steps(session.folder, trainer.loggers, session.seconds))
     return checkpoints.best_score
 
@@ -81,13 +80,13 @@ def fit(session: Session) -> None:
             raise type(error)(f"{error}; the last finite weights are in {display_path(checkpoints.last)}") from None
         raise
     except (InputError, OSError, MisconfigurationException) as error:
-        resume = f"; {_resume_hint(session)}" if checkpoints and checkpoints.last.is_file() else ""
+        resume = f"; resume with: {_resume_command(session)}" if checkpoints and checkpoints.last.is_file() else ""
         if isinstance(error, OSError) and not disk_full(error):
             raise
         raise InputError(f"{error_line(error)}{resume}") from None
     if stopped:
         saved = checkpoints is not None and checkpoints.last.is_file()
-        message = _resume_hint(session) if saved else "nothing was saved yet"
+        message = f"resume with: {_resume_command(session)}" if saved else "nothing was saved yet"
         raise CommandExit(stop.status, f"stopped; {message}")
     if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed
@@ -95,10 +94,10 @@ def fit(session: Session) -> None:
     session.seconds = time.perf_counter() - started
 
 
-def _resume_hint(session: Session) -> str:
-    in_python = f"the same overrides and resume_from={hydra_literal(display_path(session.folder))}"
-    command = command_on(session.folder, "train", "resume_from")
-    return f"resume with: {command if session.overrides is not None else in_python}"
+def _resume_command(session: Session) -> str:
+    if session.overrides is None:  # made in Python
+        return f"the same overrides and resume_from={hydra_literal(display_path(session.folder))}"
+    return command_on(session.folder, "train", "resume_from")
 
 
 def summary(session: Session) -> str:

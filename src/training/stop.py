@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -25,6 +26,7 @@ class StopBetweenSteps(Callback):
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._before: dict[signal.Signals, Any] = {}  # handlers; none where the Trainer is run without `listening`
 
     @property
     def status(self) -> int:
