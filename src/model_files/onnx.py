@@ -12,6 +12,7 @@ import torch
 from src.errors import InputError, choice, require, require_packages
 from src.inference.model import InferenceModel
 from src.model_files.metadata import EMPTY_DIGEST, Metadata, embed_digest, make_metadata, read_metadata
+from src.model_files.onnx_limits import excess
 from src.model_files.onnxruntime import OnnxNet
 from src.model_files.tracing import INPUT, export_error, output_names, trace_model
 
@@ -120,4 +121,4 @@ def _unsupported(model: "ModelProto", metadata: Metadata) -> str:
         return f"it does not take grey levels of {'x'.join(map(str, metadata.info.shape))}, in any number"
     if [entry.name for entry in graph.output] != output_names(metadata.info):
         return f"its outputs are not {' and '.join(output_names(metadata.info))}"
-    return ""
+    return excess(model)

@@ -69,11 +69,13 @@ def read_torch_export(path: Path | str) -> InferenceModel:
 
             def read(expected: dict[str, Tensor]) -> dict[str, Tensor]:
                 weights = {}
-                for key in [key for key in index if key.startswith(MODEL_PREFIX)]:
-                    raw = archive.read(entries[WEIGHTS_PREFIX + index[key]["path_name"]])
-                    name = key.removeprefix(MODEL_PREFIX)
-                    weights[name] = _tensor(raw, index[key]["tensor_meta"], expected.get(name))
-                return weights
+                for name, value in expected.items():
+                    stored = index.get(MODEL_PREFIX + name)
+                    entry = stored and entries[WEIGHTS_PREFIX + stored["path_name"]]
+                    if entry and entry.file_size == value.nbytes:
+                        weights[name] = _tensor(archive.read(entry), stored["tensor_meta"], value)
+                unknown = {key.removeprefix(MODEL_PREFIX) for key in index if key.startswith(MODEL_PREFIX)} - {*expected}
+                return weights | dict.fromkeys(unknown, torch.empty(0))
 
             return rebuild_model(metadata, read, content, path)
     except InputError:
@@ -82,10 +84,13 @@ def read_torch_export(path: Path | str) -> InferenceModel:
         raise InputError(f"ckpt={path} is no archive that this project wrote ({type(error).__name__})") from None
 
 
-def _tensor(raw: bytes, meta: dict, expected: Tensor | None) -> Tensor:
-    """A weight from its bytes in the archive; an empty one unless it has as many as the network's weight."""
-    if expected is None or len(raw) != expected.nbytes:
-        return torch.empty(0)
+def _tensor(raw: bytes, meta: dict, expected: Tensor) -> Tensor:
+    """A weight from its bytes in the archive, which are as many as it has.
+
+    Raises ValueError for another shape: a stride of 0 would make any number of values of a few.
+    """
     sizes, strides = ([axis["as_int"] for axis in meta[name]] for name in ("sizes", "strides"))
+    if tuple(sizes) != expected.shape:
+        raise ValueError("a weight of another shape")
     value = torch.frombuffer(bytearray(raw), dtype=expected.dtype)
     return value.as_strided(sizes, strides, meta["storage_offset"]["as_int"]).clone()

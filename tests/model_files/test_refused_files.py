@@ -166,7 +166,9 @@ def test_weights_that_do_not_fit_are_refused(net, files, tmp_path):
     index = "archive/data/weights/model_weights_config.json"
     good = json.loads(zipfile.ZipFile(files[".pt2"]).read(index))["config"]
     name = next(iter(good))
+    repeated = {**good[name]["tensor_meta"], "sizes": [{"as_int": 6_000}] * 4, "strides": [{"as_int": 0}] * 4}
     for change in (
+        {"tensor_meta": repeated},
         {"path_name": "../../../etc/passwd"},
         {"path_name": "weight_1"},
         {"tensor_meta": {**good[name]["tensor_meta"], "strides": [{"as_int": 10**9}] * 4}},
