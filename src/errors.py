@@ -1,7 +1,7 @@
 """The one exception for what a user can put right, and the checks of what a user gives."""
 
-import math
 import re
+import sys
 from collections.abc import Collection
 from importlib.util import find_spec
 from typing import TypeVar
@@ -49,7 +49,7 @@ def is_integer(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether it is a finite number, whole or real; True and False are not, nor is a text."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 # Each check returns the value it was given, and raises InputError("key=value: what is accepted") for another.

@@ -1,20 +1,23 @@
-"""Atomic writes, digests, locks, and paths for display."""
+"""Atomic writes, bounded reads, digests, locks, and paths for display."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
 from src.errors import InputError, printable
 
 OUTPUTS = Path("outputs")  # of the working directory: where Hydra writes runs, and where `newest` looks
+MAX_TEXT_BYTES = 64 << 20  # of a file of results, settings or tables
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
@@ -54,6 +57,36 @@ def read_regular(path: Path, most: int) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
         return file.read(most)
+
+
+def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
+    """The UTF-8 text of a regular file of up to `most` bytes. Raises OSError or ValueError for anything else."""
+    content = read_regular(path, most + 1)
+    if len(content) > most:
+        raise ValueError(f"over {most:,} bytes")
+    return content.decode("utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file, read as `read_text` does. Raises OSError or ValueError for anything else."""
+    try:
+        values = json.loads(read_text(path))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(values, dict):
+        raise ValueError("it holds no mapping")
+    return values
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column, read as `read_text` does. Raises OSError or ValueError for anything else."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError("a row has more or fewer cells than there are columns")
+    return rows
 
 
 def disk_full(error: OSError) -> str:

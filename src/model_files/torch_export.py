@@ -74,8 +74,8 @@ def read_torch_export(path: Path | str) -> InferenceModel:
                     entry = stored and entries[WEIGHTS_PREFIX + stored["path_name"]]
                     if entry and entry.file_size == value.nbytes:
                         weights[name] = _tensor(archive.read(entry), stored["tensor_meta"], value)
-                unknown = {key.removeprefix(MODEL_PREFIX) for key in index if key.startswith(MODEL_PREFIX)} - {*expected}
-                return weights | dict.fromkeys(unknown, torch.empty(0))
+                stored_names = {key.removeprefix(MODEL_PREFIX) for key in index if key.startswith(MODEL_PREFIX)}
+                return weights | dict.fromkeys(stored_names - expected.keys(), torch.empty(0))
 
             return rebuild_model(metadata, read, content, path)
     except InputError:

@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from src.data.info import DataInfo
-from src.errors import InputError
+from src.errors import InputError, is_number
+from src.files import read_json
 from src.inference.records import prediction_records
 from src.insight.grad_cam import grad_cam, last_conv
 from src.model_files.load import load_predictor, numpy_predictor
@@ -126,9 +127,10 @@ class ServedModel:
     def _test_accuracy(self) -> float | None:
         """Test accuracy, a fraction, if the run of this checkpoint has measured it."""
         try:
-            return json.loads((self.path.parents[1] / "results.json").read_text(encoding="utf-8"))["test"]["acc"]
+            accuracy = read_json(self.path.parents[1] / "results.json")["test"]["acc"]
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return None
+        return accuracy if is_number(accuracy) and 0 <= accuracy <= 1 else None
 
 
 def _png_base64(image: np.ndarray) -> str:

@@ -1,6 +1,5 @@
 """The ledger of a sweep: its command, the overrides of its jobs, how it is resumed, and the limits of one call."""
 
-import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +8,10 @@ from pathlib import Path
 
 from src.cli.overrides import hydra_literal, is_sweep_override, override_key, override_value, split_flags
 from src.errors import InputError, duration, positive_int, require
-from src.files import OUTPUTS, display_path, write_json
+from src.files import OUTPUTS, display_path, read_json, write_json
 
 LEDGER_FILE = "sweep.json"
+FLAG = "--config-dir"
 # Key prefixes that may change on resume: how, where and how much is run, not what.
 CHANGEABLE = (
     "sweep.", "hydra.launcher", "hydra/launcher", "hydra.sweeper.n_trials", "data.root", "data.download",
@@ -38,16 +38,24 @@ class Ledger:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            jobs = [list(overrides) for overrides in content["jobs"]]
-            return cls(folder, list(content["words"]), jobs, list(content.get("flags", [])))
-        except (ValueError, KeyError, TypeError):
+            content = read_json(path)
+            ledger = cls(folder, content["words"], content["jobs"], content.get("flags", []))
+            lists = [ledger.overrides, *ledger.jobs]
+            good = all(isinstance(words, list) and all(map(_is_override, words)) for words in lists)
+            if not good or [*map(type, ledger.flags)] not in ([], [str, str]) or ledger.flags[:1] not in ([], [FLAG]):
+                raise ValueError("it holds other things than overrides")
+            return ledger
+        except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{display_path(path)} is damaged: start a new sweep; the runs are intact") from None
 
     def save(self) -> None:
         """Write the file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / LEDGER_FILE, {"words": self.overrides, "jobs": self.jobs, "flags": self.flags})
+
+
+def _is_override(word: object) -> bool:
+    return isinstance(word, str) and not word.startswith("-")
 
 
 def open_ledger(folder: Path, overrides: list[str], flags: list[str]) -> Ledger:
@@ -87,8 +95,8 @@ def resume_sweep(words: Sequence[str]) -> list[str]:
 
 def config_dir_flags(words: Sequence[str]) -> list[str]:
     """--config-dir and its folder as an absolute path; empty if it is not among the words."""
-    folder = next((value for flag, value in pairwise(words) if flag in ("--config-dir", "-cd")), None)
-    return [] if folder is None else ["--config-dir", str(Path(folder).resolve())]
+    folder = next((value for flag, value in pairwise(words) if flag in (FLAG, "-cd")), None)
+    return [] if folder is None else [FLAG, str(Path(folder).resolve())]
 
 
 def find_sweep(reference: str) -> Path:

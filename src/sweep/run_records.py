@@ -1,34 +1,37 @@
 """Runs as their folders record them: overrides, state, results, learning curves."""
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.overrides import override_key
-from src.errors import InputError, require
+from src.errors import InputError, is_integer, is_number, printable, require
 from src.evaluation.monitor import monitor_mode
+from src.files import read_json, read_rows, read_text
 from src.model_files.renamed import with_current_targets
 
+STATES = ("waiting", "running", "finished", "pruned", "interrupted", "failed")
 REPETITION_KEYS = ("seed", "data.seed", "data.fold")  # may differ between repetitions of one configuration
 # Key prefixes that say where and how a run is executed, not what it is.
 EXECUTION_KEYS = (
     "hydra.", "hydra/", "sweep.", "resume_from", "output_dir", "run_name", "figures", "trainer.enable_progress_bar",
 )  # fmt: skip
+MAX_CONFIG_BYTES = 1 << 20
 
 
 @dataclass
 class Run:
     """The folder of one run.
 
-    name: its name in tables. overrides: key -> value as text, without EXECUTION_KEYS. state: waiting, running,
-    finished, pruned, interrupted or failed. error: the error of a failed run, on one line.
+    name: its name in tables. overrides: key -> value as text, without EXECUTION_KEYS. state: one of STATES, or damaged
+    where its files hold something else. error: of a failed or damaged run, on one line.
     """
 
     name: str
@@ -43,18 +46,17 @@ class Run:
         """A metric of the best epoch (val/acc), of the test (test/acc) or of the run (parameters, seconds)."""
         split, _, name = metric.rpartition("/")
         value = self.results.get(split, {}).get(name) if split else self.results.get(metric)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return value if is_number(value) else None
 
     @cached_property
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """Each metric's (epoch, value) pairs, from metrics.csv; empty if it cannot be read."""
         history: dict[str, list[tuple[int, float]]] = {}
         try:
-            with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    for name, text in row.items():
-                        if text and "/" in name:
-                            history.setdefault(name, []).append((int(row["epoch"]), float(text)))
+            for row in read_rows(self.folder / "metrics.csv"):
+                for name, text in row.items():
+                    if text and "/" in name:
+                        history.setdefault(name, []).append((int(row["epoch"]), float(text)))
         except (OSError, ValueError, KeyError):
             return {}
         return history
@@ -67,7 +69,8 @@ class Run:
     @cached_property
     def choices(self) -> dict:
         """The option of every config group."""
-        return OmegaConf.select(_load_yaml(self.folder / ".hydra" / "hydra.yaml"), "hydra.runtime.choices") or {}
+        node = OmegaConf.select(_load_yaml(self.folder / ".hydra" / "hydra.yaml"), "hydra.runtime.choices")
+        return node if OmegaConf.is_dict(node) else {}
 
     def value(self, key: str, default: str | None = None) -> str | None:
         """The value of a key or config group: from the overrides, else from the config, else the default."""
@@ -85,7 +88,10 @@ class Run:
 def _load_yaml(path: Path):
     """The content with today's targets; an empty config for a file that is missing, half written or invalid."""
     try:
-        return OmegaConf.create(with_current_targets(OmegaConf.to_container(OmegaConf.load(path))))
+        text = read_text(path, MAX_CONFIG_BYTES)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            return OmegaConf.create()  # none of ours; some kilobytes of them would become gigabytes
+        return OmegaConf.create(with_current_targets(OmegaConf.to_container(OmegaConf.create(text))))
     except Exception:
         return OmegaConf.create()
 
@@ -124,19 +130,42 @@ def read_run(folder: Path, name: str, overrides: Sequence[str] | None = None) ->
     if overrides is None:
         recorded = _load_yaml(folder / ".hydra" / "overrides.yaml")
         overrides = list(recorded) if OmegaConf.is_list(recorded) else []
-    status = _read_json(folder / "status.json")
-    state = status.get("state", "waiting")
-    results = _read_json(folder / "results.json") if state == "finished" else {}
-    state = "pruned" if results.get("pruned") else state
-    return Run(name, folder, override_dict(overrides), state, results, status.get("seconds"), status.get("error", ""))
-
-
-def _read_json(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        status = read_status(folder)
+        state, seconds, error = status["state"], status.get("seconds"), status.get("error", "")
+        results = _read_results(folder) if state == "finished" else {}
+    except (OSError, ValueError) as damage:
+        state, results, seconds, error = "damaged", {}, None, printable(damage, 200)
+    state = "pruned" if results.get("pruned") else state
+    return Run(name, folder, override_dict(overrides), state, results, seconds, error)
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """The entries of status.json; the state waiting if there is no such file. Raises OSError or ValueError."""
+    path = folder / "status.json"
+    if not path.exists():
+        return {"state": "waiting"}
+    try:
+        status = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"status.json: {error}") from None
+    seconds = status.get("seconds")
+    good = status.get("state") in STATES and isinstance(status.get("error", ""), str)
+    if not good or not (seconds is None or is_number(seconds)):
+        raise ValueError("status.json: its state, seconds or error cannot be")
+    return status
+
+
+def _read_results(folder: Path) -> dict[str, Any]:
+    try:
+        results = read_json(folder / "results.json")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"results.json: {error}") from None
+    monitor, epoch = results.get("monitor"), results.get("best_epoch")
+    splits = all(isinstance(results.get(split, {}), dict) for split in ("val", "test"))
+    if not (splits and isinstance(monitor, str | None) and (epoch is None or is_integer(epoch))):
+        raise ValueError("results.json: its val, test, monitor or best_epoch cannot be")
+    return results
 
 
 def find_runs(paths: Sequence[str]) -> list[Run]:
@@ -148,7 +177,7 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     for path in paths:
         top = Path(path).expanduser()
         require(top.is_dir(), f"{path} is no folder: give runs or sweeps, as python -m src.compare outputs/<sweep>")
-        files = [file for file in top.rglob("status.json") if _read_json(file).get("command", "train") == "train"]
+        files = [file for file in top.rglob("status.json") if _is_training(file.parent)]
         folders = sorted({file.parent for file in files}, key=_sort_key)
         require(bool(folders), f"{path}: there is no run in it; python -m src.train makes one")
         for folder in folders:
@@ -156,6 +185,13 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
             relative = len(paths) == 1 and folder != top
             runs.append(read_run(folder, str(folder.relative_to(top)) if relative else name))
     return list({run.folder.resolve(): run for run in runs}.values())
+
+
+def _is_training(folder: Path) -> bool:
+    try:
+        return read_status(folder).get("command", "train") == "train"
+    except (OSError, ValueError):
+        return True  # damaged; the tables say so
 
 
 def _sort_key(folder: Path) -> tuple:

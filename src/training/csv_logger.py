@@ -7,7 +7,8 @@ from pathlib import Path
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from src.files import write_bytes
+from src.errors import InputError, printable
+from src.files import display_path, read_rows, write_bytes
 
 
 class EpochCSVLogger(Logger):
@@ -23,9 +24,12 @@ class EpochCSVLogger(Logger):
         self.path = Path(path)
         self.rows: dict[int, dict] = {}
         if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
+            try:
+                for row in read_rows(self.path):
                     self.rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}
+            except (OSError, ValueError, KeyError) as error:
+                problem = f"{display_path(self.path)} is damaged ({printable(error, 80)})"
+                raise InputError(f"{problem}: move it away, and the rest of the run writes a new one") from None
 
     @rank_zero_only
     def log_hyperparams(self, params, *args, **kwargs) -> None:

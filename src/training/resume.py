@@ -1,9 +1,9 @@
 """What a resumed run may change of its config, and whether it has ended already."""
 
-import json
 from pathlib import Path
 
 from src.errors import InputError
+from src.files import read_json
 
 FIXED = (
     "seed", "data", "augment", "model", "loss", "teacher", "optimizer", "scheduler", "task", "callbacks", "finetune",
@@ -43,7 +43,7 @@ def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
     if any(checkpoint["config"].get(key) != value for key, value in config.items()):
         return None
     try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = read_json(folder / "results.json")
         ended = results["steps"] == checkpoint["global_step"] and results["epochs"] == checkpoint["epoch"] + 1
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from src.data.sources.corrections import CorrectionStore, StoreFullError, read_corrections
 from src.errors import InputError
-from tests.data.corrections import make_image
+from tests.data.corrections import make_image, make_store
 
 
 def test_corrections_are_read_as_they_were_added(tmp_path):
@@ -104,3 +105,60 @@ def test_files_that_are_no_store_stay_unchanged(tmp_path):
             read_corrections(path)
     with sqlite3.connect(tmp_path / "other.sqlite") as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
+
+
+def other_row(path, **values):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        names = ", ".join(f"{name} = ?" for name in values)
+        connection.execute(f"UPDATE corrections SET {names} WHERE id = 2", tuple(values.values()))
+
+
+LIES = {
+    "a view": "ALTER TABLE corrections RENAME TO mine; CREATE VIEW corrections AS SELECT * FROM mine",
+    "an endless view": """DROP TABLE corrections; CREATE VIEW corrections AS WITH RECURSIVE n(i) AS
+        (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, zeroblob(99) AS image FROM n""",
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON corrections BEGIN DELETE FROM corrections; END",
+    "another table": "CREATE TABLE more (x)",
+    "a computed column": "ALTER TABLE corrections ADD COLUMN x AS (zeroblob(1000000000))",
+    "too many rows": """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+        INSERT INTO corrections (made_at, image, channels, height, width, picture, correction, model)
+        SELECT '', x'00', 1, 1, 1, x'', '1', '' FROM n""",
+}
+VALUES = {
+    "a text as image": {"image": "x" * 784},
+    "a short image": {"image": b"x"},
+    "no side": {"image": b"", "height": 0},
+    "negative sides": {"height": -28, "width": -28},
+    "a text as side": {"channels": "one"},
+    "a large side": {"channels": 10**12},
+    "bytes as class": {"correction": b"7"},
+    "no class": {"correction": ""},
+    "a long class": {"correction": "x" * 201},
+    "bytes as prediction": {"answer": b"\xff"},
+    "bytes as model": {"model": b"\xff"},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_store_with_more_than_its_table_is_refused(tmp_path, lie):
+    store = make_store(tmp_path / "f.sqlite", 3)
+    store.close()
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.executescript(LIES[lie])
+    with pytest.raises(InputError, match=r"holds other things|it has 20,003 rows"):
+        read_corrections(store.path)
+    if lie != "too many rows":
+        with pytest.raises(InputError, match="holds other things"):
+            store.add(make_image(0), b"", "0", "1")
+    else:
+        with pytest.raises(StoreFullError):
+            store.add(make_image(0), b"", "0", "1")
+
+
+@pytest.mark.parametrize("lie", VALUES)
+def test_a_row_with_other_values_is_refused(tmp_path, lie):
+    store = make_store(tmp_path / "f.sqlite", 3)
+    store.close()
+    other_row(store.path, **VALUES[lie])
+    with pytest.raises(InputError, match="row 2 has values of other types or sizes"):
+        read_corrections(store.path)

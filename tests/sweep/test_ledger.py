@@ -1,5 +1,7 @@
 """The ledger of a sweep, its budget, and what may change on resume."""
 
+import json
+
 import pytest
 
 from src.errors import InputError, duration
@@ -21,8 +23,29 @@ def test_a_ledger_is_read_as_it_was_saved_and_found_by_its_folder(tmp_path):
     assert find_sweep(str(tmp_path)) == tmp_path
     with pytest.raises(InputError, match="there is no sweep"):
         find_sweep(str(tmp_path.parent))
-    (tmp_path / "sweep.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"words": "model=a,b"}, {"words": {"model": 1}}, {"words": [1]}, {"words": ["--config-dir"]}, {"words": None},
+        {"jobs": [["model=a"], "model=b"]}, {"jobs": [[None]]}, {"jobs": {"0": []}}, {"jobs": [["-m"]]}, {"jobs": 7},
+        {"flags": ["--config-dir"]}, {"flags": ["-cp", "x"]}, {"flags": ["--config-dir", 3]}, {"flags": "--config-dir"},
+    ],
+)  # fmt: skip
+def test_a_ledger_that_holds_other_things_is_damaged(tmp_path, change):
+    content = {"words": ["model=a,b"], "jobs": [["model=a"]], "flags": ["--config-dir", "mine"]}
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    assert Ledger.read(tmp_path).flags == content["flags"]
+    (tmp_path / "sweep.json").write_text(json.dumps(content | change))
+    with pytest.raises(InputError, match=r"sweep\.json is damaged: start a new sweep"):
+        Ledger.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", "null", "\x00", ""])
+def test_a_ledger_that_is_no_mapping_is_damaged(tmp_path, text):
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(InputError, match=r"sweep\.json is damaged: start a new sweep"):
         Ledger.read(tmp_path)
 
 

@@ -1,6 +1,8 @@
 """Runs read from their folders."""
 
 import json
+import os
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +16,8 @@ from src.sweep.run_records import (
     resolve_metric,
     shorten_value,
 )
-from src.sweep.table import compare_runs
+from src.sweep.table import compare_runs, run_rows, sweep_summary
+from src.training.csv_logger import EpochCSVLogger
 from tests.run_folders import make_run
 
 
@@ -78,3 +81,72 @@ def test_half_written_files_count_as_missing(tmp_path):
     run = read_run(path, "0")
     assert run.score("val/acc") is None
     assert run.value("optimizer.lr") is None
+
+
+DAMAGE = {
+    "status.json": ["{", "[]", '{"state": 3}', '{"state": ["running"]}', '{"state": "done"}',
+                    '{"state": "finished", "seconds": "2"}', '{"state": "failed", "error": ["x"]}',
+                    '{"state": "finished", "seconds": NaN}', "[" * 100_000, "\xff", " " * 70_000_000],
+    "results.json": ["{", "[]", '{"val": []}', '{"test": 3}', '{"monitor": 1}', '{"best_epoch": "2"}', None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [(name, index) for name, texts in DAMAGE.items() for index in range(len(texts))]
+)
+def test_damaged_files_of_a_run_are_named_and_do_not_end_a_comparison(sweep, name, index):
+    file, text = sweep / "1" / name, DAMAGE[name][index]
+    file.unlink()
+    if text is not None:
+        file.write_bytes(text.encode("latin-1"))
+    runs = find_runs([str(sweep)])
+    damaged = next(run for run in runs if run.name == "1")
+    assert damaged.state == "damaged"
+    assert damaged.error.startswith(f"{name}: ") or "No such file" in damaged.error
+    comparison = compare_runs(runs)
+    assert all(
+        run.state != "damaged" for configuration in comparison.configurations for run in configuration.repetitions
+    )
+    rows = run_rows(comparison)
+    assert [row[-1] for row in rows if row[0] == "1"] == [damaged.error]
+    assert "damaged" in sweep_summary(comparison)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, True, "0.9", None, [0.9]])
+def test_a_score_is_a_finite_number(tmp_path, value):
+    run = read_run(make_run(tmp_path, 0, [], 0.9, test={"acc": value}), "0")
+    assert (run.score("val/acc"), run.score("test/acc")) == (0.9, None)
+
+
+def test_files_that_never_end_or_grow_are_not_read(tmp_path):
+    folder = make_run(tmp_path, 0, ["a=1"], 0.9)
+    ladder = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghijk")
+    )
+    (folder / ".hydra/config.yaml").write_text(ladder)
+    for name in ("metrics.csv", ".hydra/hydra.yaml"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    (folder / ".hydra/overrides.yaml").write_text("a: 1\n")
+    run = read_run(folder, "0")
+    assert (run.history, run.config, run.choices, run.overrides) == ({}, {}, {}, {})
+    (folder / "status.json").unlink()
+    os.mkfifo(folder / "status.json")
+    assert read_run(folder, "0").state == "damaged"
+
+
+TABLES = ["epoch,val/acc\n1,0.5,3\n", "epoch,val/acc\n1\n", "val/acc\n1\n", "epoch,val/acc\none,2\n"]
+
+
+@pytest.mark.parametrize("text", [*TABLES, "epoch,val/acc\n1,high\n", "epoch,val/acc\n1,\0\n"])
+def test_a_damaged_table_of_epochs_has_no_curve(tmp_path, text):
+    folder = make_run(tmp_path, 0, [], 0.9)
+    (folder / "metrics.csv").write_text(text)
+    assert read_run(folder, "0").history == {}
+
+
+@pytest.mark.parametrize("text", TABLES)
+def test_no_resumed_run_writes_into_a_damaged_table_of_epochs(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(InputError, match=r"metrics\.csv is damaged .*: move it away"):
+        EpochCSVLogger(str(tmp_path / "metrics.csv"))

@@ -2,11 +2,13 @@
 
 import errno
 import hashlib
+import re
 import sqlite3
 import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import InputError, require
+from src.errors import InputError, is_integer, require
 
 FILE_NAME = "feedback.sqlite"
 VERSION = 1
 TIMEOUT_S = 5  # for a file that another process writes
+MAX_ROWS, MAX_MEGABYTES = 20_000, 512
 COUNT_ROWS, COUNT_TABLES = "SELECT count(*) FROM corrections", "SELECT count(*) FROM sqlite_master"
 MAX_NAME_LENGTH = 200  # characters of a class name
 TABLE = """CREATE TABLE corrections (
@@ -60,7 +63,7 @@ class CorrectionStore:
     rows, megabytes: limits of the store; beyond them new corrections are refused, old ones stay.
     """
 
-    def __init__(self, path: Path | str, rows: int = 20_000, megabytes: int = 512):
+    def __init__(self, path: Path | str, rows: int = MAX_ROWS, megabytes: int = MAX_MEGABYTES):
         self.path, self.rows, self.megabytes = store_path(path), rows, megabytes
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -128,7 +131,7 @@ class CorrectionStore:
                     connection.execute(TABLE)
                     connection.execute(f"PRAGMA user_version={VERSION}")
                 connection.execute("COMMIT")
-                _check_version(connection, self.path)
+                _check_schema(connection, self.path)
             except BaseException:
                 connection.close()
                 raise
@@ -180,11 +183,16 @@ def read_corrections(path: Path | str) -> list[StoredCorrection]:
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=TIMEOUT_S)) as connection:
             require(_value(connection, COUNT_TABLES) > 0, f"{no_store}: it is empty")
-            _check_version(connection, file)
+            _check_schema(connection, file)
+            count, size = _value(connection, COUNT_ROWS), file.stat().st_size
+            fine = count <= MAX_ROWS and size <= 2 * MAX_MEGABYTES * 1_000_000  # a write-ahead log is beside it
+            require(fine, f"{no_store}: it has {count:,} rows in {size / 1e6:,.0f} MB, the server keeps {MAX_ROWS:,}")
             columns = "id, image, channels, height, width, correction, answer, model"
             for row_id, image, *shape, correction, prediction, model in connection.execute(
                 f"SELECT {columns} FROM corrections ORDER BY id"
             ):
+                if not _is_correction(image, shape, correction, prediction, model):
+                    raise ValueError(f"row {row_id} has values of other types or sizes")
                 digest = hashlib.sha256(image).digest()
                 pixels = torch.from_numpy(np.frombuffer(image, np.uint8).reshape(shape).copy())
                 last = found.get(digest)
@@ -202,8 +210,24 @@ def _value(connection: sqlite3.Connection, query: str) -> int:
     return connection.execute(query).fetchone()[0]
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _is_correction(image: object, shape: list, correction: object, prediction: object, model: object) -> bool:
+    """Whether a row holds what `CorrectionStore.add` writes: SQLite keeps any type in any column."""
+    pixels = isinstance(image, bytes) and all(map(is_integer, shape)) and min(shape) > 0 and len(image) == prod(shape)
+    named = isinstance(correction, str) and 0 < len(correction) <= MAX_NAME_LENGTH
+    return pixels and named and isinstance(prediction, str | None) and isinstance(model, str)
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise InputError unless the file has the table of corrections and nothing else: no view and no trigger."""
     version = _value(connection, "PRAGMA user_version")
     require(
         version == VERSION, f"{path} has version {version}, this project reads version {VERSION}: give another file"
     )
+    entries = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name != 'sqlite_sequence'").fetchall()
+    good = [(kind, name, _columns(sql)) for kind, name, sql in entries] == [("table", "corrections", _columns(TABLE))]
+    require(good, f"{path} holds other things than one table of corrections: give another file")
+
+
+def _columns(sql: str | None) -> str:
+    """A statement without comments and with single spaces."""
+    return " ".join(re.sub(r"--.*", "", sql or "").split())
