@@ -261,6 +261,7 @@ def test_uvicorn_has_the_parts_of_a_connection_that_we_time():
 
     hooks = ("connection_made", "data_received", "on_body", "on_message_begin", "on_message_complete")
     hooks += ("on_response_complete", "send_400_response", "timeout_keep_alive_handler", "_unset_keepalive_if_required")
+    hooks += ("on_headers_complete", "resume_writing")
     assert all(callable(getattr(HttpToolsProtocol, name)) for name in hooks)
     state = SimpleNamespace(connections=set(), tasks=set(), default_headers=[], total_requests=0)
     config = uvicorn.Config(lambda: None, loop="asyncio")
@@ -269,3 +270,4 @@ def test_uvicorn_has_the_parts_of_a_connection_that_we_time():
     parts = ("connections", "cycle", "pipeline", "loop", "timeout_keep_alive", "timeout_keep_alive_task")
     assert all(hasattr(connection, name) for name in parts)
     assert all(callable(getattr(uvicorn.Server, name)) for name in ("startup", "capture_signals"))
+    assert hasattr(uvicorn.Server(config), "server_state")

@@ -13,13 +13,14 @@ import uvicorn
 
 from src.errors import InputError
 from src.server.app import App
-from src.server.http_protocol import Connection, close_stalled
+from src.server.http_protocol import Connection, end_stalled
 from src.server.model import ServedModel
 from src.server.settings import bind_error
 
 log = logging.getLogger(__name__)
 NOTICE_S = 0.5  # for so long responses ask clients to leave before pictures are rejected
 DRAIN_S = 10.0  # then requests in flight have so long
+LINGER_S = 0.2  # between the end of listening and the end of idle connections, whose next request may be on its way
 POLL_S = 0.05
 KEEP_ALIVE_S = 30
 
@@ -36,10 +37,10 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: App, load: Callable[[], ServedModel], on_start: Callable[[], None]):
         settings = app.settings
-        protocol = type("LimitedConnection", (Connection,), {"limit": settings.connections})
+        self._protocol = type("LimitedConnection", (Connection,), {"limit": settings.connections})
         super().__init__(
             uvicorn.Config(
-                app, http=protocol, ws="none", loop="uvloop", lifespan="off", log_config=None, access_log=False,
+                app, http=self._protocol, ws="none", loop="uvloop", lifespan="off", log_config=None, access_log=False,
                 server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S, backlog=1024,
             )
@@ -47,6 +48,7 @@ class Server(uvicorn.Server):
         self.app, self.load, self.on_start = app, load, on_start
         self.received_signal: int | None = None
         self._tasks: set[asyncio.Task] = set()
+        self._listeners: list[socket.socket] = []
         self._reload_lock, self._reload_pending = asyncio.Lock(), False
 
     @contextlib.contextmanager
@@ -66,6 +68,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets=None) -> None:
         """Listen, then call `on_start`."""
+        self._listeners = sockets or []
         await super().startup(sockets)
         self._create_task(self._watch_connections())
         gc.collect()
@@ -95,13 +98,37 @@ class Server(uvicorn.Server):
         end = start + NOTICE_S + DRAIN_S
         while (admission.in_use or not all(task.done() for task in in_flight)) and time.monotonic() <= end:
             await asyncio.sleep(POLL_S)
+        await self._stop_listening()
         self.config.timeout_graceful_shutdown = max(1.0, end - time.monotonic())
         self.should_exit = True
+
+    async def _stop_listening(self) -> None:
+        """Accept everybody who has connected, then close: a closed listener resets whoever still waits at it."""
+        waiting = [listener.dup() for listener in self._listeners]
+        for server in self.servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+        await asyncio.sleep(POLL_S)  # uvloop closes what it has in its next iteration
+        accepted = []
+        for listener in waiting:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.append(listener.accept()[0])
+            listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            await loop.connect_accepted_socket(self._make_connection, connection)
+        if self.server_state.connections:
+            await asyncio.sleep(LINGER_S)
+
+    def _make_connection(self) -> Connection:
+        return self._protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _watch_connections(self) -> None:
         while True:
             await asyncio.sleep(1)
-            close_stalled(self.server_state.connections, self.app.settings.deadline_s + 2)
+            end_stalled(self.server_state.connections, self.app.settings.deadline_s + 2)
 
     def _reload(self, number: int) -> None:
         if not self._reload_pending:  # a pending reload has yet to read the file

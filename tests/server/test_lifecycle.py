@@ -263,9 +263,9 @@ def test_slow_and_invalid_clients_get_errors_or_are_disconnected(launch):
     assert error(exchange(port, b"GET /healthz HTTP/1.0\r\n\r\n")) == (400, "unknown_host")
     idle = [socket.create_connection(("127.0.0.1", port), timeout=15) for _ in range(8)]
     time.sleep(0.2)
-    assert error(exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")) == (429, "busy")
+    assert error(exchange(port, b"GET /model HTTP/1.1\r\nHost: localhost\r\n\r\n")) == (429, "busy")
     time.sleep(1)
-    got = exchange(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    got = exchange(port, b"GET /model HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert b" 200 OK" in got, "it replaces the connection that has been idle for the longest"
     assert idle[0].recv(1) == b""
     idle[1].sendall(b"POST /pre")
