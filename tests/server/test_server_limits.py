@@ -118,6 +118,7 @@ def test_clients_that_retry_do_not_delay_the_shutdown(make_app):
 
     async def end():
         server = Server(make_app(), load=None, on_start=None)
+        server.servers = []
         tasks = server.server_state.tasks
         tasks.add(asyncio.create_task(asyncio.sleep(0.3)))  # a request that is being answered
 
