@@ -95,7 +95,8 @@ def _strip_interpreter() -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    print(printable(message if status >= 128 else f"error: {message}"), file=sys.stderr)
+    if status < 128 or is_main_process():  # all processes of a ddp run stop, and one says so
+        print(printable(message if status >= 128 else f"error: {message}"), file=sys.stderr)
     sys.exit(status)
 
 

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from src.errors import choice, require
 from src.evaluation.monitor import monitor_mode
 from src.finetune.closed_form import ClosedForm
+from src.training.csv_logger import EpochCSVLogger
 from src.training.task import Classifier
 from src.training.trainer_state import data_of, is_dry_run
 
@@ -44,6 +46,10 @@ class Checkpoints(Checkpoint):
         if self.choose == "auto":
             self.choose = "last" if data_of(trainer).few_labels else "best"
 
+    def on_train_start(self, trainer: Trainer, task: Classifier) -> None:
+        total = trainer.fit_loop.epoch_loop.batch_progress.total
+        total.ready = vars(total)["started"]  # a batch that a stop came before was counted, and comes again
+
     @property
     def best(self) -> Path:
         return self.folder / "best.ckpt"
@@ -71,7 +77,10 @@ class Checkpoints(Checkpoint):
                 self.load_state_dict(before)
 
     def on_train_epoch_end(self, trainer: Trainer, task: Classifier) -> None:
-        if not is_dry_run(trainer) and self._save(trainer, task, self.last):
+        if is_dry_run(trainer):
+            return
+        _record_epoch(trainer, task)
+        if self._save(trainer, task, self.last):
             self._saved_step = trainer.global_step
 
     def _is_better(self, score: float) -> bool:
@@ -85,14 +94,21 @@ class Checkpoints(Checkpoint):
         return finite
 
     def on_save_checkpoint(self, trainer: Trainer, task: Classifier, checkpoint: dict) -> None:
-        # Lightning counts an epoch cut short by max_steps as processed; a resumed run would skip the rest of it.
         loop = checkpoint["loops"]["fit_loop"]
         epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        ready = batches["current"]["ready"]
+        if ready > batches["current"]["started"]:  # a stop before a batch, perhaps the last one
+            batches["is_last_batch"] = False
+            # Resumed, Lightning counts one step too many.
+            whole = ready % trainer.accumulate_grad_batches == 0 or ready >= trainer.num_training_batches
+            loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= whole
         if batches["is_last_batch"]:
             return
+        # Lightning counts an epoch cut short by max_steps as processed; a resumed run would skip the rest of it.
         for progress in (epochs["total"], epochs["current"]):
             progress["processed"] = min(progress["processed"], progress["completed"])
         if isinstance(task.method, ClosedForm):  # its sums are not saved: the epoch begins again
+            loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= batches["current"]["completed"]
             batches["current"] = dict.fromkeys(batches["current"], 0)
             checkpoint[type(data_of(trainer)).__qualname__]["batches_done"] = 0
 
@@ -107,3 +123,14 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state: dict) -> None:
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def _record_epoch(trainer: Trainer, task: Classifier) -> None:
+    """Write what the epoch measured into metrics.csv: Lightning does so after `last.ckpt`; a kill may come between."""
+    names = sorted(name for name in task.latest if name.startswith("train/"))
+    values = {
+        name: float(trainer.strategy.reduce(torch.tensor(task.latest[name], device=task.device))) for name in names
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, EpochCSVLogger):
+            logger.record(trainer.current_epoch, values)

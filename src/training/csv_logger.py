@@ -39,10 +39,19 @@ class EpochCSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if "epoch" not in metrics:
             return
-        epoch = int(metrics["epoch"]) + 1
-        row = self.rows.setdefault(epoch, {"epoch": epoch})
+        row = self._row(int(metrics["epoch"]))
         row["step"] = step + 1 if step is not None else ""
         row |= {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
+
+    @rank_zero_only
+    def record(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Add measures of an epoch, from 0, and save the table."""
+        row = self._row(epoch)
+        row |= {name: f"{value:.6g}" for name, value in metrics.items()}
+        self.save()
+
+    def _row(self, epoch: int) -> dict:
+        return self.rows.setdefault(epoch + 1, {"epoch": epoch + 1, "step": ""})
 
     @rank_zero_only
     def save(self) -> None:

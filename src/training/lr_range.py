@@ -136,7 +136,7 @@ class RateRange(Callback):
         if not math.isfinite(loss) or running > self.stop * self._least:
             self.exploded = trainer.should_stop = True
             if not math.isfinite(loss):
-                task.pending.clear()  # the task would raise DivergedError; here it is the end of the range
+                task.sums.unread.clear()  # the task would raise DivergedError; here it is the end of the range
 
     def on_exception(self, trainer: Trainer, task: Classifier, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException):  # of `StopBetweenSteps`: report the rates so far

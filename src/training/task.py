@@ -19,6 +19,7 @@ from src.evaluation.metrics import ClassifierMetrics
 from src.finetune.closed_form import ClosedForm
 from src.finetune.method import Method
 from src.models.structure import find_head
+from src.training.epoch_sums import EpochSums
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
 from src.training.optimizers import lr_and_weight_decay, new_optimizer, parameter_groups
@@ -72,10 +73,10 @@ class Classifier(LightningModule):
         self.metrics = ClassifierMetrics(info)
         self.latest: dict[str, float] = {}  # metric -> value, for the progress bar
         self._head = [find_head(model)[1]] if method else []  # in a list, so as not to be saved twice
-        self.pending: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits, labels of steps not read yet
-        self._predictions: list[tuple[Tensor, Tensor]] = []  # classes, labels of the epoch
+        self.sums = EpochSums()
+        self._resumed_sums: list[dict] = []  # of the epoch within which the run is resumed
         self.evaluated: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
-        self._loss_sum, self._image_count, self._epoch_seed, self._started = 0.0, 0, 0, 0.0
+        self._epoch_seed, self._started = 0, 0.0
         self._total_steps = math.inf
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -96,12 +97,11 @@ class Classifier(LightningModule):
 
     def on_train_start(self) -> None:
         self.on_train_epoch_start()  # not called in a run that is resumed within an epoch
+        self.sums.load(self._resumed_sums, self.global_rank, self.device)
 
     def on_train_epoch_start(self) -> None:
         self._epoch_seed = derive_seed(self.seed, self.current_epoch, self.global_rank)
-        self._loss_sum, self._image_count = 0.0, 0
-        self.pending.clear()
-        self._predictions.clear()
+        self.sums.clear()
         if self.method:
             mixed, epochs = bool(self.mixup or self.cutmix), planned_epochs(self.trainer)
             self.method.on_epoch_start(self.model, data_of(self.trainer), self.current_epoch, epochs, mixed)
@@ -123,7 +123,7 @@ class Classifier(LightningModule):
         loss = self.loss(logits, targets, *extra)
         if self.method:
             loss = loss + self.method.penalty(self.model)
-        self.pending.append((loss.detach(), logits.detach(), labels))
+        self.sums.unread.append((loss.detach(), logits.detach(), labels))
         if isinstance(self.method, ClosedForm):
             self.method.collect(self.model, images, labels)
             return None  # no gradient
@@ -136,7 +136,7 @@ class Classifier(LightningModule):
         if self.trainer.is_last_batch:
             self.finish_epoch()
         elif (batch_idx + 1) % self.log_every == 0:
-            self._read_pending()
+            self._read_losses()
 
     def on_train_epoch_end(self) -> None:
         self.finish_epoch()  # where max_steps or max_time ended it early
@@ -149,16 +149,16 @@ class Classifier(LightningModule):
 
     def finish_epoch(self) -> None:
         """Summarize the epoch in `latest` and in the log; does nothing a second time, or where no step was made."""
-        if self.pending:
-            self._read_pending()
-        if not self._predictions:
+        if self.sums.unread:
+            self._read_losses()
+        predicted = self.sums.take_predictions()
+        if predicted is None:
             return
         if self.method:
             self.method.on_epoch_end(self.model)
-        accuracy = self.metrics.compute_train(*map(torch.cat, zip(*self._predictions, strict=True)))
-        self._predictions.clear()
+        accuracy = self.metrics.compute_train(*predicted)
         summary = {
-            "train/loss": self._loss_sum / self._image_count,
+            "train/loss": self.sums.loss,
             **accuracy,
             "train/images_per_s": self.latest["train/images_per_s"],
             "train/lr": self._lr,
@@ -166,22 +166,18 @@ class Classifier(LightningModule):
         self.latest |= summary
         self.log_dict(summary, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
-    def _read_pending(self) -> None:
+    def _read_losses(self) -> None:
         """Fetch the losses of the last steps from the device; raise DivergedError if they are not finite."""
-        losses, logits, labels = zip(*self.pending, strict=True)
-        self.pending.clear()
-        sizes = torch.tensor([len(some) for some in labels])
-        total, count = float((torch.stack(losses).float().cpu() * sizes).sum()), int(sizes.sum())
+        total, count = self.sums.read()
         if not math.isfinite(total):
             raise DivergedError(
                 f"the loss is {total} in epoch {self.current_epoch + 1}, step {self.global_step:,}: lower optimizer.lr "
                 f"({self._lr:.3g} now), or clip gradients with trainer.gradient_clip_val=1"
             )
-        self._predictions.append((torch.cat(logits).argmax(1), torch.cat(labels)))
-        self._loss_sum += total
-        self._image_count += count
         self.latest["loss"] = total / count
-        self.latest["train/images_per_s"] = self._image_count / (time.perf_counter() - self._started)
+        self.latest["train/images_per_s"] = (self.sums.images - self.sums.images_before) / (
+            time.perf_counter() - self._started
+        )
         if not self.trainer.is_last_batch:
             for logger in self.loggers:
                 logger.log_metrics({"train/loss_step": total / count, "train/lr": self._lr}, step=self.global_step)
@@ -244,7 +240,13 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = self.config
         checkpoint["facts"] = self.info.to_dict()
+        sums = self.sums.state()
+        if sums and not isinstance(self.method, ClosedForm):  # with which the epoch begins again
+            checkpoint["epoch_sums"] = sums
         if self.base is not None and self.method is not None:
             checkpoint["base"] = self.base
             for name in self.method.frozen_names(self.model):
                 del checkpoint["state_dict"][f"model.{name}"]
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self._resumed_sums = checkpoint.get("epoch_sums", [])

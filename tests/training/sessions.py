@@ -53,7 +53,7 @@ def assert_equal(ours: dict, theirs: dict) -> None:
 def state(path: Path) -> dict:
     """What a checkpoint holds of a training, as flat keys: weights, optimizers, schedules, callbacks, counters."""
     checkpoint = read_checkpoint(path)
-    parts = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "callbacks", "epoch")
+    parts = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "callbacks", "epoch", "loops")
     return dict(_leaves({part: checkpoint[part] for part in parts if part in checkpoint}))
 
 

@@ -63,15 +63,21 @@ def ctrl_c_is_heard():
 
 @pytest.fixture(scope="session")
 def uninterrupted(data_root, tmp_path_factory):
-    """Variant -> the state in which it ends when it is left alone."""
+    """Variant -> the state in which it ends when it is left alone, and what its epochs measured."""
 
     @cache
-    def end(variant: str) -> dict:
+    def end(variant: str) -> tuple[dict, list]:
         folder = tmp_path_factory.mktemp(variant)
         run(data_root, folder, *VARIANTS[variant])
-        return state(folder / "checkpoints/last.ckpt")
+        return state(folder / "checkpoints/last.ckpt"), epochs(folder)
 
     return end
+
+
+def epochs(folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without speeds."""
+    with (folder / "metrics.csv").open() as file:
+        return [{key: value for key, value in row.items() if "per_s" not in key} for row in csv.DictReader(file)]
 
 
 EVERYWHERE = ("accumulate", "ema")  # the other variants meet a third of the moments
@@ -92,7 +98,33 @@ def test_a_signal_anywhere_in_a_step_leaves_a_run_that_ends_bit_equal(
     assert stop.value.status == 128 + signum
     last = tmp_path / "checkpoints/last.ckpt"
     run(data_root, tmp_path, *VARIANTS[variant], f"resume_from={last}")
-    assert_equal(state(last), uninterrupted(variant))
+    weights, measured = uninterrupted(variant)
+    assert_equal(state(last), weights)
+    assert epochs(tmp_path) == measured
+
+
+@pytest.mark.parametrize("batch", [1, 4, 9])
+def test_a_solved_head_takes_every_batch_of_an_epoch_that_was_stopped(whole, data_root, tmp_path, batch):
+    words = [f"init_from={whole}/checkpoints/best.ckpt", "finetune=ridge", "trainer.max_epochs=1", "model.dropout=0"]
+    words += ["task.mixup=0", "task.cutmix=0"]
+    run(data_root, tmp_path / "a", *words)
+    with pytest.raises(CommandExit):
+        run(data_root, tmp_path / "b", *words, callbacks=(Signal("on_train_batch_end", batch - 1),))
+    last = tmp_path / "b/checkpoints/last.ckpt"
+    run(data_root, tmp_path / "b", *words, *([f"resume_from={last}"] if last.is_file() else []))
+    assert_equal(weights(last), weights(tmp_path / "a/checkpoints/last.ckpt"))
+    assert epochs(tmp_path / "a") == epochs(tmp_path / "b")
+
+
+def test_a_run_may_be_stopped_twice(data_root, tmp_path, uninterrupted):
+    last, resumed = tmp_path / "checkpoints/last.ckpt", []
+    for hook, call in (("on_train_batch_start", 13), ("on_train_batch_end", 1), ("on_train_epoch_end", 0)):
+        with pytest.raises(CommandExit):
+            run(data_root, tmp_path, *VARIANTS["ema"], *resumed, callbacks=(Signal(hook, call),))
+        resumed = [f"resume_from={last}"]
+    run(data_root, tmp_path, *VARIANTS["ema"], *resumed)
+    assert_equal(state(last), uninterrupted("ema")[0])
+    assert epochs(tmp_path) == uninterrupted("ema")[1]
 
 
 def test_a_second_signal_ends_at_once_and_keeps_the_last_whole_checkpoint(data_root, tmp_path, uninterrupted):
@@ -103,7 +135,7 @@ def test_a_second_signal_ends_at_once_and_keeps_the_last_whole_checkpoint(data_r
     assert stop.value.status == 130
     assert read_checkpoint(last)["epoch"] == 0, "that of the last whole epoch"
     run(data_root, tmp_path, *VARIANTS["ema"], f"resume_from={last}")
-    assert_equal(state(last), uninterrupted("ema"))
+    assert_equal(state(last), uninterrupted("ema")[0])
 
 
 def test_an_epoch_of_which_no_batch_is_left_is_resumed(data_root, tmp_path, uninterrupted):
@@ -231,3 +263,19 @@ def test_a_run_stopped_in_its_final_test_says_what_finishes_it(data_root, tmp_pa
     train(small_config(data_root, tmp_path / "cut", *words, f"resume_from={tmp_path}/cut"), [])
     whole, cut = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "cut"))
     assert (cut["test"], cut["temperature"], cut["steps"]) == (whole["test"], whole["temperature"], whole["steps"])
+
+
+def test_a_kill_after_the_last_checkpoint_keeps_what_the_epoch_measured(data_root, tmp_path, uninterrupted):
+    """The checkpoint that says that an epoch is done is written after its row of metrics.csv."""
+
+    class Watch(Callback):
+        rows: tuple = ()
+
+        def on_save_checkpoint(self, trainer, task, checkpoint):
+            if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not trainer.validating:
+                self.rows += (epochs(tmp_path)[-1],)
+
+    watch = Watch()
+    run(data_root, tmp_path, *VARIANTS["plain"], callbacks=(watch,))
+    at_the_end = [row for row in watch.rows if row["train/loss"]]
+    assert at_the_end[-3:] == uninterrupted("plain")[1]
