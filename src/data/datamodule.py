@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -27,6 +28,13 @@ from src.errors import integer, is_number, number, positive_int, require
 
 def _identity(batch):
     return batch
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C reaches a command's whole group: the command decides when its workers end, after the running step."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class ImageData(LightningDataModule):
@@ -158,6 +166,7 @@ class ImageData(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
+            worker_init_fn=_ignore_signals,
         )
 
     def normalize_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
