@@ -64,7 +64,7 @@ PROGRESS = {  # what a sweep's folder holds when the signal comes
 }
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT}
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["benchmarks.kill", "src.train", "src.training.fit", "src.evaluation.figures", "optuna"])
+FORK.set_forkserver_preload(["benchmarks.interrupted_run", "src.train", "src.training.fit", "src.evaluation.figures"])
 PATIENCE_S = 300  # for any one process
 # Columns that measure time, and the size of a file that names its folder.
 CLOCKS = ("seconds", "error", "train/images_per_s", "transfer/seconds", "transfer/bytes")
@@ -88,9 +88,9 @@ def all_points() -> list[Point]:
     ]
 
 
-def sample(count: int, seed: int = 0) -> list[Point]:
-    """So many points in which every kind, moment and signal comes equally often, as far as that goes."""
-    left, chosen = all_points(), []
+def sample(points: list[Point], count: int, seed: int = 0) -> list[Point]:
+    """So many of the points, in which every kind, moment and signal comes equally often, as far as that goes."""
+    left, chosen = list(points), []
     random.Random(seed).shuffle(left)
     while left and len(chosen) < count:
         used = [value for point in chosen for value in point]
@@ -108,6 +108,7 @@ def run_command(words: list[str], log: str, env: dict[str, str]) -> None:
     for stream in (1, 2):
         os.dup2(file, stream)
     os.environ |= env
+    multiprocessing.set_start_method(None, force=True)  # as in a command: workers that decode are forked from it
     sys.argv = ["src.train", *words]
     interrupted_run.main()
 
@@ -287,12 +288,14 @@ def run_all(call: Callable[[Point], str], points: list[Point], jobs: int) -> dic
 def main() -> None:
     """Print what differs, and the counts by kind, moment and signal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, help="a balanced sample of so many; all by default")
+    parser.add_argument("--points", type=int, help="a balanced sample of so many; by default all")
     parser.add_argument("--kinds", nargs="+", choices=[*METHODS, *SWEEPS], help="only these methods and sweeps")
+    parser.add_argument("--moments", nargs="+", choices=[*MOMENTS, *PROGRESS], help="only these moments")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="points at a time")
     args = parser.parse_args()
-    points = sample(args.points) if args.points else all_points()
-    points = [point for point in points if point.kind in (args.kinds or point)]
+    points = [point for point in all_points() if point.kind in (args.kinds or point)]
+    points = [point for point in points if point.moment in (args.moments or point)]
+    points = sample(points, args.points) if args.points else points
     folder = Path(tempfile.mkdtemp(prefix="kill_"))
     stops = Stops(folder)
     make_pictures(folder / "pictures")

@@ -10,10 +10,12 @@ class EpochSums:
     """Losses and predictions of the running epoch; a run that is resumed within it continues them.
 
     unread: loss, logits (B, K) and labels (B,) of the steps whose values are still on the device. images: that were
-    read; images_before: of these, before the run was resumed.
+    read; images_before: of these, before the run was resumed. saved: what a checkpoint holds of the epoch within which
+    the run is resumed.
     """
 
     def __init__(self) -> None:
+        self.saved: list[dict[str, Any]] = []
         self.clear()
 
     def clear(self) -> None:
@@ -59,13 +61,13 @@ class EpochSums:
         distributed.all_gather_object(states, mine)
         return states
 
-    def load(self, state: list[dict[str, Any]], rank: int, device: torch.device) -> None:
-        """Continue what `state` returned, as one of as many processes; with another number of them the epoch's
-        measures are of its rest alone."""
+    def resume(self, rank: int, device: torch.device) -> None:
+        """Continue what is saved, as one of as many processes; with another number of them the epoch's measures are of
+        its rest alone."""
         world = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-        if len(state) != world:
+        if len(self.saved) != world:
             return
-        mine = state[rank]
+        mine = self.saved[rank]
         self.unread, self._predictions = (
             [tuple(part.to(device) for part in parts) for parts in mine[name]] for name in ("unread", "predictions")
         )

@@ -74,10 +74,8 @@ class Classifier(LightningModule):
         self.latest: dict[str, float] = {}  # metric -> value, for the progress bar
         self._head = [find_head(model)[1]] if method else []  # in a list, so as not to be saved twice
         self.sums = EpochSums()
-        self._resumed_sums: list[dict] = []  # of the epoch within which the run is resumed
         self.evaluated: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
-        self._epoch_seed, self._started = 0, 0.0
-        self._total_steps = math.inf
+        self._epoch_seed, self._started, self._total_steps = 0, 0.0, math.inf
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets the running hook 44 times a step, which nn.Module's search for parameters makes expensive.
@@ -97,7 +95,7 @@ class Classifier(LightningModule):
 
     def on_train_start(self) -> None:
         self.on_train_epoch_start()  # not called in a run that is resumed within an epoch
-        self.sums.load(self._resumed_sums, self.global_rank, self.device)
+        self.sums.resume(self.global_rank, self.device)
 
     def on_train_epoch_start(self) -> None:
         self._epoch_seed = derive_seed(self.seed, self.current_epoch, self.global_rank)
@@ -249,4 +247,4 @@ class Classifier(LightningModule):
                 del checkpoint["state_dict"][f"model.{name}"]
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self._resumed_sums = checkpoint.get("epoch_sums", [])
+        self.sums.saved = checkpoint.get("epoch_sums", [])
