@@ -9,7 +9,7 @@ import pytest
 from benchmarks.kill import METHODS, MOMENTS, PROGRESS, SIGNALS, SWEEPS, all_points, sample
 from src.cli.config import ROOT
 
-KINDS = ("accumulation", "ema", "lora", "grid")
+KINDS = ("accumulation", "ema", "lora", "grid", "optuna")
 
 
 def test_the_matrix_has_every_combination_once():

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill import measure
 from tests.commands import output_of, run, start
 
 pytestmark = pytest.mark.slow
@@ -178,11 +177,6 @@ def test_a_search_for_several_objectives_with_a_journal(tmp_path):
     assert all(float(row["latency_ms"]) > 0 for row in rows(tmp_path / "s"))
     assert (tmp_path / "s" / "study.journal").is_file()
     assert (tmp_path / "s" / "figures" / "pareto.png").is_file()
-
-
-def test_a_killed_search_ends_like_an_uninterrupted_one(tmp_path):  # for grids: benchmarks.kill
-    equal, moments = measure(tmp_path, "optuna", kills=2, seed=1)
-    assert equal, moments
 
 
 def test_two_ddp_processes_reach_the_accuracy_of_one(tmp_path):
