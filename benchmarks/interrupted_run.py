@@ -6,7 +6,6 @@ is the leader of its group. A run that never reaches the moment ends as usual.
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 
 
@@ -74,4 +73,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    sys.exit(0)

@@ -35,9 +35,8 @@ def _without_weights(model: "ModelProto") -> "ModelProto":
     """The graph with its larger weights as inputs, which have a shape and no values."""
     import onnx
 
-    graph = onnx.GraphProto()
-    graph.name, nodes = "shapes", model.graph.node
-    graph.node.extend(nodes)
+    graph = onnx.GraphProto(name="shapes")
+    graph.node.extend(model.graph.node)
     graph.input.extend(model.graph.input)
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) <= SMALL_TENSOR:
