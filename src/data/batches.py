@@ -1,7 +1,9 @@
 """A whole batch as one item, in an order that a seed and an epoch determine; images, or cached features of them."""
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -37,14 +39,43 @@ class BatchDataset(Dataset):
         return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices)
 
 
+_TO_THE_COMMAND = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes started here inherit that they are blocked; this process' other threads still receive them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_THE_COMMAND)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_signals(worker: int) -> None:
+    """Ctrl-C reaches a command's whole group: the command decides when its workers end, after the running step."""
+    for number in _TO_THE_COMMAND:
+        signal.signal(number, signal.SIG_IGN)  # drops one that came while they were blocked
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_THE_COMMAND)
+
+
 class BatchLoader(DataLoader):
-    """Loads a BatchDataset. Features are read in this process: its workers' copies may be older than the features."""
+    """Loads a BatchDataset. Features are read in this process: its workers' copies may be older than the features.
+
+    Its workers leave signals to the command from the moment they start.
+    """
 
     dataset: BatchDataset
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]  # the base names a private class
         if self.dataset.features is None:
-            yield from super().__iter__()
+            with _signals_blocked():
+                batches = super().__iter__()
+            yield from batches
         else:
             yield from map(self.dataset.__getitem__, self.sampler)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -14,7 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededBatchSampler, derive_seed
+from src.data.batches import (
+    BatchDataset,
+    BatchLoader,
+    FeatureCache,
+    SeededBatchSampler,
+    derive_seed,
+    ignore_signals,
+)
 from src.data.cache import cached
 from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
@@ -28,13 +34,6 @@ from src.errors import integer, is_number, number, positive_int, require
 
 def _identity(batch):
     return batch
-
-
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches a command's whole group: the command decides when its workers end, after the running step."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class ImageData(LightningDataModule):
@@ -166,7 +165,7 @@ class ImageData(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=ignore_signals,
         )
 
     def normalize_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:

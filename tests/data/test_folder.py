@@ -1,9 +1,9 @@
 """Class-named folders of pictures."""
 
-import multiprocessing
 import os
 import shutil
 import signal
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import pytest
@@ -39,19 +39,30 @@ def test_pictures_decoded_batch_by_batch_equal_those_in_memory(picture_folder):
         assert torch.equal(ours[1], theirs[1])
 
 
-def test_workers_leave_signals_to_the_command(picture_folder):
+def test_workers_leave_signals_to_the_command(picture_folder, monkeypatch):
     """Ctrl-C and a scheduler's SIGTERM reach every process of a command; it still finishes its step."""
+    workers = []
+
+    def interrupt():
+        for worker in workers:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(worker.pid, number)
+
+    def start(worker, start=BaseProcess.start):
+        start(worker)
+        workers.append(worker)
+        interrupt()  # before it has set a handler of its own
+
+    monkeypatch.setattr(BaseProcess, "start", start)
     data = ImageData("folder", root=str(picture_folder), val=0.2, memory_gb=0, num_workers=2, batch_size=4)
     data.setup()
     batches = iter(data.train_dataloader())
     received = [next(batches)]
-    workers = multiprocessing.active_children()
     assert len(workers) == 2
-    for worker in workers:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            os.kill(worker.pid, number)
+    interrupt()
     received += batches
     assert sum(len(labels) for _, labels, *_ in received) == len(data.train_set)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "this process hears its own"
 
 
 def test_train_and_test_folders_are_the_splits(picture_folder, tmp_path):
