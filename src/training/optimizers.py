@@ -7,6 +7,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from src.errors import InputError, fraction, number
+from src.finetune.closed_form import ClosedForm
+from src.finetune.method import Method
 
 
 def lr_and_weight_decay(make_optimizer: Callable) -> tuple[float, float]:
@@ -26,6 +28,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
+def trained_groups(model: nn.Module, method: Method | None, make_optimizer: Callable) -> list[dict] | None:
+    """What a fine-tuning method trains of a network, or else all of it; None for a head solved in closed form."""
+    lr, decay = lr_and_weight_decay(make_optimizer)
+    if isinstance(method, ClosedForm):
+        return None
+    return method.parameter_groups(model, lr, decay) if method else parameter_groups(model, decay)
+
+
 def new_optimizer(make_optimizer: Callable, groups: list[dict], clipped: bool = False) -> Optimizer:
     """The optimizer of these parameter groups. Raises InputError if it refuses its arguments.
 
@@ -37,9 +47,24 @@ def new_optimizer(make_optimizer: Callable, groups: list[dict], clipped: bool = 
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
+        optimizer.register_step_pre_hook(_start_momentum)
     if clipped and hasattr(optimizer, "_step_supports_amp_scaling"):  # a fused one would unscale them after that
         optimizer._step_supports_amp_scaling = False
     return optimizer
+
+
+def _start_momentum(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+    """Give parameters that are trained from now on, beside others, a momentum of zero.
+
+    torch's fused SGD starts the momenta of a group together, and fails where only some are there.
+    """
+    for group in optimizer.param_groups:
+        started = [p in optimizer.state for p in group["params"]]
+        if group["momentum"] and any(started) and not all(started):
+            for parameter, has_momentum in zip(group["params"], started, strict=True):
+                if not has_momentum and parameter.grad is not None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def check_optimizer(make_optimizer: Callable, make_scheduler: Callable) -> None:

@@ -22,7 +22,7 @@ from src.models.structure import find_head
 from src.training.epoch_sums import EpochSums
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
-from src.training.optimizers import lr_and_weight_decay, new_optimizer, parameter_groups
+from src.training.optimizers import new_optimizer, trained_groups
 from src.training.schedules import constant, step_plateau
 from src.training.trainer_state import data_of, planned_epochs, require_validation
 
@@ -212,12 +212,9 @@ class Classifier(LightningModule):
     on_test_start = on_validation_start
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        lr, decay = lr_and_weight_decay(self.make_optimizer)
-        if isinstance(self.method, ClosedForm):
+        groups = trained_groups(self.model, self.method, self.make_optimizer)
+        if groups is None:
             return None
-        groups = (
-            self.method.parameter_groups(self.model, lr, decay) if self.method else parameter_groups(self.model, decay)
-        )
         require(bool(groups), "the model has no trainable parameter")
         optimizer = new_optimizer(self.make_optimizer, groups, clipped=bool(self.trainer.gradient_clip_val))
         self._total_steps = self.trainer.estimated_stepping_batches

@@ -1,16 +1,17 @@
 """Parameter groups, and Muon beside AdamW."""
 
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from src.cli.config import load_config
+from src.cli.config import instantiate, load_config
 from src.errors import InputError
 from src.models.lenet import LeNet
 from src.training.build import build
-from src.training.optimizers import MuonAdamW, parameter_groups
+from src.training.optimizers import MuonAdamW, new_optimizer, parameter_groups
 
 SHAPE = (1, 28, 28)
 
@@ -32,6 +33,25 @@ def train_steps(model: nn.Module, optimizer, steps: int, start: int = 0) -> None
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path("conf/optimizer").glob("*.yaml")))
+def test_layers_may_join_later(name):
+    """As in gradual unfreezing; what joined takes the steps that it would take alone."""
+    make = instantiate(load_config([f"optimizer={name}"]).optimizer, "optimizer")
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    alone = deepcopy(second)
+    together = new_optimizer(make, [{"params": [*first.parameters(), *second.parameters()]}])
+    by_itself = new_optimizer(make, [{"params": list(alone.parameters())}])
+    for step in range(4):
+        for layer in (first, second, alone)[: 1 if step < 2 else 3]:
+            torch.manual_seed(step)
+            layer.zero_grad()
+            layer(torch.randn(8, 4)).square().mean().backward()
+        together.step()
+        by_itself.step()
+    assert torch.equal(second.weight, alone.weight)
+    assert not torch.equal(first.weight, alone.weight)
 
 
 def test_muon_updates_matrices_adamw_the_rest_and_both_resume_exactly():
