@@ -29,6 +29,7 @@ from src.training.initialize import InitialModel, apply_method, check_options, l
 from src.training.losses import MeanSquaredError
 from src.training.optimizers import check_optimizer
 from src.training.resume import check_same_run, ended_results
+from src.training.saved_state import check_saved_state
 from src.training.stop import StopBetweenSteps
 from src.training.task import Classifier
 
@@ -107,6 +108,8 @@ def build(
     pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
+    if resume_from and not ended:
+        check_saved_state(checkpoint, trainer, task, data, resume_from)
     return Session(
         config=config,
         folder=Path(cfg.output_dir),

@@ -12,7 +12,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.errors import fraction, integer, positive_int, require
+from src.errors import choice, fraction, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
 from src.finetune.closed_form import ClosedForm
 from src.training.task import Classifier
@@ -124,6 +124,11 @@ class EarlyStopping(callbacks.EarlyStopping):
             mode=monitor_mode(monitor, mode),
             check_on_train_epoch_end=monitor.startswith("train/"),
         )
+
+    def check_state(self, state: dict) -> None:
+        """Raise InputError for a reason to stop that there is not."""
+        known = [reason.value for reason in EarlyStoppingReason]
+        choice("stopping_reason", state["stopping_reason"], known)
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict({**state, "patience": self.patience})

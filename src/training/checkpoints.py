@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from src.errors import choice, require
+from src.errors import choice, integer, number, require
 from src.evaluation.monitor import monitor_mode
 from src.finetune.closed_form import ClosedForm
 from src.training.csv_logger import EpochCSVLogger
@@ -120,9 +120,16 @@ class Checkpoints(Checkpoint):
     def state_dict(self) -> dict:
         return {name: getattr(self, name) for name in ("best_score", "best_epoch", "best_metrics")}
 
+    def check_state(self, state: dict) -> None:
+        """Raise InputError for a best epoch that cannot have been."""
+        number("best_score", state["best_score"], optional=True)
+        integer("best_epoch", state["best_epoch"], least=0)
+        for name, value in state["best_metrics"].items():
+            require(isinstance(name, str) and isinstance(value, float), "best_metrics: names and numbers")
+
     def load_state_dict(self, state: dict) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in self.state_dict():
+            setattr(self, name, state[name])
 
 
 def _record_epoch(trainer: Trainer, task: Classifier) -> None:
