@@ -63,7 +63,7 @@ def _start_momentum(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         started = [p in optimizer.state for p in group["params"]]
         if group["momentum"] and any(started) and not all(started):
             for parameter, has_momentum in zip(group["params"], started, strict=True):
-                if not has_momentum and parameter.grad is not None:
+                if not has_momentum and parameter.requires_grad:  # gradients come within the step, from its closure
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 

@@ -43,12 +43,16 @@ def test_layers_may_join_later(name):
     alone = deepcopy(second)
     together = new_optimizer(make, [{"params": [*first.parameters(), *second.parameters()]}])
     by_itself = new_optimizer(make, [{"params": list(alone.parameters())}])
-    for step in range(4):
+
+    def gradients(step: int) -> None:
         for layer in (first, second, alone)[: 1 if step < 2 else 3]:
             torch.manual_seed(step)
             layer.zero_grad()
             layer(torch.randn(8, 4)).square().mean().backward()
-        together.step()
+
+    for step in range(4):
+        second.requires_grad_(step >= 2)
+        together.step(lambda step=step: gradients(step))  # as Lightning calls it
         by_itself.step()
     assert torch.equal(second.weight, alone.weight)
     assert not torch.equal(first.weight, alone.weight)
