@@ -15,6 +15,7 @@ from src.data.info import DataInfo
 from src.errors import InputError, is_integer, is_number, printable
 from src.training.callbacks import EarlyStopping
 from src.training.checkpoints import Checkpoints
+from src.training.lr_range import RateRange
 from src.training.optimizers import new_optimizer, trained_groups
 from src.training.task import Classifier
 from src.training.trainer_state import callbacks_of
@@ -46,7 +47,7 @@ def check_saved_state(
         for name, own in parts.items():
             _compare(checkpoint.get(name, own), own, name)
         _check_counts(checkpoint.get(type(data).__qualname__, {}), type(data).__qualname__)
-        _check_optimization(checkpoint, task)
+        _check_optimization(checkpoint, task, callbacks_of(trainer))
         _check_sums(checkpoint.get("epoch_sums", []), task.info)
     except (_MisfitError, InputError) as problem:
         raise InputError(f"ckpt={path} is damaged: training cannot go on from it ({printable(problem, 250)})") from None
@@ -134,7 +135,7 @@ def _check_callbacks(saved: Any, callbacks: list[Callback]) -> None:
             callback.check_state(saved[callback.state_key])
 
 
-def _check_optimization(checkpoint: Mapping[str, Any], task: Classifier) -> None:
+def _check_optimization(checkpoint: Mapping[str, Any], task: Classifier, callbacks: list[Callback]) -> None:
     saved = {name: checkpoint.get(name) for name in ("optimizer_states", "lr_schedulers")}
     groups = trained_groups(task.model, task.method, task.make_optimizer)
     if groups is None:
@@ -152,6 +153,8 @@ def _check_optimization(checkpoint: Mapping[str, Any], task: Classifier) -> None
     except TypeError:  # it wants a closure
         return
     own = {"optimizer_states": _kind_of(optimizer), "lr_schedulers": _kind_of(scheduler)}
+    if saved["lr_schedulers"] == [] and any(isinstance(callback, RateRange) for callback in callbacks):
+        del own["lr_schedulers"]  # it sets the rates itself
     for name, value in own.items():
         _compare(saved[name], [None], name)
         if value is not None:

@@ -91,8 +91,9 @@ def page_server(mnist_root, tmp_path_factory):
     assert process.returncode == 143, err
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """A Chromium; while it is there Playwright runs an event loop, in which the requests of other modules cannot."""
     sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
