@@ -152,4 +152,5 @@ def test_at_the_end_everybody_who_has_connected_is_answered(tmp_path, keep):
 
     with serving(tmp_path) as (process, port):
         assert [repr(error) for error in RUNNER.run(load(process)) if error is not None] == []
-    assert set(seen) <= {200, 429, 503} and seen[200] > 50 and seen[503] > 0, seen
+    # 504 is the deadline of a request, on a loaded machine.
+    assert set(seen) <= {200, 429, 503, 504} and seen[200] > 50 and seen[503] > 0, seen
