@@ -17,7 +17,7 @@ FILES = sorted(SRC.rglob("*.py"))
 COMMANDS = ("train", "evaluate", "compare", "explain", "report", "export", "serve", "compress", "predict")
 # A room imports from itself, from rooms of lower tiers, and from rooms that stand before it in its own tier.
 TIERS = [
-    ("errors", "plotting"),
+    ("errors", "plotting", "signals"),
     ("files", "models", "pictures"),
     ("data", "dashboard"),
     ("finetune", "inference", "evaluation", "insight", "dataset_report"),

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit
 from src.errors import InputError, boolean, integer, number, positive_int
+from src.signals import ENDING
 
 MOST_THREADS = 1024  # each takes memory; systems refuse some ten thousand
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -92,10 +93,9 @@ def exit_on_signals() -> None:
     def leave(signum: int, frame: object) -> None:
         raise CommandExit(128 + signum, "stopped")
 
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, leave)
+    for signum in ENDING:
+        if signum != signal.SIGINT and signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, leave)
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """A whole batch as one item, in an order that a seed and an epoch determine; images, or cached features of them."""
 
 import hashlib
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from src.data.augment import Identity
 from src.data.source import Images
+from src.signals import signals_blocked
 
 
 def derive_seed(*parts: int) -> int:
@@ -39,30 +38,6 @@ class BatchDataset(Dataset):
         return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices)
 
 
-_TO_THE_COMMAND = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Processes started here inherit that they are blocked; this process' other threads still receive them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_THE_COMMAND)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches a command's whole group: the command decides when its workers end, after the running step."""
-    for number in _TO_THE_COMMAND:
-        signal.signal(number, signal.SIG_IGN)  # drops one that came while they were blocked
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_THE_COMMAND)
-
-
 class BatchLoader(DataLoader):
     """Loads a BatchDataset. Features are read in this process: its workers' copies may be older than the features.
 
@@ -73,7 +48,7 @@ class BatchLoader(DataLoader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]  # the base names a private class
         if self.dataset.features is None:
-            with _signals_blocked():
+            with signals_blocked():
                 batches = super().__iter__()
             yield from batches
         else:

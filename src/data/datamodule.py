@@ -13,14 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import (
-    BatchDataset,
-    BatchLoader,
-    FeatureCache,
-    SeededBatchSampler,
-    derive_seed,
-    ignore_signals,
-)
+from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededBatchSampler, derive_seed
 from src.data.cache import cached
 from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
@@ -30,6 +23,7 @@ from src.data.sources.registry import load_dataset
 from src.data.splits import sample_rows, validation_mask
 from src.data.transforms import transform_source
 from src.errors import integer, is_number, number, positive_int, require
+from src.signals import ignore_signals
 
 
 def _identity(batch):

@@ -1,7 +1,7 @@
 """The training state in a checkpoint, held against the state of the run that resumes it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def check_saved_state(
     Its entries have the names, types and shapes of the run's own: those before its first step, or for the optimizer and
     its schedule those of copies that have made one.
     """
-    parts = {type(part).__qualname__: part.state_dict() for part in (data, trainer.precision_plugin)}
+    callbacks, data_key = callbacks_of(trainer), type(data).__qualname__
     try:
         version = checkpoint.get("pytorch-lightning_version")
         known = isinstance(version, str) and re.fullmatch(r"2\.\d{1,4}\.\d{1,4}\S{0,20}", version)
@@ -43,11 +43,12 @@ def check_saved_state(
         _compare(checkpoint.get("loops"), {"fit_loop": trainer.fit_loop.state_dict()}, "loops", more=True)
         _check_counts(checkpoint["loops"]["fit_loop"], "loops.fit_loop")
         _check_weights(checkpoint, task)
-        _check_callbacks(checkpoint.get("callbacks", {}), callbacks_of(trainer))
-        for name, own in parts.items():
+        _check_callbacks(checkpoint.get("callbacks", {}), callbacks)
+        for part in (data, trainer.precision_plugin):
+            name, own = type(part).__qualname__, part.state_dict()
             _compare(checkpoint.get(name, own), own, name)
-        _check_counts(checkpoint.get(type(data).__qualname__, {}), type(data).__qualname__)
-        _check_optimization(checkpoint, task, callbacks_of(trainer))
+        _check_counts(checkpoint.get(data_key, {}), data_key)
+        _check_optimization(checkpoint, task, callbacks)
         _check_sums(checkpoint.get("epoch_sums", []), task.info)
     except (_MisfitError, InputError) as problem:
         raise InputError(f"ckpt={path} is damaged: training cannot go on from it ({printable(problem, 250)})") from None
@@ -75,7 +76,7 @@ def _compare(saved: Any, own: Any, name: str, more: bool = False, fewer: bool = 
     elif isinstance(own, list | tuple):
         _need(isinstance(saved, list | tuple), name, "is no list")
         _need(len(saved) == len(own) or not (own or settings), name, f"has {len(saved)} entries, not {len(own)}")
-        for position, pair in enumerate(zip(saved, own, strict=bool(own))):
+        for position, pair in enumerate(zip(saved, own, strict=False)):
             _compare(*pair, f"{name}.{position}", settings=settings)
         _need(not name.endswith(".params") or list(saved) == list(own), name, "are not those of this network")
     elif isinstance(own, Tensor):
@@ -101,11 +102,10 @@ def _check_counts(state: dict[str, Any], name: str) -> None:
             _need(is_integer(value) and least <= value < MAX_COUNT, f"{name}.{key}", "is no count")
 
 
-def _check_tensor(value: Any, shape: Iterable[int], floating: bool, name: str) -> None:
+def _check_tensor(value: Any, shape: tuple[int, ...], floating: bool, name: str) -> None:
     _need(isinstance(value, Tensor) and value.layout == torch.strided, name, "is no tensor")
-    _need(value.shape == tuple(shape), name, f"has the shape {tuple(value.shape)}, not {tuple(shape)}")
-    right = not value.is_complex() and value.is_floating_point() == floating
-    _need(right, name, f"is {value.dtype}")
+    _need(value.shape == shape, name, f"has the shape {tuple(value.shape)}, not {tuple(shape)}")
+    _need(not value.is_complex() and value.is_floating_point() == floating, name, f"is {value.dtype}")
     step = 1
     for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
         _need(size == 1 or stride == step, name, "has values that share their memory")  # and could not be updated
@@ -156,9 +156,7 @@ def _check_optimization(checkpoint: Mapping[str, Any], task: Classifier, callbac
     if saved["lr_schedulers"] == [] and any(isinstance(callback, RateRange) for callback in callbacks):
         del own["lr_schedulers"]  # it sets the rates itself
     for name, value in own.items():
-        _compare(saved[name], [None], name)
-        if value is not None:
-            _compare(saved[name], [value], name, settings=True)
+        _compare(saved[name], [value], name, settings=value is not None)
 
 
 def _check_sums(saved: Any, info: DataInfo) -> None:

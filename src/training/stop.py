@@ -11,9 +11,8 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from src.signals import ENDING
 from src.training.task import Classifier
-
-SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class StopBetweenSteps(Callback):
@@ -37,7 +36,7 @@ class StopBetweenSteps(Callback):
     def listening(self) -> Iterator[None]:
         """Handle the signals within this; those that are ignored (nohup, a shell's &) stay ignored."""
         in_main_thread = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.getsignal(number) for number in SIGNALS} if in_main_thread else {}
+        self._before = {number: signal.getsignal(number) for number in ENDING} if in_main_thread else {}
         self._listen()
         try:
             yield

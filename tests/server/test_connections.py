@@ -22,10 +22,16 @@ PLACES = 12
 
 
 @contextlib.contextmanager
-def serving(tmp_path):
+def serving(tmp_path, deadline_s=1):
     """A process that serves an untrained network on PLACES connections, and its port; it ends without a complaint."""
     network = write_network(tmp_path / "network.ckpt")
-    words = ["port=0", "feedback=null", "deadline_s=1", f"connections={PLACES}", f"hydra.run.dir={tmp_path}/serve"]
+    words = [
+        "port=0",
+        "feedback=null",
+        f"deadline_s={deadline_s}",
+        f"connections={PLACES}",
+        f"hydra.run.dir={tmp_path}/serve",
+    ]
     process, results = start("src.serve", f"ckpt={network}", *words), tmp_path / "serve/results.json"
     until = time.monotonic() + 90
     while time.monotonic() < until and process.poll() is None and not results.is_file():
@@ -150,7 +156,6 @@ def test_at_the_end_everybody_who_has_connected_is_answered(tmp_path, keep):
         process.send_signal(signal.SIGTERM)
         return await asyncio.gather(*clients, return_exceptions=True)
 
-    with serving(tmp_path) as (process, port):
+    with serving(tmp_path, deadline_s=10) as (process, port):  # which a loaded machine does not miss
         assert [repr(error) for error in RUNNER.run(load(process)) if error is not None] == []
-    # 504 is the deadline of a request, on a loaded machine.
-    assert set(seen) <= {200, 429, 503, 504} and seen[200] > 50 and seen[503] > 0, seen
+    assert set(seen) <= {200, 429, 503} and seen[200] > 50 and seen[503] > 0, seen

@@ -1,13 +1,12 @@
 """Parameter groups, and Muon beside AdamW."""
 
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from src.cli.config import instantiate, load_config
+from src.cli.config import CONF, instantiate, load_config
 from src.errors import InputError
 from src.models.lenet import LeNet
 from src.training.build import build
@@ -35,7 +34,7 @@ def train_steps(model: nn.Module, optimizer, steps: int, start: int = 0) -> None
         optimizer.step()
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in Path("conf/optimizer").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 def test_layers_may_join_later(name):
     """As in gradual unfreezing; what joined takes the steps that it would take alone."""
     make = instantiate(load_config([f"optimizer={name}"]).optimizer, "optimizer")

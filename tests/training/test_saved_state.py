@@ -37,10 +37,8 @@ GONE = object()
 def stopped(request, data_root, tmp_path_factory) -> tuple[Path, list[str]]:
     """The folder and the words of a run that was stopped within its second epoch."""
     folder, words = tmp_path_factory.mktemp("stopped") / "run", VARIANTS[request.param]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(CommandExit):
-        run(data_root, folder, *words, callbacks=(Signal("on_train_batch_start", 16),))
-    signal.signal(signal.SIGINT, before)
+        run(data_root, folder, *words, callbacks=(Signal("on_train_batch_start", 16, signal.SIGTERM),))
     return folder, words
 
 
@@ -186,7 +184,7 @@ class Lookback(torch.optim.SGD):
         return loss
 
 
-def test_what_is_the_user_s_own_may_have_any_state(data_root, tmp_path):
+def test_parts_of_a_user_may_have_any_state(data_root, tmp_path):
     words = ["optimizer=sgd", f"optimizer._target_={__name__}.Lookback", "optimizer.fused=false"]
     with pytest.raises(CommandExit):
         stop = Signal("on_train_batch_start", 16, signal.SIGTERM)
