@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
+from src.cli.job_record import output_folder
 from src.cli.overrides import hydra_literal
-from src.errors import require
+from src.errors import InputError, printable, require
 from src.files import display_path
+
+if TYPE_CHECKING:
+    from src.sweep.run_records import Run
 
 
 def collect_folders(words: Sequence[str]) -> list[str]:
@@ -34,8 +39,23 @@ def main(cfg: DictConfig) -> None:
     folder = output_folder()
     write_tables(comparison, folder)
     lines = write_sweep_report(comparison, folder, figures=cfg.figures)
-    print(f"{len(runs)} runs\n\n{sweep_summary(comparison, cfg.rows)}\n")
-    print("\n".join([f"everything is in {display_path(folder)}", *lines]))
+    head = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    if without := [path for path in folders if not any(_is_in(run, Path(path)) for run in runs)]:
+        head += f"; no run is in {printable(', '.join(without), 200)}"
+    print(f"{head}\n\n{sweep_summary(comparison, cfg.rows)}\n")
+    print("\n".join([f"everything is in {display_path(folder)}", *lines]), flush=True)
+    _report_damage(runs)
+
+
+def _is_in(run: "Run", folder: Path) -> bool:
+    return run.folder.resolve().is_relative_to(folder.expanduser().resolve())
+
+
+def _report_damage(runs: Sequence["Run"]) -> None:
+    damaged = [run for run in runs if run.state == "damaged"]
+    if damaged:
+        first = f"{display_path(damaged[0].folder)} ({damaged[0].error})"
+        raise InputError(f"{len(damaged)} of {len(runs)} runs cannot be read, the first: {first}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.config import CONF, load_config, to_plain
 from src.cli.inputs import build_data, select_split
+from src.cli.job_record import output_folder
 from src.cli.overrides import command_text, hydra_literal, override_key
 from src.cli.process import check_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, require_packages, text

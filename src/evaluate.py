@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.inputs import SPLITS, build_data, check_device, select_device, select_split
+from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import choice, require, text
 from src.files import OUTPUTS, display_path

@@ -8,8 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from src.cli import inputs
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.config import instantiate, to_plain
+from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, text
 from src.files import OUTPUTS, display_path

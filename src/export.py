@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.inputs import build_data, select_split
+from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, text
 from src.files import OUTPUTS, digest_of, display_path, write_bytes, write_json

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.inputs import INKS, check_device, picture_patterns, select_device
+from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, fraction, positive_int, require, text
 from src.files import OUTPUTS, display_path

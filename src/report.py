@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.config import CONF, instantiate
+from src.cli.job_record import output_folder
 from src.cli.overrides import command_text
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import integer, require, text

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.cli.command import command, output_folder
+from src.cli.command import command
 from src.cli.error_line import CommandExit
 from src.cli.inputs import INKS
+from src.cli.job_record import output_folder
 from src.cli.process import set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, require_packages, text
 from src.files import OUTPUTS, display_path, read_regular, write_json

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import output_of, run, start
+from tests.commands import one_line, output_of, run, start
+from tests.run_folders import make_run
 
 pytestmark = pytest.mark.slow
 QUICK = ["data=digits", "trainer.max_epochs=1", "trainer.accelerator=cpu", "figures=false"]
@@ -68,6 +69,24 @@ def test_compare_repeats_the_table_of_a_sweep_and_joins_several(swept, tmp_path)
     done = run("src.compare", str(swept / "0"), str(swept / "8"), "metric=val/loss", f"hydra.run.dir={tmp_path / 'd'}")
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "d")) == 2
+
+
+def test_compare_tells_what_it_left_out_and_fails_for_a_run_that_cannot_be_read(tmp_path):
+    for number in range(3):
+        make_run(tmp_path, number, [f"seed={number}"], 0.9)
+    (tmp_path / "evaluated").mkdir()
+    (tmp_path / "evaluated/status.json").write_text('{"state": "finished", "command": "evaluate"}')
+    (tmp_path / "notes.txt").write_text("")
+    given = [*map(str, sorted(tmp_path.iterdir())), f"{tmp_path}/0"]
+    done = run("src.compare", *given, f"hydra.run.dir={tmp_path}/a")
+    assert done.returncode == 0, done.stderr
+    assert f"3 runs; no run is in {tmp_path}/evaluated, {tmp_path}/notes.txt" in done.stdout
+    (tmp_path / "1/results.json").write_text('{"test": {"acc": "high"}}')
+    done = run("src.compare", *given, f"hydra.run.dir={tmp_path}/b")
+    assert "(1 damaged)" in done.stdout
+    assert one_line(done) == (
+        f"error: 1 of 3 runs cannot be read, the first: {tmp_path}/1 (results.json: test/acc is no number)"
+    )
 
 
 def test_a_finished_sweep_runs_nothing_and_retry_failed_runs_the_failed_jobs(swept):

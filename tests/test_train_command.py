@@ -2,12 +2,14 @@
 
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from src.cli.config import ROOT
 from src.model_files.checkpoint import load_model, read_checkpoint
@@ -122,18 +124,46 @@ def test_a_run_cut_short_by_max_steps_goes_on_within_its_epoch(tmp_path):
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
 
 
-def test_a_refused_resume_leaves_the_run_as_it_was(trained):
+def contents(folder):
+    """The bytes of a run's files; its log may tell what was tried."""
+    return {name: (folder / name).read_bytes() for name in files(folder) - {"train.log"}}
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    run_folder, before = tmp_path / "run", contents(tmp_path / "run")
     for words, expected in [
         (["model=mlp"], "model._target_"),
+        (["optimizer=sgd"], "optimizer._target_"),
+        (["seed=5"], "seed is 0, not 5"),
         (["data.batch_size=64"], "data.batch_size is 32, not 64"),
+        (["data=folder", "data.root=tests"], "data.name is digits, not folder"),
         (["-m", "seed=1,2"], "leave -m out"),
         (["hydra.run.dir=elsewhere"], "leave hydra.run.dir=elsewhere out"),
+        (["hydra.output_subdir=x"], "leave hydra.output_subdir=x out"),
+        (["trainer.max_epochs=9", "trainer.precision=12"], "trainer.precision=12"),
     ]:
-        assert expected in one_line(run("src.train", f"resume_from={trained}", *words))
-    before = (trained / "checkpoints/last.ckpt").read_bytes()
-    assert run("src.train", f"resume_from={trained}", "test=false").returncode == 0
-    assert weights(trained / "checkpoints/last.ckpt").keys()
-    assert (trained / "checkpoints/last.ckpt").read_bytes() == before
+        assert expected in one_line(run("src.train", f"resume_from={run_folder}", *words))
+        assert contents(run_folder) == before
+    for words in ([], ["trainer.max_epochs=1"], ["trainer.max_steps=10"]):
+        done = run("src.train", f"resume_from={run_folder}", *words)
+        assert done.returncode == 0 and "this run has ended (3 epochs, " in done.stdout
+        assert contents(run_folder) == before
+    (run_folder / "checkpoints/best.ckpt").write_bytes(b"PK")
+    damaged = contents(run_folder)
+    assert "best.ckpt" in one_line(run("src.train", f"resume_from={run_folder}", "trainer.max_epochs=4"))
+    assert contents(run_folder) == damaged
+
+
+def test_an_accepted_resume_is_recorded(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    before = {name: (trained / f".hydra/{name}.yaml").read_text() for name in ("config", "hydra", "overrides")}
+    assert run("src.train", f"resume_from={tmp_path}/run", "trainer.max_epochs=4", "test=false").returncode == 0
+    after = {name: (tmp_path / f"run/.hydra/{name}.yaml").read_text() for name in before}
+    assert "max_epochs: 4" in after["config"] and "- test=false" in after["overrides"]
+    old, new = (OmegaConf.create(texts["hydra"]).hydra for texts in (before, after))
+    assert (new.output_subdir, new.runtime.choices) == (old.output_subdir, old.runtime.choices)
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -6,10 +6,8 @@ import logging
 import os
 import re
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,10 +17,10 @@ from omegaconf import DictConfig
 from src.cli.config import CONF
 from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
+from src.cli.job_record import open_record
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, flags_first
 from src.cli.process import command_line, exit_on_signals, is_main_process
 from src.errors import InputError, printable, require
-from src.files import write_json
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
 Job = Callable[[DictConfig], float | None]
@@ -102,15 +100,7 @@ def _fail(message: str, status: int) -> None:
 
 def run_job(task: Job, cfg: DictConfig) -> float | None:
     """Run one job. `status.json` in its folder records its state, its log a failure."""
-    folder = output_folder()
-    started = time.time()
-
-    def write_status(state: str, **more) -> None:
-        common = {"state": state, "command": HydraConfig.get().job.config_name, "started": started, "pid": os.getpid()}
-        if is_main_process():
-            write_json(folder / "status.json", {**common, **more})
-
-    write_status("running")
+    record = open_record(cfg)
     try:
         stays = not HydraConfig.get().job.chdir
         require(stays, "hydra.job.chdir=true: leave it out; paths are those of the folder where the command is typed")
@@ -118,13 +108,13 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
     except BaseException as error:
         stopped = isinstance(error, CommandExit | KeyboardInterrupt)
         message = "interrupted" if isinstance(error, KeyboardInterrupt) else error_line(error)
-        write_status("interrupted" if stopped else "failed", seconds=time.time() - started, error=message)
+        record.end("interrupted" if stopped else "failed", error=message)
         if not stopped:
             log_error(error, message)
             if HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
                 raise CommandExit(1, message) from error
         raise
-    write_status("finished", seconds=time.time() - started, objective=result)
+    record.end("finished", objective=result)
     return result
 
 
@@ -135,8 +125,3 @@ def log_error(error: BaseException, message: str) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.emit(logging.LogRecord("src", logging.ERROR, "", 0, text, None, None))
-
-
-def output_folder() -> Path:
-    """The running job's folder."""
-    return Path(HydraConfig.get().runtime.output_dir)

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.error_line import error_line, message_line
-from src.errors import InputError
+from src.errors import InputError, require
 from src.files import OUTPUTS
 from src.model_files.renamed import current_target
 
@@ -67,6 +67,8 @@ def instantiate(node: DictConfig | None, key: str, *args, **kwargs) -> Any:
     """
     if node is None:
         return None
+    missing = f"{key} has no _target_, the class that it is made of: select an option that has one, see --help"
+    require("_target_" in node, missing)
     if (target := current_target(node._target_)) != node._target_:
         node = OmegaConf.merge(node, {"_target_": target})
     try:

@@ -14,11 +14,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit
-from src.errors import InputError, boolean, integer, number, positive_int
+from src.errors import InputError, boolean, integer, number, positive_int, require
 from src.signals import ENDING
 
 MOST_THREADS = 1024  # each takes memory; systems refuse some ten thousand
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches")
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # batches come from memory: workers would only copy them
     ".*exists and is not empty.*",  # a resumed run writes into its own folder
@@ -77,9 +78,13 @@ def check_training_options(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     for key in ("log_every_n_steps", "accumulate_grad_batches"):
         positive_int(f"trainer.{key}", trainer[key])
+    for key in LIMITS:
+        number(f"trainer.{key}", trainer[key], least=0, optional=True)
     number("trainer.gradient_clip_val", trainer.gradient_clip_val, least=0, optional=True)
     if trainer.max_epochs != -1:
         positive_int("trainer.max_epochs", trainer.max_epochs, optional=True)
+    endless = trainer.max_epochs == -1 and trainer.max_steps == -1
+    require(not endless, "training has no end: give trainer.max_epochs or trainer.max_steps")
     if trainer.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
         raise InputError(
             f"trainer.accelerator={trainer.accelerator}, but torch finds no GPU here: "

@@ -14,7 +14,7 @@ from src.errors import require
 from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
 
-NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep")
+NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep", "hydra.output_subdir")
 
 
 def resolve_overrides(words: Sequence[str]) -> list[str]:
@@ -52,4 +52,4 @@ def _recorded_command(words: Sequence[str]) -> list[str]:
     require(recorded is not None, f"resume_from={reference}: this run does not record its command; {advice}")
     kept = [word for word in recorded if override_key(word) != "resume_from"]
     pinned = [f"resume_from={hydra_literal(path)}", f"hydra.run.dir={hydra_literal(path.parents[1])}"]
-    return flags_first([*kept, *added, *pinned])
+    return flags_first([*kept, *added, *pinned, "hydra.output_subdir=null"])  # `JobRecord` writes the config

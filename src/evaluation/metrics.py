@@ -84,6 +84,13 @@ class ClassifierMetrics(nn.Module):
             self.acc = classification.MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.metrics = make_regression_metrics() if self.acc is None else make_classification_metrics(classes)
 
+    @property
+    def names(self) -> list[str]:
+        """What every epoch of a training measures, as a config names it."""
+        train = ["acc"] if self.acc is not None else []
+        names = [f"val/{name}" for name in [*self.metrics.keys(), "loss"]]
+        return sorted([*names, *(f"train/{name}" for name in [*train, "loss", "lr", "images_per_s"])])
+
     def compute_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or values (N, 1) and (N,)."""
         self.metrics.update(*self.output.metric_inputs(outputs, labels))

@@ -59,10 +59,10 @@ def check_archive_digest(content: bytes, path: Path | str) -> str:
     comment = content[-COMMENT_BYTES:]
     if not content.startswith(b"PK") or not comment.startswith(DIGEST_PREFIX):
         problem = "is damaged or no checkpoint of this project: it does not end in a digest"
-        raise InputError(f"ckpt={path} ({len(content):,} bytes) {problem}")
+        raise InputError(f"{path} ({len(content):,} bytes) {problem}")
     digest = hashlib.sha256(memoryview(content)[: -COMMENT_BYTES - 2]).hexdigest()
     if comment != DIGEST_PREFIX + digest.encode():
-        raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
+        raise InputError(f"{path} is damaged: its bytes do not have the digest they were written with")
     return digest
 
 
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path | str) -> dict:
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what weights_only refuses
-        raise InputError(f"ckpt={path} holds more than tensors and plain values ({type(error).__name__})") from None
+        raise InputError(f"{path} holds more than tensors and plain values ({type(error).__name__})") from None
     check_checkpoint(checkpoint, path)
     checkpoint["config"] = with_current_targets(checkpoint["config"])
     checkpoint["digest"] = digest
@@ -113,7 +113,7 @@ def load_model(path: Path | str, base: Path | str | None = None, whole: bool = F
     config, info = checkpoint["config"], DataInfo.from_dict(checkpoint["facts"])
     structure, inherited, weights = config.get("structure", []), 0, checkpoint["state_dict"]
     if "base" in checkpoint:
-        require(not whole, f"ckpt={path} is itself an adapter: it cannot be the base of another")
+        require(not whole, f"{path} is itself an adapter: it cannot be the base of another")
         model, inherited = _load_base(checkpoint, info, path, base)
     else:
         with size_limit(config, len(weights), sum(value.numel() for value in weights.values()), path):
@@ -144,7 +144,7 @@ def _load_weights(model: nn.Module, checkpoint: dict, path: Path | str) -> None:
     except RuntimeError as error:
         problem = str(error).splitlines()[-1].strip()
     if problem:
-        raise InputError(f"ckpt={path}: the weights do not fit the network ({problem})")
+        raise InputError(f"{path}: the weights do not fit the network ({problem})")
 
 
 def rebuild_model(
@@ -165,12 +165,12 @@ def rebuild_model(
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
         if str(error).startswith("ckpt="):  # it names the file already
             raise
-        raise InputError(f"ckpt={path}: its network cannot be built ({error})") from None
+        raise InputError(f"{path}: its network cannot be built ({error})") from None
     misfits = sorted(expected.keys() ^ weights.keys())
     misfits = misfits or [key for key in expected if weights[key].shape != expected[key].shape]
     misfits = misfits or [key for key in expected if weights[key].dtype != expected[key].dtype]
     if misfits:
-        raise InputError(f"ckpt={path}: the weights do not fit the network (first: {misfits[0]})")
+        raise InputError(f"{path}: the weights do not fit the network (first: {misfits[0]})")
     model.load_state_dict(weights)
     net = InferenceModel(model, info, config).eval()
     attach_metadata(net, metadata, content, path)
@@ -180,7 +180,7 @@ def rebuild_model(
 def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
     """The source model of an adapter checkpoint, and how many of the checkpoint's methods it already contains."""
     file, digest = Path(base or checkpoint["base"]["file"]), checkpoint["base"]["sha256"]
-    message = f"ckpt={path} holds changes of"
+    message = f"{path} holds changes of"
     require(file.is_file(), f"{message} {file}, which is gone: put it back, or give src.evaluate base=...")
     source = load_model(file, whole=True)
     require(source.digest == digest, f"{message} another network than {file}: its SHA-256 is {digest}")
@@ -211,7 +211,7 @@ def _build(kind: type[T], options: dict, path: Path | str) -> T:
     arguments = {key: value for key, value in options.items() if key not in ("_target_", "_convert_")}
     target = str(options.get("_target_"))
     if not target.startswith(PACKAGES[kind]):
-        raise InputError(f"ckpt={path} asks for {target}: only networks and methods from here are built from a file")
+        raise InputError(f"{path} asks for {target}: only networks and methods from here are built from a file")
     if "weights" in arguments:
         arguments["weights"] = None  # the checkpoint has them
     module, _, name = target.rpartition(".")
@@ -221,4 +221,4 @@ def _build(kind: type[T], options: dict, path: Path | str) -> T:
             raise TypeError(f"{name} is no {kind.__name__}")
         return cls(**arguments)
     except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"ckpt={path}: {target} cannot be built ({error})") from None
+        raise InputError(f"{path}: {target} cannot be built ({error})") from None

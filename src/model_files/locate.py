@@ -95,17 +95,17 @@ def read_model_file(path: Path | str, max_bytes: int | None = 1 << 30) -> bytes:
     content does not go with its suffix; a checkpoint may have any suffix that no exported file has.
     """
     if "://" in str(path):
-        raise InputError(f"ckpt={path}: URLs are not loaded; download the file and give its path")
+        raise InputError(f"{path}: URLs are not loaded; download the file and give its path")
     path = Path(path)
     try:
         size = path.stat().st_size
         if max_bytes is not None:
-            require(size <= max_bytes, f"ckpt={path} has {size:,} bytes: files of up to {max_bytes:,} are read")
+            require(size <= max_bytes, f"{path} has {size:,} bytes: files of up to {max_bytes:,} are read")
         content = read_regular(path, size)
     except OSError as error:
-        raise InputError(f"ckpt={path} cannot be read ({error.strerror})") from None
-    require(len(content) > 0, f"ckpt={path} is empty: it has 0 bytes")
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    require(len(content) > 0, f"{path} is empty: it has 0 bytes")
     found, suffix = sniff_suffix(content), path.suffix.lower()
     if found and found != (suffix if suffix in EXPORTED else ".ckpt"):
-        raise InputError(f"ckpt={path} is {FORMAT_NAMES[found]} by its content: give it a name that ends in {found}")
+        raise InputError(f"{path} is {FORMAT_NAMES[found]} by its content: give it a name that ends in {found}")
     return content

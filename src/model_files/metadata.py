@@ -69,7 +69,7 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
     """
     if strings.get("format") != FORMAT:
         problem = f"its metadata has no format={FORMAT!r}; python -m src.export writes files that can be read here"
-        raise InputError(f"ckpt={path} was not exported by this project: {problem}")
+        raise InputError(f"{path} was not exported by this project: {problem}")
     try:
         names = [field for field in Metadata.__dataclass_fields__ if field != "info"]
         values = {name: json.loads(strings[name]) for name in names}
@@ -81,12 +81,12 @@ def read_metadata(strings: dict[str, str], path: Path | str, content: bytes | No
     except InputError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"ckpt={path}: its metadata is damaged ({type(error).__name__}: {error})") from None
+        raise InputError(f"{path}: its metadata is damaged ({type(error).__name__}: {error})") from None
     if content is not None:
         found, placeholder = str(strings.get(DIGEST_KEY)).encode(), DIGEST_PLACEHOLDER.encode()
         once = len(found) == len(placeholder) and content.count(found) == 1
         if not once or hashlib.sha256(content.replace(found, placeholder)).hexdigest().encode() != found:
-            raise InputError(f"ckpt={path} is damaged: its bytes do not have the digest they were written with")
+            raise InputError(f"{path} is damaged: its bytes do not have the digest they were written with")
     return metadata
 
 

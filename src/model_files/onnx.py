@@ -86,10 +86,10 @@ def parse_onnx(content: bytes, path: Path | str, threads: int | None = None) -> 
     try:
         model = onnx.ModelProto.FromString(content)
     except (DecodeError, ValueError, RecursionError):
-        raise InputError(f"ckpt={path} ({len(content):,} bytes) is damaged or no ONNX file") from None
+        raise InputError(f"{path} ({len(content):,} bytes) is damaged or no ONNX file") from None
     metadata = read_metadata({entry.key: entry.value for entry in model.metadata_props}, path, content)
     problem = _unsupported(model, metadata)
-    require(not problem, f"ckpt={path} is refused: {problem}; python -m src.export writes files without it")
+    require(not problem, f"{path} is refused: {problem}; python -m src.export writes files without it")
     return OnnxNet(content, metadata, path, threads)
 
 

@@ -98,12 +98,12 @@ class OnnxNet(nn.Module):
                 blank, shape = np.zeros((count, *self.info.shape), np.uint8), (count, self.info.num_classes)
                 outputs = [self.run(name, blank) for name in (self._predictions, self._logits)]
                 good = all(x.shape == shape and x.dtype == np.float32 and np.isfinite(x).all() for x in outputs)
-                require(good, f"ckpt={path}: its outputs are not {shape} finite numbers")
+                require(good, f"{path}: its outputs are not {shape} finite numbers")
         except InputError:
             raise
         except Exception as error:  # ONNX Runtime has a class per kind of failure, none of them public
             message = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"ckpt={path} is no network that ONNX Runtime takes ({message})") from None
+            raise InputError(f"{path} is no network that ONNX Runtime takes ({message})") from None
 
     def forward(self, images: Tensor) -> Tensor:
         return self._output(self._logits, images)

@@ -37,10 +37,10 @@ def read_safetensors(path: Path | str) -> InferenceModel:
     content = read_model_file(path)
     header_bytes = int.from_bytes(content[:8], "little")
     valid = len(content) > 8 and 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(content) - 8)
-    require(valid, f"ckpt={path} ({len(content):,} bytes) is damaged or no safetensors file")
+    require(valid, f"{path} ({len(content):,} bytes) is damaged or no safetensors file")
     try:
         strings = json.loads(content[8 : 8 + header_bytes]).get("__metadata__", {})
         weights = load(content)
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError, SafetensorError) as error:
-        raise InputError(f"ckpt={path} is damaged or no safetensors file ({type(error).__name__})") from None
+        raise InputError(f"{path} is damaged or no safetensors file ({type(error).__name__})") from None
     return rebuild_model(read_metadata(strings, path, content), lambda expected: weights, content, path)

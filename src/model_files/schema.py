@@ -39,44 +39,42 @@ def check_archive(content: bytes, path: Path | str) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-            require(stored, f"ckpt={path} is compressed: torch.save writes archives that are not")
+            require(stored, f"{path} is compressed: torch.save writes archives that are not")
             pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
-            require(len(pickles) == 1, f"ckpt={path} is no checkpoint of this project: it has {len(pickles)} pickles")
+            require(len(pickles) == 1, f"{path} is no checkpoint of this project: it has {len(pickles)} pickles")
             size = pickles[0].file_size
             fine = size <= min(MAX_PICKLE_BYTES, len(content))
-            require(fine, f"ckpt={path}: its pickle has {size:,} bytes; up to {MAX_PICKLE_BYTES:,} are read")
+            require(fine, f"{path}: its pickle has {size:,} bytes; up to {MAX_PICKLE_BYTES:,} are read")
             steps = pickletools.genops(archive.read(pickles[0]))
             for count, (step, argument, _) in enumerate(steps):
-                require(count < MAX_PICKLE_STEPS, f"ckpt={path}: its pickle has over {MAX_PICKLE_STEPS:,} steps")
+                require(count < MAX_PICKLE_STEPS, f"{path}: its pickle has over {MAX_PICKLE_STEPS:,} steps")
                 if step.name in ("GLOBAL", "STACK_GLOBAL", "INST") and not PLAIN_GLOBALS.fullmatch(str(argument)):
-                    raise InputError(
-                        f"ckpt={path} holds more than tensors and plain values ({printable(argument, 80)})"
-                    )
+                    raise InputError(f"{path} holds more than tensors and plain values ({printable(argument, 80)})")
     except InputError:
         raise
     except Exception as error:  # zipfile and pickletools raise many kinds for damaged files
-        raise InputError(f"ckpt={path} is damaged: its archive cannot be read ({type(error).__name__})") from None
+        raise InputError(f"{path} is damaged: its archive cannot be read ({type(error).__name__})") from None
 
 
 def check_checkpoint(checkpoint: Any, path: Path | str) -> None:
     """Raise InputError unless a checkpoint's entries have the types and ranges that the rest of the code relies on."""
     missing = {"state_dict", "config", "facts"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     names = ", ".join(sorted(missing))
-    require(not missing, f"ckpt={path} is no checkpoint of this project: it lacks {names}")
+    require(not missing, f"{path} is no checkpoint of this project: it lacks {names}")
     _check_weights(checkpoint["state_dict"], path)
     read_info(checkpoint["facts"], path)
     _check_entries({**checkpoint, "views": (_mapping(checkpoint["config"]) or {}).get("views", 1)}, path)
     base = checkpoint.get("base")
     if base is not None:
         texts = isinstance(base, dict) and all(isinstance(base.get(key), str) for key in ("file", "sha256"))
-        require(texts, f"ckpt={path} is damaged: base is no file with its sha256")
+        require(texts, f"{path} is damaged: base is no file with its sha256")
 
 
 def check_metadata(values: dict[str, Any], path: Path | str) -> None:
     """Raise InputError unless the metadata of an exported file have such types and ranges."""
     _check_entries(values, path)
     for name, kind in (("checkpoint", str), ("versions", dict), ("notes", dict)):
-        require(isinstance(values[name], kind), f"ckpt={path} is damaged: {name} is no {kind.__name__}")
+        require(isinstance(values[name], kind), f"{path} is damaged: {name} is no {kind.__name__}")
 
 
 def read_info(values: Any, path: Path | str) -> DataInfo:
@@ -100,7 +98,7 @@ def read_info(values: Any, path: Path | str) -> DataInfo:
         )
     except (AttributeError, TypeError, ValueError, OverflowError):
         good = False
-    require(good, f"ckpt={path} is damaged: what it says of its data (shape, classes, mean, std) cannot be")
+    require(good, f"{path} is damaged: what it says of its data (shape, classes, mean, std) cannot be")
     return info
 
 
@@ -117,7 +115,7 @@ def _check_entries(values: Mapping[str, Any], path: Path | str) -> None:
         "views": isinstance(values["views"], bool) or values["views"] not in VIEW_COUNTS,
     }
     wrong = ", ".join(name for name, problem in problems.items() if problem)
-    require(not wrong, f"ckpt={path} is damaged: {wrong} is not of the type or in the range that it has to be")
+    require(not wrong, f"{path} is damaged: {wrong} is not of the type or in the range that it has to be")
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:
@@ -125,7 +123,7 @@ def _mapping(value: Any) -> dict[str, Any] | None:
 
 
 def _check_weights(weights: Any, path: Path | str) -> None:
-    damaged = f"ckpt={path} is damaged: state_dict"
+    damaged = f"{path} is damaged: state_dict"
     good = isinstance(weights, dict) and all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
     )
@@ -146,7 +144,7 @@ def size_limit(config: Mapping[str, Any], tensors: int, numbers: int, path: Path
     has, at most. Raises InputError for more than four times as many, before memory is taken.
     """
     thread, left = get_ident(), [4 * tensors + 64, 4 * numbers + (1 << 20)]
-    refused = f"ckpt={path}: the weights do not fit the network: it would be larger than the file"
+    refused = f"{path}: the weights do not fit the network: it would be larger than the file"
     require(_largest([config.get(key) for key in ("model", "structure")]) <= max(numbers, 1 << 16), refused)
 
     def count(module: nn.Module, name: str, parameter: Any) -> None:

@@ -81,7 +81,7 @@ def read_torch_export(path: Path | str) -> InferenceModel:
     except InputError:
         raise
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise InputError(f"ckpt={path} is no archive that this project wrote ({type(error).__name__})") from None
+        raise InputError(f"{path} is no archive that this project wrote ({type(error).__name__})") from None
 
 
 def _tensor(raw: bytes, meta: dict, expected: Tensor) -> Tensor:

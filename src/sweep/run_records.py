@@ -23,6 +23,7 @@ REPETITION_KEYS = ("seed", "data.seed", "data.fold")  # may differ between repet
 EXECUTION_KEYS = (
     "hydra.", "hydra/", "sweep.", "resume_from", "output_dir", "run_name", "figures", "trainer.enable_progress_bar",
 )  # fmt: skip
+NO_NUMBERS = ("target", "acc_ci95", "per_class", "confusion")  # of the entries of a split in results.json
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -88,12 +89,30 @@ class Run:
 def _load_yaml(path: Path):
     """The content with today's targets; an empty config for a file that is missing, half written or invalid."""
     try:
-        text = read_text(path, MAX_CONFIG_BYTES)
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            return OmegaConf.create()  # none of ours; some kilobytes of them would become gigabytes
-        return OmegaConf.create(with_current_targets(OmegaConf.to_container(OmegaConf.create(text))))
-    except Exception:
+        return _read_yaml(path)
+    except Exception:  # the yaml parser and OmegaConf raise many kinds
         return OmegaConf.create()
+
+
+def _read_yaml(path: Path):
+    text = read_text(path, MAX_CONFIG_BYTES)
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+        return OmegaConf.create()  # none of ours; some kilobytes of them would become gigabytes
+    return OmegaConf.create(with_current_targets(OmegaConf.to_container(OmegaConf.create(text))))
+
+
+def _check_config(folder: Path) -> None:
+    """Raise ValueError for a file of .hydra that cannot be read; a run may have none."""
+    for name, kind in (("config", OmegaConf.is_dict), ("hydra", OmegaConf.is_dict), ("overrides", OmegaConf.is_list)):
+        path = folder / ".hydra" / f"{name}.yaml"
+        if not path.exists():
+            continue
+        try:
+            good = kind(_read_yaml(path))
+        except Exception as error:
+            raise ValueError(f".hydra/{name}.yaml: {error}") from None
+        if not good:
+            raise ValueError(f".hydra/{name}.yaml: it holds something else")
 
 
 def canonical_value(text: str) -> str:
@@ -134,8 +153,10 @@ def read_run(folder: Path, name: str, overrides: Sequence[str] | None = None) ->
         status = read_status(folder)
         state, seconds, error = status["state"], status.get("seconds"), status.get("error", "")
         results = _read_results(folder) if state == "finished" else {}
+        if state not in ("waiting", "running"):  # which may be writing it
+            _check_config(folder)
     except (OSError, ValueError) as damage:
-        state, results, seconds, error = "damaged", {}, None, printable(damage, 200)
+        state, results, seconds, error = "damaged", {}, None, printable(" ".join(str(damage).split()), 200)
     state = "pruned" if results.get("pruned") else state
     return Run(name, folder, override_dict(overrides), state, results, seconds, error)
 
@@ -165,25 +186,29 @@ def _read_results(folder: Path) -> dict[str, Any]:
     splits = all(isinstance(results.get(split, {}), dict) for split in ("val", "test"))
     if not (splits and isinstance(monitor, str | None) and (epoch is None or is_integer(epoch))):
         raise ValueError("results.json: its val, test, monitor or best_epoch cannot be")
+    for split in ("val", "test"):
+        for name, value in results.get(split, {}).items():
+            if name not in NO_NUMBERS and isinstance(value, str | bool | list | dict):
+                raise ValueError(f"results.json: {split}/{name} is no number")
     return results
 
 
 def find_runs(paths: Sequence[str]) -> list[Run]:
-    """The training runs in these folders and all their subfolders, each once.
+    """The training runs in these folders and all their subfolders, each once; some may have none, or be files.
 
-    Raises InputError if a path is not a folder or has no run.
+    Raises InputError if a path does not exist, or there is no run at all.
     """
     runs = []
     for path in paths:
         top = Path(path).expanduser()
-        require(top.is_dir(), f"{path} is no folder: give runs or sweeps, as python -m src.compare outputs/<sweep>")
+        require(top.exists(), f"{path} does not exist: give runs or sweeps, as python -m src.compare outputs/<sweep>")
         files = [file for file in top.rglob("status.json") if _is_training(file.parent)]
         folders = sorted({file.parent for file in files}, key=_sort_key)
-        require(bool(folders), f"{path}: there is no run in it; python -m src.train makes one")
         for folder in folders:
             name = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
             relative = len(paths) == 1 and folder != top
             runs.append(read_run(folder, str(folder.relative_to(top)) if relative else name))
+    require(bool(runs), f"{', '.join(paths)}: there is no run in it; python -m src.train makes one")
     return list({run.folder.resolve(): run for run in runs}.values())
 
 

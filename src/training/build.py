@@ -22,16 +22,17 @@ from src.inference.tta import VIEW_COUNTS
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
-from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback
+from src.training.callbacks import EarlyStopping, EpochProgressBar, NoProfiler, PruningCallback
 from src.training.checkpoints import Checkpoints
 from src.training.distillation import Distill
 from src.training.initialize import InitialModel, apply_method, check_options, load_source
 from src.training.losses import MeanSquaredError
 from src.training.optimizers import check_optimizer
-from src.training.resume import check_same_run, ended_results
+from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
 from src.training.stop import StopBetweenSteps
 from src.training.task import Classifier
+from src.training.trainer_state import callbacks_of, require_measured
 
 ShouldPrune = Callable[[int, float | None], bool]
 
@@ -84,6 +85,9 @@ def build(
     check_options(config)
     optimizer, scheduler = instantiate(cfg.optimizer, "optimizer"), instantiate(cfg.scheduler, "scheduler")
     check_optimizer(optimizer, scheduler)
+    metric = objectives[0] if objectives else None
+    pruning = [PruningCallback(metric, should_prune)] if should_prune is not None else []
+    trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
     torch.manual_seed(cfg.seed)
     data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
     data.setup()
@@ -104,12 +108,11 @@ def build(
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     task = _task(cfg, config, initial, overrides, optimizer=optimizer, scheduler=scheduler, loss=loss)
     check_compatible(initial.info.output, task, cfg.views)
-    monitor = (list(objectives) or [initial.info.output.monitor])[0]
-    pruning = [PruningCallback(monitor, should_prune)] if should_prune is not None else []
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
-    trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
+    check_monitors(trainer, task.metrics.names)
     if resume_from and not ended:
         check_saved_state(checkpoint, trainer, task, data, resume_from)
+        check_files(checkpoint, trainer)
     return Session(
         config=config,
         folder=Path(cfg.output_dir),
@@ -198,6 +201,16 @@ def check_limits(trainer: DictConfig, train_batches: int, val_batches: int) -> N
         if key == "val_check_interval" and is_integer(value) and trainer.check_val_every_n_epoch is not None:
             advice = f"give at most {count}, or trainer.check_val_every_n_epoch=null to count across epochs"
             require(value <= count, f"trainer.{key}={value}: an epoch has {batches}; {advice}")
+
+
+def check_monitors(trainer: Trainer, names: list[str]) -> None:
+    """Raise InputError for a metric that a callback watches and no epoch measures."""
+    for callback in callbacks_of(trainer):
+        if isinstance(callback, EarlyStopping):
+            require_measured(trainer, names, "callbacks.early_stopping.monitor", callback.monitor)
+        if isinstance(callback, Checkpoints) and callback.monitor != "auto" and trainer.limit_val_batches != 0:
+            validated = [name for name in names if name.startswith("val/")]
+            require_measured(trainer, validated, "callbacks.checkpoints.monitor", callback.monitor)
 
 
 def check_compatible(output: Output, task: Classifier, views: int) -> None:

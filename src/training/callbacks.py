@@ -16,7 +16,6 @@ from src.errors import choice, fraction, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
 from src.finetune.closed_form import ClosedForm
 from src.training.task import Classifier
-from src.training.trainer_state import require_validation
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +91,11 @@ def _epoch(trainer: Trainer) -> str:
 class PruningCallback(Callback):
     """Report each validation to a search's pruner and end training when it says so.
 
-    metric: reported as should_prune(epoch, value). A resumed run asks first, with None for the value: it may have been
-    interrupted between the answer and the end.
+    metric: reported as should_prune(epoch, value); None is the one that the network is judged by. A resumed run asks
+    first, with None for the value: it may have been interrupted between the answer and the end.
     """
 
-    def __init__(self, metric: str, should_prune: Callable[[int, float | None], bool]):
+    def __init__(self, metric: str | None, should_prune: Callable[[int, float | None], bool]):
         self.metric, self.should_prune, self.pruned = metric, should_prune, False
 
     def on_train_start(self, trainer: Trainer, task: Classifier) -> None:
@@ -105,7 +104,8 @@ class PruningCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, task: Classifier) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self.pruned = self.should_prune(trainer.current_epoch + 1, float(trainer.callback_metrics[self.metric]))
+            value = float(trainer.callback_metrics[self.metric or task.info.output.monitor])
+            self.pruned = self.should_prune(trainer.current_epoch + 1, value)
             trainer.should_stop = trainer.should_stop or self.pruned
 
 
@@ -132,9 +132,6 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict({**state, "patience": self.patience})
-
-    def on_fit_start(self, trainer: Trainer, task: Classifier) -> None:
-        require_validation(trainer, "callbacks.early_stopping.monitor", self.monitor)
 
     def on_validation_end(self, trainer: Trainer, task: Classifier) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not self.monitor.startswith("train/"):

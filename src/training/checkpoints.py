@@ -1,5 +1,6 @@
 """best.ckpt and last.ckpt of a training."""
 
+import logging
 import math
 from pathlib import Path
 
@@ -9,12 +10,16 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from src.errors import choice, integer, number, require
+from src.errors import InputError, choice, integer, number, require
 from src.evaluation.monitor import monitor_mode
+from src.files import display_path
 from src.finetune.closed_form import ClosedForm
+from src.model_files.checkpoint import read_checkpoint
 from src.training.csv_logger import EpochCSVLogger
 from src.training.task import Classifier
 from src.training.trainer_state import data_of, is_dry_run
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(Checkpoint):
@@ -128,8 +133,21 @@ class Checkpoints(Checkpoint):
             require(isinstance(name, str) and isinstance(value, float), "best_metrics: names and numbers")
 
     def load_state_dict(self, state: dict) -> None:
+        if state["best_epoch"] and not self.best.is_file():
+            log.warning("%s is gone: the best of the epochs that are left takes its place", display_path(self.best))
+            return
         for name in self.state_dict():
             setattr(self, name, state[name])
+
+    def check_best(self) -> None:
+        """Raise InputError for a best.ckpt of the run to resume that cannot be read."""
+        try:
+            if self.best.is_file():
+                read_checkpoint(self.best)
+        except InputError as error:
+            raise InputError(
+                f"{error}; move it away, and the best of the epochs that are left takes its place"
+            ) from None
 
 
 def _record_epoch(trainer: Trainer, task: Classifier) -> None:

@@ -27,9 +27,15 @@ class EpochCSVLogger(Logger):
             try:
                 for row in read_rows(self.path):
                     self.rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}
+                    for value in self.rows[int(row["epoch"])].values():
+                        float(value)
             except (OSError, ValueError, KeyError) as error:
                 problem = f"{display_path(self.path)} is damaged ({printable(error, 80)})"
                 raise InputError(f"{problem}: move it away, and the rest of the run writes a new one") from None
+
+    def missing_epochs(self, count: int) -> list[int]:
+        """Which of the first `count` epochs have no row."""
+        return [epoch for epoch in range(1, count + 1) if epoch not in self.rows]
 
     @rank_zero_only
     def log_hyperparams(self, params, *args, **kwargs) -> None:

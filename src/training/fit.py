@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit, error_line
+from src.cli.job_record import begin_job
 from src.cli.overrides import command_on, hydra_literal
 from src.cli.process import tune_process
 from src.errors import InputError, require
@@ -41,8 +42,10 @@ def train(
     session = build(cfg, overrides, should_prune, objectives)
     log.info("%s", summary(session))
     if session.ended:
-        log.info("this run has ended: nothing is left to do; a higher limit, such as trainer.max_epochs, trains on")
+        done = f"{session.ended['epochs']} epochs, {session.ended['steps']:,} steps"
+        log.info("this run has ended (%s): nothing is left to do; a higher trainer.max_epochs trains on", done)
         return session.ended["best_score"]
+    begin_job()
     fit(session)
     trainer, checkpoints = session.trainer, session.checkpoints
     if is_dry_run(trainer) or checkpoints is None:

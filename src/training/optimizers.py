@@ -1,14 +1,17 @@
 """Parameter groups, and Muon beside AdamW."""
 
+import inspect
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from src.errors import InputError, fraction, number
+from src.errors import InputError, boolean, fraction, number, require
 from src.finetune.closed_form import ClosedForm
 from src.finetune.method import Method
+
+BELOW_ONE = ("momentum", "betas")  # decays of running means
 
 
 def lr_and_weight_decay(make_optimizer: Callable) -> tuple[float, float]:
@@ -45,7 +48,7 @@ def new_optimizer(make_optimizer: Callable, groups: list[dict], clipped: bool = 
         optimizer = make_optimizer(groups)
     except InputError:
         raise
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
         raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
     if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
         optimizer.register_step_pre_hook(_start_momentum)
@@ -70,6 +73,7 @@ def _start_momentum(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
 def check_optimizer(make_optimizer: Callable, make_scheduler: Callable) -> None:
     """Raise InputError for arguments that the optimizer or the scheduler refuses, by building both for one layer."""
     _, weight_decay = lr_and_weight_decay(make_optimizer)
+    _check_arguments(make_optimizer)
     optimizer = new_optimizer(make_optimizer, parameter_groups(nn.Linear(1, 1), weight_decay))
     try:
         make_scheduler(optimizer, total_steps=1000)
@@ -77,6 +81,35 @@ def check_optimizer(make_optimizer: Callable, make_scheduler: Callable) -> None:
         raise
     except (ValueError, TypeError) as error:
         raise InputError(f"scheduler refused its arguments ({error}): see conf/scheduler") from None
+
+
+def _check_arguments(make_optimizer: Callable) -> None:
+    """Raise InputError for an argument of another name or type than the optimizer's own constructor has."""
+    maker, typed = getattr(make_optimizer, "func", make_optimizer), getattr(make_optimizer, "keywords", {})
+    parameters = inspect.signature(maker).parameters
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [name for name in parameters if name not in ("params", "self")]
+    for name, value in typed.items():
+        key = f"optimizer.{name}"
+        require(name in known, f"{key} is not known to {maker.__name__}, which takes {', '.join(known)}")
+        default = parameters[name].default
+        if isinstance(default, bool):
+            boolean(key, value)
+        elif isinstance(default, tuple):
+            fits = isinstance(value, list | tuple) and len(value) == len(default)
+            require(fits, f"{key}={value}: a list of {len(default)} numbers, as {list(default)}".replace("'", ""))
+            for entry in value:
+                _check_number(key, name, entry)
+        elif isinstance(default, int | float):
+            _check_number(key, name, value)
+
+
+def _check_number(key: str, name: str, value: object) -> None:
+    if name in BELOW_ONE:
+        fraction(key, value, one=False)
+    else:
+        number(key, value)
 
 
 class MuonAdamW(Optimizer):

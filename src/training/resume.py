@@ -1,9 +1,17 @@
 """What a resumed run may change of its config, and whether it has ended already."""
 
+import logging
 from pathlib import Path
 
-from src.errors import InputError
-from src.files import read_json
+from lightning.pytorch import Trainer
+
+from src.errors import InputError, is_integer
+from src.files import display_path, read_json
+from src.training.checkpoints import Checkpoints
+from src.training.csv_logger import EpochCSVLogger
+from src.training.trainer_state import callbacks_of
+
+log = logging.getLogger(__name__)
 
 FIXED = (
     "seed", "data", "augment", "model", "loss", "teacher", "optimizer", "scheduler", "task", "callbacks", "finetune",
@@ -13,6 +21,9 @@ FIXED = (
 FIXED_TRAINER = (
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches", "overfit_batches",
 )  # fmt: skip
+NAMES = ("._target_", ".name")  # what an option is; the keys beside it differ with it
+MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
+LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
     "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb"),
@@ -25,7 +36,7 @@ def check_same_run(saved: dict, config: dict) -> None:
     for group in (*FIXED, *(f"trainer.{flag}" for flag in FIXED_TRAINER)):
         before, now = (_flatten(_value(entries, group), group) for entries in (saved, config))
         free = tuple(f"{group}.{name}" for name in FREE.get(group, ()))
-        for key in sorted(before.keys() | now.keys()):
+        for key in sorted(before.keys() | now.keys(), key=lambda key: (not key.endswith(NAMES), key)):
             if key.startswith(free) or key.endswith(".folder") or before.get(key) == now.get(key):
                 continue
             raise InputError(
@@ -36,18 +47,41 @@ def check_same_run(saved: dict, config: dict) -> None:
 
 
 def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
-    """The results.json of a run that has ended: it is of this checkpoint, and the config has not changed since.
+    """The results.json of a run that has ended: it is of this checkpoint, and the config asks for nothing more.
 
-    checkpoint: the content of `last.ckpt`; config: of the command that resumes it.
+    checkpoint: the content of `last.ckpt`; config: of the command that resumes it. Limits that were reached before are
+    no more.
     """
-    if any(checkpoint["config"].get(key) != value for key, value in config.items()):
-        return None
     try:
         results = read_json(folder / "results.json")
         ended = results["steps"] == checkpoint["global_step"] and results["epochs"] == checkpoint["epoch"] + 1
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return results if ended else None
+    done = {"max_epochs": results["epochs"], "max_steps": results["steps"]}
+    before = checkpoint["config"]
+    trainer, trainer_before = config.get("trainer") or {}, before.get("trainer") or {}
+    reached = any(is_integer(trainer.get(key)) and 0 <= trainer[key] <= count for key, count in done.items())
+    changed = {f"trainer.{key}" for key, value in trainer.items() if trainer_before.get(key) != value}
+    changed |= {key for key, value in config.items() if key != "trainer" and before.get(key) != value}
+    return results if ended and (not changed or (reached and changed <= LIMITS)) else None
+
+
+def check_files(checkpoint: dict, trainer: Trainer) -> None:
+    """Hold the other files of a run against its `last.ckpt`, whose content this is.
+
+    Raises InputError for a best.ckpt that cannot be read; rows that metrics.csv lacks are told.
+    """
+    for callback in callbacks_of(trainer):
+        if isinstance(callback, Checkpoints):
+            callback.check_best()
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    for logger in trainer.loggers:
+        if isinstance(logger, EpochCSVLogger) and (missing := logger.missing_epochs(min(done, MOST_ROWS))):
+            epochs = f"epochs {missing[0]} to {missing[-1]}" if len(missing) > 1 else f"epoch {missing[0]}"
+            log.warning(
+                "%s has no row of %s (%d in all): they were lost, or logged elsewhere; the run goes on without them",
+                display_path(logger.path), epochs, len(missing),
+            )  # fmt: skip
 
 
 def _value(config: dict, key: str) -> object:

@@ -51,7 +51,7 @@ def check_saved_state(
         _check_optimization(checkpoint, task, callbacks)
         _check_sums(checkpoint.get("epoch_sums", []), task.info)
     except (_MisfitError, InputError) as problem:
-        raise InputError(f"ckpt={path} is damaged: training cannot go on from it ({printable(problem, 250)})") from None
+        raise InputError(f"{path} is damaged: training cannot go on from it ({printable(problem, 250)})") from None
 
 
 def _need(condition: object, name: str, problem: str) -> None:

@@ -22,9 +22,9 @@ from src.models.structure import find_head
 from src.training.epoch_sums import EpochSums
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
-from src.training.optimizers import new_optimizer, trained_groups
+from src.training.optimizers import lr_and_weight_decay, new_optimizer, trained_groups
 from src.training.schedules import constant, step_plateau
-from src.training.trainer_state import data_of, planned_epochs, require_validation
+from src.training.trainer_state import data_of, planned_epochs, require_measured
 
 
 class DivergedError(InputError):
@@ -168,9 +168,10 @@ class Classifier(LightningModule):
         """Fetch the losses of the last steps from the device; raise DivergedError if they are not finite."""
         total, count = self.sums.read()
         if not math.isfinite(total):
+            where, (lr, _) = f"epoch {self.current_epoch + 1}", lr_and_weight_decay(self.make_optimizer)
             raise DivergedError(
-                f"the loss is {total} in epoch {self.current_epoch + 1}, step {self.global_step:,}: lower optimizer.lr "
-                f"({self._lr:.3g} now), or clip gradients with trainer.gradient_clip_val=1"
+                f"the loss is {total} in {where}, by step {self.global_step:,}: lower optimizer.lr, {lr:g}, or clip "
+                "gradients with trainer.gradient_clip_val=1"
             )
         self.latest["loss"] = total / count
         self.latest["train/images_per_s"] = (self.sums.images - self.sums.images_before) / (
@@ -220,7 +221,7 @@ class Classifier(LightningModule):
         self._total_steps = self.trainer.estimated_stepping_batches
         require(math.isfinite(self._total_steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         scheduler: Any = self.make_scheduler(optimizer, total_steps=int(self._total_steps))
-        require_validation(self.trainer, "scheduler.monitor", scheduler.get("monitor"))
+        require_measured(self.trainer, self.metrics.names, "scheduler.monitor", scheduler.get("monitor"))
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):

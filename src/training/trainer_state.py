@@ -1,11 +1,14 @@
 """What Lightning's Trainer knows of a training, with types."""
 
 import math
+from collections.abc import Sequence
 
 from lightning.pytorch import Callback, Trainer
 
 from src.data.datamodule import ImageData
 from src.errors import require
+
+OUR_CALLBACKS = ("src.", "lightning.")  # packages of callbacks that measure nothing more
 
 
 def planned_epochs(trainer: Trainer) -> int:
@@ -17,13 +20,18 @@ def planned_epochs(trainer: Trainer) -> int:
     return max(1, -(-trainer.max_steps // max(1, int(trainer.num_training_batches)))) if known else 1
 
 
-def require_validation(trainer: Trainer, key: str, monitor: str | None) -> None:
-    """Raise InputError where a metric of the validation is watched, and there is none."""
-    watched = str(monitor).startswith("val/")
-    require(
-        not watched or trainer.limit_val_batches != 0,
-        f"{key}={monitor} is not measured with trainer.limit_val_batches=0: watch train/loss, or validate",
-    )
+def require_measured(trainer: Trainer, names: Sequence[str], key: str, monitor: str | None) -> None:
+    """Raise InputError, before the first epoch, where a metric is watched that none measures: it is not in `names`.
+
+    A callback of the user's own may measure more: then only what the epochs did measure can tell.
+    """
+    if monitor is None:
+        return
+    validates = not str(monitor).startswith("val/") or trainer.limit_val_batches != 0
+    advice = "with trainer.limit_val_batches=0: watch train/loss, or validate"
+    require(validates, f"{key}={monitor} is not measured {advice}")
+    own = any(not type(callback).__module__.startswith(OUR_CALLBACKS) for callback in callbacks_of(trainer))
+    require(own or monitor in names, f"{key}={monitor} is not measured; there are {', '.join(names)}")
 
 
 def data_of(trainer: Trainer) -> ImageData:

@@ -16,7 +16,7 @@ from src.errors import InputError
 from src.model_files.checkpoint import read_checkpoint
 from src.training.fit import train
 from src.training.resume import check_same_run
-from tests.training.sessions import Signal, assert_equal, run, small_config, state, weights
+from tests.training.sessions import Signal, assert_equal, make_session, run, small_config, state, weights
 
 CONFIG = {
     "seed": 0,
@@ -230,6 +230,43 @@ def test_a_run_that_has_ended_is_left_alone_and_says_so(data_root, tmp_path, wor
         assert train(again) == score
     assert "nothing is left to do" in caplog.text
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("limit", ["max_epochs=2", "max_epochs=3", "max_steps=5"])
+def test_a_limit_that_was_reached_before_ends_nothing_anew(data_root, tmp_path, limit):
+    words = ["test=false", "figures=false"]
+    train(small_config(data_root, tmp_path, *words))
+    before = contents(tmp_path)
+    last = f"resume_from={tmp_path}/checkpoints/last.ckpt"
+    train(small_config(data_root, tmp_path, *words, f"trainer.{limit}", last))
+    assert contents(tmp_path) == before
+    train(small_config(data_root, tmp_path, *words, "trainer.max_epochs=4", last))
+    assert json.loads((tmp_path / "results.json").read_text())["epochs"] == 4
+
+
+def test_rows_that_metrics_csv_lost_are_told(data_root, tmp_path, caplog):
+    run(data_root, tmp_path)
+    table, words = tmp_path / "metrics.csv", [f"resume_from={tmp_path}/checkpoints/last.ckpt", "trainer.max_epochs=4"]
+    head, *rows = table.read_text().splitlines(keepends=True)
+    table.write_text(head + rows[2])
+    make_session(data_root, tmp_path, *words)
+    assert "metrics.csv has no row of epochs 1 to 2 (2 in all)" in caplog.text
+    table.write_text(head + "".join(rows)[:-20])
+    with pytest.raises(InputError, match=r"metrics\.csv is damaged"):
+        make_session(data_root, tmp_path, *words)
+
+
+def test_a_best_checkpoint_that_is_damaged_or_gone_is_told_before_training(data_root, tmp_path, caplog):
+    run(data_root, tmp_path)
+    best = tmp_path / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:-9])
+    words = [f"resume_from={tmp_path}/checkpoints/last.ckpt", "trainer.max_epochs=4"]
+    with pytest.raises(InputError, match=r"best\.ckpt .* move it away"):
+        make_session(data_root, tmp_path, *words)
+    best.unlink()
+    session = run(data_root, tmp_path, *words)
+    assert "best.ckpt is gone" in caplog.text
+    assert session.checkpoints.best_epoch == 4 and read_checkpoint(best)["epoch"] == 3
 
 
 def test_early_stopping_is_remembered_until_it_is_given_more_patience(data_root, tmp_path):
