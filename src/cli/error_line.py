@@ -1,6 +1,7 @@
 """Every error of a command as one line, and the exception that carries it with an exit status."""
 
 import logging
+import re
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from src.cli.overrides import shell_override
 from src.errors import InputError, printable
 from src.files import disk_full, display_path
 
@@ -63,7 +65,11 @@ def _hydra_line(error: HydraException) -> str:
             reason = " ".join(reason.partition(": ")[2].split())
             plain = "; a plain list takes null: key=null,1.0" if "null" in error.override else ""
             return f"{error.override} cannot be evaluated: {reason}{plain}"
-        return f"{error.override} cannot be parsed: a text with ( ) , = or the like needs quotes, \"key='a (1)'\""
+        key, _, value = error.override.partition("=")
+        plain = value[:1] not in ("", "[", "{", "'", '"') and re.fullmatch(r"[+~]{0,2}[\w.@/-]+", key)
+        quotes = "a text needs quotes, \"key='a (1)'\", a list its brackets"
+        advice = f"as a text it is {shell_override(key, value)}" if plain else quotes
+        return f"{error.override} cannot be parsed: {advice}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         accepted = f"one of {', '.join(error.options)}" if error.options else "the options are in --help"

@@ -80,6 +80,15 @@ def hydra_literal(value: object) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
+def shell_override(key: str, text: str) -> str:
+    """`key=text` as a user types it into a shell, quoted where Hydra or the shell needs it."""
+    if re.fullmatch(r"[\w./*?~-]+", text, re.ASCII):
+        return f"{key}={text}"
+    word = f"{key}={hydra_literal(text)}"
+    readable = "'" in word and not re.search(r'["$`\\!]', word)
+    return f'"{word}"' if readable else shlex.quote(word)
+
+
 def _unquoted(text: str) -> str:
     """The text that an override's value stands for; as it is where Hydra would refuse it, as an unquoted C:\\it's."""
     try:
@@ -140,5 +149,5 @@ def _suggestion(word: str, verb: str, keys, groups: dict) -> str:
         return "; --help lists the keys"
     is_folder = path.is_dir() and not (path / "checkpoints").is_dir()
     if verb in ("predict", "explain") and (path.suffix.lower() in SUFFIXES or "*" in word or is_folder):
-        return f", as images={word}"
-    return f", as ckpt={word}" if "ckpt" in keys else "; --help lists the keys"
+        return f", as {shell_override('images', word)}"
+    return f", as {shell_override('ckpt', word)}" if "ckpt" in keys else "; --help lists the keys"

@@ -32,7 +32,7 @@ def test_flags_may_stand_anywhere():
         ("data.batch_size=[1", ["[1"]),
         ("seed=choice(null,1.0)", ["cannot be evaluated: ", "a plain list takes null: key=null,1.0"]),
         ("seed=range(1,x)", ["seed=range(1,x) cannot be evaluated: ", "stop: str is incompatible"]),
-        ("run_name=a(1)", ["needs quotes"]),
+        ("run_name=a(1)", ["as a text it is \"run_name='a(1)'\""]),
         ("hydra.sweeper.params.x=1", ["hydra.sweeper.params.x does not exist; +hydra.sweeper.params.x=... adds it"]),
     ],
 )
@@ -106,9 +106,10 @@ def test_resume_from_becomes_the_recorded_command(tmp_path, data_root):
     content = read_checkpoint(last)
     content["config"]["overrides"] = ["seed=3", "resume_from='old'"]
     write_checkpoint({key: value for key, value in content.items() if key != "digest"}, last)
-    expected = ["seed=3", "trainer.max_epochs=9", f"resume_from={last}", f"hydra.run.dir={tmp_path}/run"]
+    pinned = [f"resume_from={last}", f"hydra.run.dir={tmp_path}/run", "hydra.output_subdir=null"]
+    expected = ["seed=3", "trainer.max_epochs=9", *pinned]
     assert resolve_overrides([f"resume_from={tmp_path}/run", "trainer.max_epochs=9"]) == expected
-    for word in ("-m", "hydra.run.dir=x", "hydra.sweep.dir=x"):
+    for word in ("-m", "hydra.run.dir=x", "hydra.sweep.dir=x", "hydra.output_subdir=x"):
         with pytest.raises(InputError, match=f"leave {word} out"):
             resolve_overrides([f"resume_from={tmp_path}/run", word])
 

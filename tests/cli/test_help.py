@@ -88,7 +88,9 @@ def test_words_that_hydra_accepts_pass(words):
     ("override", "expected"),
     [
         ("seed=1,2", "seed=1,2: one value only; a list is seed=[1,2], several runs need python -m src.train -m"),
-        ("data.root=a(b).png", "data.root=a(b).png cannot be parsed: a text with"),
+        ("data.root=a(b).png", "data.root=a(b).png cannot be parsed: as a text it is \"data.root='a(b).png'\""),
+        ("images=Öl/1.png", "images=Öl/1.png cannot be parsed: as a text it is \"images='Öl/1.png'\""),
+        ("optimizer.betas=[1,", "optimizer.betas=[1, cannot be parsed: a text needs quotes"),
     ],
 )
 def test_several_values_or_unparsable_ones_are_one_line(override, expected):
