@@ -96,12 +96,7 @@ def build(
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
-    ended = resume_from = None
-    if cfg.resume_from:
-        resume_from = find_checkpoint(cfg.resume_from, OUTPUTS, "last.ckpt", "resume_from")
-        checkpoint = read_checkpoint(resume_from)
-        check_same_run(checkpoint["config"], initial.config)
-        ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config)
+    resume_from, checkpoint, ended = _checkpoint_to_resume(cfg, initial)
     if initial.source is not None:
         data.normalize_by(initial.info.mean, initial.info.std)
     if cfg.compile:
@@ -138,6 +133,16 @@ def _initial_model(cfg: DictConfig, config: dict, data: ImageData, overrides: Se
         model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
         initial = InitialModel(model, info, config=stored)
     return apply_method(initial, method, config["finetune"])
+
+
+def _checkpoint_to_resume(cfg: DictConfig, initial: InitialModel) -> tuple[Path | None, dict, dict | None]:
+    """The last.ckpt of the run that is resumed, its content, and the run's results if it has ended."""
+    if not cfg.resume_from:
+        return None, {}, None
+    path = find_checkpoint(cfg.resume_from, OUTPUTS, "last.ckpt", "resume_from")
+    checkpoint = read_checkpoint(path)
+    check_same_run(checkpoint["config"], initial.config)
+    return path, checkpoint, ended_results(Path(cfg.output_dir), checkpoint, initial.config)
 
 
 def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str] | None, **parts) -> Classifier:

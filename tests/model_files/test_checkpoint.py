@@ -36,7 +36,7 @@ def zipped(content: object) -> bytes:
 @pytest.mark.parametrize("content", [b"", b"text", pickled(), zipped({"state_dict": {}})])
 def test_foreign_files_are_refused_in_one_line(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(InputError, match=r"ckpt=.*x\.ckpt") as error:
+    with pytest.raises(InputError, match=r"^\S*x\.ckpt") as error:
         read_checkpoint(tmp_path / "x.ckpt")
     assert "\n" not in str(error.value)
 

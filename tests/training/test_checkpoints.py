@@ -35,6 +35,7 @@ def test_a_checkpoint_holds_plain_values_and_its_digest(whole):
 def test_the_best_score_survives_a_resume(tmp_path, small_kmnist):
     """A later, worse epoch must not become the best because the run was stopped in between."""
     checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.best.touch()
     checkpoints.load_state_dict({"best_score": 0.9, "best_epoch": 3, "best_metrics": {}})
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     trainer.datamodule = small_kmnist
