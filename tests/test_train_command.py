@@ -129,7 +129,7 @@ def contents(folder):
     return {name: (folder / name).read_bytes() for name in files(folder) - {"train.log"}}
 
 
-def test_a_refused_resume_leaves_the_run_as_it_was(trained, tmp_path):
+def test_a_refused_resume_leaves_the_run_as_it_was(trained, tmp_path, picture_folder):
     shutil.copytree(trained, tmp_path / "run")
     run_folder, before = tmp_path / "run", contents(tmp_path / "run")
     for words, expected in [
@@ -137,11 +137,11 @@ def test_a_refused_resume_leaves_the_run_as_it_was(trained, tmp_path):
         (["optimizer=sgd"], "optimizer._target_"),
         (["seed=5"], "seed is 0, not 5"),
         (["data.batch_size=64"], "data.batch_size is 32, not 64"),
-        (["data=folder", "data.root=tests"], "data.name is digits, not folder"),
+        (["data=folder", f"data.root={picture_folder}"], "data.name is digits, not folder"),
         (["-m", "seed=1,2"], "leave -m out"),
         (["hydra.run.dir=elsewhere"], "leave hydra.run.dir=elsewhere out"),
         (["hydra.output_subdir=x"], "leave hydra.output_subdir=x out"),
-        (["trainer.max_epochs=9", "trainer.precision=12"], "trainer.precision=12"),
+        (["trainer.max_epochs=9", "trainer.precision=12"], "Precision 12 is invalid"),
     ]:
         assert expected in one_line(run("src.train", f"resume_from={run_folder}", *words))
         assert contents(run_folder) == before

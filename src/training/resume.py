@@ -55,9 +55,10 @@ def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
     try:
         results = read_json(folder / "results.json")
         ended = results["steps"] == checkpoint["global_step"] and results["epochs"] == checkpoint["epoch"] + 1
+        whole_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    done = {"max_epochs": results["epochs"], "max_steps": results["steps"]}
+    done = {"max_epochs": whole_epochs if is_integer(whole_epochs) else 0, "max_steps": results["steps"]}
     before = checkpoint["config"]
     trainer, trainer_before = config.get("trainer") or {}, before.get("trainer") or {}
     reached = any(is_integer(trainer.get(key)) and 0 <= trainer[key] <= count for key, count in done.items())

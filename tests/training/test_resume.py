@@ -244,6 +244,14 @@ def test_a_limit_that_was_reached_before_ends_nothing_anew(data_root, tmp_path, 
     assert json.loads((tmp_path / "results.json").read_text())["epochs"] == 4
 
 
+def test_a_run_cut_within_an_epoch_has_not_reached_its_epochs(data_root, tmp_path):
+    words = ["test=false", "figures=false"]
+    train(small_config(data_root, tmp_path, *words, "trainer.max_steps=25"))  # of 30, in the third epoch of three
+    last = f"resume_from={tmp_path}/checkpoints/last.ckpt"
+    train(small_config(data_root, tmp_path, *words, "trainer.max_steps=-1", last))
+    assert json.loads((tmp_path / "results.json").read_text())["steps"] == 30
+
+
 def test_rows_that_metrics_csv_lost_are_told(data_root, tmp_path, caplog):
     run(data_root, tmp_path)
     table, words = tmp_path / "metrics.csv", [f"resume_from={tmp_path}/checkpoints/last.ckpt", "trainer.max_epochs=4"]
