@@ -21,6 +21,7 @@ FIXED = (
 FIXED_TRAINER = (
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches", "overfit_batches",
 )  # fmt: skip
+IN_RUN_FOLDER = (".folder", ".path", ".save_dir")  # keys of paths that move with a run
 NAMES = ("._target_", ".name")  # what an option is; the keys beside it differ with it
 MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
 LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
@@ -59,11 +60,13 @@ def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     done = {"max_epochs": whole_epochs if is_integer(whole_epochs) else 0, "max_steps": results["steps"]}
-    before = checkpoint["config"]
-    trainer, trainer_before = config.get("trainer") or {}, before.get("trainer") or {}
+    trainer = config.get("trainer") or {}
     reached = any(is_integer(trainer.get(key)) and 0 <= trainer[key] <= count for key, count in done.items())
-    changed = {f"trainer.{key}" for key, value in trainer.items() if trainer_before.get(key) != value}
-    changed |= {key for key, value in config.items() if key != "trainer" and before.get(key) != value}
+    before, now = (
+        _flatten({key: entries.get(key) for key in config}, "") for entries in (checkpoint["config"], config)
+    )
+    differing = {key[1:] for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    changed = {key for key in differing if not key.endswith(IN_RUN_FOLDER)}
     return results if ended and (not changed or (reached and changed <= LIMITS)) else None
 
 

@@ -232,6 +232,15 @@ def test_a_run_that_has_ended_is_left_alone_and_says_so(data_root, tmp_path, wor
     assert contents(tmp_path) == before
 
 
+def test_a_run_that_has_ended_may_have_moved(data_root, tmp_path):
+    words = ["test=false", "figures=false"]
+    train(small_config(data_root, tmp_path / "before", *words))
+    (tmp_path / "before").rename(tmp_path / "after")
+    before = contents(tmp_path)
+    train(small_config(data_root, tmp_path / "after", *words, f"resume_from={tmp_path}/after"))
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize("limit", ["max_epochs=2", "max_epochs=3", "max_steps=5"])
 def test_a_limit_that_was_reached_before_ends_nothing_anew(data_root, tmp_path, limit):
     words = ["test=false", "figures=false"]
