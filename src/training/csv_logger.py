@@ -26,9 +26,10 @@ class EpochCSVLogger(Logger):
         if self.path.is_file():
             try:
                 for row in read_rows(self.path):
-                    self.rows[int(row["epoch"])] = {key: value for key, value in row.items() if value}
-                    for value in self.rows[int(row["epoch"])].values():
-                        float(value)
+                    values = {key: value for key, value in row.items() if value}
+                    for value in values.values():
+                        float(value)  # ValueError for anything but a number
+                    self.rows[int(row["epoch"])] = values
             except (OSError, ValueError, KeyError) as error:
                 problem = f"{display_path(self.path)} is damaged ({printable(error, 80)})"
                 raise InputError(f"{problem}: move it away, and the rest of the run writes a new one") from None
