@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> float:
     net = require_weights(load_predictor(path, base), f"method={cfg.method}")
     net.info.output.require_classes(f"method={cfg.method}", "compress compares how many classes are right")
     data = build_data(cfg, net.config["data"])
-    batches = select_split(data, "test", net.info)
+    batches = select_split(data, "test", net)
     data.setup()
     file = folder / ("int8.onnx" if cfg.method == "int8" else "checkpoints/best.ckpt")
     before = _make_candidate("before", net)

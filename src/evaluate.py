@@ -1,6 +1,7 @@
-"""Measure a trained network: python -m src.evaluate ckpt=<run, file or newest> [split=val] [data=usps]"""
+"""Measure a trained network: python -m src.evaluate ckpt=<run, file or newest> [split=val] [data.root=<folder>]"""
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -14,6 +15,7 @@ from src.files import OUTPUTS, display_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
+    from src.data.datamodule import ImageData
     from src.inference.model import Predictor
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
+    from src.data.summary import describe_data, write_skipped
     from src.evaluation.evaluate import compute_metrics, metrics_table, predict
     from src.files import write_json
     from src.model_files.load import load_predictor
@@ -36,15 +39,20 @@ def main(cfg: DictConfig) -> float:
     _check_network_options(cfg, net)
     net.views = cfg.views or net.views
     data = build_data(cfg, net.config["data"])
-    batches = select_split(data, cfg.split, net.info)
+    split = cfg.split or default_split(data, net.config["data"])
+    batches = select_split(data, split, net)
     device = select_device(cfg.device) if net.engine == "torch" else "cpu"
     logits, labels = predict(net, data.loader(batches), device)
     metrics = compute_metrics(logits, labels, net.info, net.temperature)
 
     folder = output_folder()
-    about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": cfg.split}
+    about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": split}
     write_json(folder / "results.json", {**about, **metrics})
-    log.info("%s, weights of epoch %d, on the %s split of %s\n", display_path(path), net.epoch, cfg.split, data.name)
+    write_skipped(data, folder)
+    if described := describe_data(data, split):
+        log.info("%s", described)
+    measured = _measured(data, split, len(labels))
+    log.info("%s, weights of epoch %d, on %s\n", display_path(path), net.epoch, measured)
     log.info("%s", metrics_table(metrics))
     if cfg.figures:
         from src.evaluation.figures import write_evaluation_figures
@@ -54,9 +62,26 @@ def main(cfg: DictConfig) -> float:
     return metrics["acc"] if "acc" in metrics else metrics["mae"]
 
 
+def default_split(data: "ImageData", trained: dict) -> str:
+    """test; or all, for a folder of pictures that is not the one the network was trained on.
+
+    trained: the data options in the checkpoint.
+    """
+    if data.name != "folder":
+        return "test"
+    roots = [Path(root or "").expanduser().resolve() for root in (data.root, trained.get("root"))]
+    return "test" if trained.get("name") == "folder" and roots[0] == roots[1] else "all"
+
+
+def _measured(data: "ImageData", split: str, count: int) -> str:
+    """Which images were measured."""
+    name = data.name if data.name != "folder" else display_path(Path(data.root or ""))
+    return f"all {count:,} images of {name}" if split == "all" else f"the {split} split of {name}, {count:,} images"
+
+
 def _check_options(cfg: DictConfig) -> None:
     """Raise InputError for options that cannot be used, before torch is imported."""
-    choice("split", cfg.split, SPLITS)
+    choice("split", cfg.split, (*SPLITS, "all"), optional=True)
     choice("views", cfg.views, (1, 5), optional=True)
     text("base", cfg.base, "a file or a run's folder", optional=True)
     check_device(cfg.device)

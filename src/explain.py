@@ -171,7 +171,7 @@ def split_inputs(cfg: DictConfig, net) -> dict:
     from src.insight.explain_batch import select_images
 
     data = inputs.build_data(cfg, net.config["data"])
-    batches = inputs.select_split(data, cfg.split, net.info)
+    batches = inputs.select_split(data, cfg.split, net)
     if cfg.index is not None:
         positions = inputs.positions_of_rows(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
     else:
@@ -203,7 +203,7 @@ def search_neighbors(cfg: DictConfig, net, summary, explanation):
     if cfg.data._target_ is not None or cfg.images is not None:  # a search downloads nothing
         changes = {"download": False} | (changes if cfg.data._target_ is None else {})
     try:
-        split = inputs.select_split(inputs.data_as_trained(net.config["data"], changes), "train", net.info)
+        split = inputs.select_split(inputs.data_as_trained(net.config["data"], changes), "train", net)
         affordable = max(MIN_SEARCHED, int(SEARCH_BUDGET / max(1, summary.multiply_adds)))
         count = min(len(split), cfg.searched or affordable)
         searched = torch.linspace(0, len(split) - 1, count).round().long()

@@ -104,7 +104,7 @@ def _test_batches(cfg: DictConfig, net: "InferenceModel") -> tuple[Callable[[], 
         return lambda: random_images(net.info.shape), "noise and grey blocks, of no data set (check=false)"
     try:
         data = build_data(cfg, net.config["data"])
-        batches = select_split(data, "test", net.info)
+        batches = select_split(data, "test", net)
     except InputError as error:
         raise InputError(f"{error}; or give check=false: the file is then compared on random images only") from None
     return lambda: (images for images, _ in data.loader(batches)), f"the test split of {data.name}"

@@ -105,3 +105,11 @@ def small_kmnist(data_root) -> ImageData:
     data = ImageData("kmnist", root=str(data_root), download=False, batch_size=16, val=50)
     data.setup()
     return data
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_folder(tmp_path_factory):
+    """Tests and the commands that they run leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

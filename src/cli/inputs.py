@@ -32,12 +32,14 @@ def data_as_trained(trained: dict, changes: dict):
         raise InputError(f"the checkpoint's data options do not fit this version ({error}): give data=<name>") from None
 
 
-def select_split(data, split: str, info):
-    """The batches of a split, its labels renumbered in the network's order of classes.
+def select_split(data, split: str, net):
+    """The batches of a split, or of all of them, its labels renumbered in the network's order of classes.
 
     Raises InputError if the images have another shape, or classes that the network does not know.
     """
-    target = data.target
+    from src.pictures.inputs import resolve_ink
+
+    target, info = data.target, net.info
     if (target.name, target.scale) != (info.target, info.scale):
         requested = target.option + (f", up to {target.scale:g} degrees" if target.name else "")
         fix = f"data.target=angle data.max_angle_deg={info.scale:g}" if info.target else "data.target=class"
@@ -49,14 +51,15 @@ def select_split(data, split: str, info):
             f"data={data.name} has {len(names)} classes, {len(unknown)} of which this network does not know "
             f"({', '.join(unknown[:8])}); it knows {len(known)}: {', '.join(known[:12])}"
         )
-    if split != "test":
+    data.read_as(info.shape, resolve_ink("auto", info.shape, net.config["data"]))
+    if split in ("train", "val"):
         data.setup()
-    batches = {"train": lambda: data.train_set, "val": lambda: data.val_set, "test": lambda: data.test_set}[split]()
+    batches = getattr(data, f"{split}_set")
     shape = tuple(batches.images.shape[1:])
     if shape != info.shape:
         raise InputError(
             f"data={data.name} has images of {'x'.join(map(str, shape))} (channels, height, width), this network reads "
-            f"{'x'.join(map(str, info.shape))}: with data=folder give data.size and data.channels"
+            f"{'x'.join(map(str, info.shape))}: with data=folder leave data.size and data.channels out"
         )
     return batches if target.name else batches.relabeled([known.index(name) for name in names])
 

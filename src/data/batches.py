@@ -17,11 +17,19 @@ def derive_seed(*parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
-class BatchDataset(Dataset):
-    """Item `positions`, int64 (B,) into `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,)."""
+def identity(batch):
+    """The batch itself: a BatchDataset makes whole ones."""
+    return batch
 
-    def __init__(self, images: Images, labels: Tensor, indices: Tensor):
-        self.images, self.labels, self.indices = images, labels, indices
+
+class BatchDataset(Dataset):
+    """Item `positions`, int64 (B,) into `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,).
+
+    files: of each image, where the data set is one of files.
+    """
+
+    def __init__(self, images: Images, labels: Tensor, indices: Tensor, files: tuple[str, ...] | None = None):
+        self.images, self.labels, self.indices, self.files = images, labels, indices, files
         self.features: Tensor | None = None  # inputs of the head, one row per position, used instead of images
 
     def __len__(self) -> int:
@@ -35,7 +43,7 @@ class BatchDataset(Dataset):
 
     def relabeled(self, new_labels: list[int]) -> "BatchDataset":
         """The same images; label k becomes new_labels[k]."""
-        return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices)
+        return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices, self.files)
 
 
 class BatchLoader(DataLoader):

@@ -13,21 +13,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededBatchSampler, derive_seed
+from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededBatchSampler, derive_seed, identity
 from src.data.cache import cached
 from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
 from src.data.rotation import build_target
-from src.data.source import Source, Split
+from src.data.source import Source, Split, join
 from src.data.sources.registry import load_dataset
-from src.data.splits import sample_rows, validation_mask
+from src.data.splits import check_classes, sample_rows, validation_mask
 from src.data.transforms import transform_source
 from src.errors import integer, is_number, number, positive_int, require
 from src.signals import ignore_signals
-
-
-def _identity(batch):
-    return batch
 
 
 class ImageData(LightningDataModule):
@@ -39,7 +35,7 @@ class ImageData(LightningDataModule):
     folds, fold: cross-validation instead; fold `fold` of `folds` stratified folds is the validation split.
     fraction, shots: train on this fraction, or this many images per class, of the rest, drawn by `seed`.
     min_steps: steps per epoch at least; a small data set is repeated, each time in a new order.
-    ink, classes, quarter_turns: as for `src.data.transforms.transform_source`.
+    ink, classes, quarter_turns: as for `src.data.transforms.transform_source`; ink may be auto: as the network reads.
     target: class; or angle, a regression: each image is rotated by a random angle, at most max_angle_deg, which is its
     label: float32 (B,), degrees over max_angle_deg.
     augment: called on training batches as `augment(images, generator)`.
@@ -89,10 +85,12 @@ class ImageData(LightningDataModule):
         self.augment = augment or Identity()
         if is_number(options.get("root")):  # a folder called 2024, typed without quotes
             options["root"] = str(options["root"])
+        self.root: str | None = options.get("root")
         self._options, original = options, load_dataset(name, **options)
         self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
-        self.source = self._transform(ink=ink)
+        self.source = self._transform(ink="none" if ink == "auto" else ink)
         self.target = build_target(target, max_angle_deg, self.augment, self.source)
+        self.skipped: tuple[tuple[str, str], ...] = ()  # files that could not be read, and why
         self._batches_to_skip = 0
         self._generator: torch.Generator | None = None
         self.feature_cache = FeatureCache(self)
@@ -101,21 +99,26 @@ class ImageData(LightningDataModule):
         """Read the training images (downloading missing files), split them and measure them; once."""
         if hasattr(self, "train_set"):
             return
+        self.ink = "none" if self.ink == "auto" else self.ink
         data = self._read_split("train", self.source.train)
         labels, classes = data.labels, len(self.source.class_names)
+        check_classes(labels, self.source.class_names, self.name)
         rule = classes, self.val, self.folds, self.fold, self.split_seed, self.name
-        in_val = self.source.validation_mask(labels, lambda original: validation_mask(original, *rule))
+        in_val = data.in_val
+        if in_val is None or self.folds is not None:
+            in_val = self.source.validation_mask(labels, lambda original: validation_mask(original, *rule))
         train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed)
         train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=classes)
+        self.skipped += data.skipped
         images, labels = self.target.apply(data, "train")
         digest = hashlib.sha256(train_rows.numpy().tobytes()).hexdigest()
         statistics = cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, train_rows))
         channels, height, width = images.shape[1:]
         self.info = self.target.describe(DataInfo((channels, height, width), self.source.class_names, *statistics))
         self.normalize = Normalize(*statistics)
-        self.train_set = BatchDataset(images, labels, train_rows)
-        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten())
+        self.train_set = BatchDataset(images, labels, train_rows, data.files)
+        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten(), data.files)
 
     def _read_split(self, split: str, read: Callable[[], Split]) -> Split:
         data = cached(self.cache_key, split, read)
@@ -127,8 +130,18 @@ class ImageData(LightningDataModule):
     @cached_property
     def test_set(self) -> BatchDataset:
         """The official test split, read at first access."""
-        images, labels = self.target.apply(self._read_split("test", self.source.test), "test")
-        return BatchDataset(images, labels, torch.arange(len(labels)))
+        return self._whole(self._read_split("test", self.source.test))
+
+    @cached_property
+    def all_set(self) -> BatchDataset:
+        """Every image: those of training and validation, then those of the test split."""
+        train, test = (self._read_split(name, getattr(self.source, name)) for name in ("train", "test"))
+        return self._whole(join(train, test))
+
+    def _whole(self, data: Split) -> BatchDataset:
+        self.skipped += data.skipped
+        images, labels = self.target.apply(data, "test")
+        return BatchDataset(images, labels, torch.arange(len(labels)), data.files)
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -155,7 +168,7 @@ class ImageData(LightningDataModule):
             batches,
             sampler=sampler or SeededBatchSampler(len(batches), self.eval_batch_size, None),
             batch_size=None,
-            collate_fn=_identity,
+            collate_fn=identity,
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
@@ -177,9 +190,22 @@ class ImageData(LightningDataModule):
         """Whether its labels are too few to choose an epoch by."""
         return self.shots is not None or self.source.few_labels
 
+    def read_as(self, shape: tuple[int, int, int], ink: bool) -> None:
+        """Let what was left open of pictures be as a network reads them, MNIST's form with `ink`; before `setup`."""
+        if self.ink == "auto":
+            self.ink = "mnist" if ink else "none"
+            self.source = self._transform(ink=self.ink)
+        self.source = self.source.read_as(shape)
+
+    @property
+    def settled(self) -> dict[str, object]:
+        """The options that were left open, as the data were read; after `setup`."""
+        channels, size = self.info.shape[:2]
+        return {"ink": self.ink, **({"size": size, "channels": channels} if "size" in self._options else {})}
+
     def without_ink(self) -> "ImageData":
         """The same data set without data.ink=mnist."""
-        return self._with_source(self._transform(ink="none"), "none")
+        return self._with_source(self._transform(ink="none").read_as(self.info.shape), "none")
 
     def target_data(self) -> "ImageData | None":
         """The data whose test split measures what fine-tuning gains, mostly itself; None if there are none."""

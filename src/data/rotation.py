@@ -54,7 +54,8 @@ class AngleTarget:
         generator = torch.Generator().manual_seed(derive_seed(0, len(split), len(images)))
         angles = (torch.rand(len(images), generator=generator) * 2 - 1) * self.scale
         chunks = zip(images.split(CHUNK), angles.split(CHUNK), strict=True)
-        return Split(torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks]), angles / self.scale)
+        rotated = torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks])
+        return replace(data, images=rotated, labels=angles / self.scale)
 
     def describe(self, info: DataInfo) -> DataInfo:
         """The info of a classifier, changed for a network of this target."""

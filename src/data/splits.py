@@ -35,6 +35,16 @@ def fold_mask(labels: Tensor, folds: int, fold: int, seed: int) -> Tensor:
     return (class_ranks(labels, seed) + offsets[labels]) % folds == fold
 
 
+def check_classes(labels: Tensor, names: tuple[str, ...], data: str) -> None:
+    """Raise InputError for training labels (N,) of fewer than two classes, or not of every class.
+
+    names: of the classes; data: name of the data set, for errors.
+    """
+    require(len(names) > 1, f"data={data} has {len(names)} class: a classifier needs at least 2")
+    empty = [name for name, count in zip(names, labels.bincount(minlength=len(names)), strict=True) if not count]
+    require(not empty, f"data={data} has no training images of {', '.join(empty[:8])}: add some, or remove the class")
+
+
 def few_shot_mask(labels: Tensor, shots: int, seed: int) -> Tensor:
     """Mask (N,) of `shots` images per class; the images of fewer shots are a subset of those of more.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,25 @@ class TransformedImages:
         return self.transform(self.images.index_select(dim, self.rows[index]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransformedSource(Source):
+    """Another source with other images or classes. transform: makes this source of another reading of it."""
+
+    original: Source
+    transform: Callable[[Source], Source]
+
+    @property
+    def may_be_damaged(self) -> bool:
+        return self.original.may_be_damaged
+
+    def read_as(self, shape: tuple[int, int, int]) -> Source:
+        other = self.original.read_as(shape)
+        return self if other is self.original else self.transform(other)
+
+    def describe(self, cut: bool = True) -> str:
+        return self.original.describe(cut)
+
+
 def transform_source(
     source: Source, ink: str = "none", classes: Sequence | Mapping | None = None, quarter_turns: int = 0
 ) -> Source:
@@ -59,6 +79,9 @@ def transform_source(
     )
     if not changed and source.frame is None:
         return source
+    again = partial(transform_source, ink=ink, classes=classes, quarter_turns=quarter_turns)
+    if ink == "mnist" and (read_ink := source.read_ink()) is not None:
+        source, ink = read_ink, "none"
     names, groups = _group_classes(source.class_names, classes)
     new_labels = torch.full((len(source.class_names),), -1)
     for new_label, members in enumerate(groups):
@@ -69,17 +92,24 @@ def transform_source(
         return images.rot90(turns, (2, 3)).contiguous() if turns else images
 
     def read(split: Callable[[], Split]) -> Split:
-        images, labels = split()
-        rows = torch.arange(len(labels))
+        data = split()
+        images, labels, rows = data.images, data.labels, torch.arange(len(data.labels))
         if classes is not None:
             labels = new_labels[labels]
             rows = (labels >= 0).nonzero().flatten()
             labels = labels[rows]
-        if not isinstance(images, Tensor):
-            return Split(TransformedImages(images, rows, transform), labels)
-        return Split(transform(images if classes is None else images[rows]), labels)
+        if isinstance(images, Tensor):
+            return data.select(rows, transform(images if classes is None else images[rows]), labels)
+        return data.select(rows, TransformedImages(images, rows, transform), labels)
 
-    return Source(names, lambda: read(source.train), lambda: read(source.test))
+    return TransformedSource(
+        names,
+        lambda: read(source.train),
+        lambda: read(source.test),
+        version=source.version,
+        original=source,
+        transform=again,
+    )
 
 
 def _group_classes(

@@ -9,6 +9,7 @@ from src.data.datamodule import ImageData
 from src.errors import InputError
 from src.evaluation.evaluate import compute_metrics, predict
 from src.inference.model import InferenceModel
+from src.pictures.inputs import resolve_ink
 from src.plotting import text_table
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def measure_forgetting(
     if same_classes:
         try:
             source_data = ImageData(**{**options, "download": False})
+            source_data.read_as(source.info.shape, resolve_ink("auto", source.info.shape, options))
             result["source_before"] = _source_accuracy(source, source_data, device)
             result["source_after"] = _accuracy(tuned, source_data, device)
         except InputError as error:

@@ -11,7 +11,7 @@ from src.errors import require
 from src.inference.model import Predictor
 from src.inference.records import LOW_CONFIDENCE, prediction_records
 from src.pictures.decode import FILE_LIMITS, DecodeLimits, PictureError
-from src.pictures.file_types import SUFFIXES, sniff_format
+from src.pictures.file_types import FORMATS, sniff_format
 from src.pictures.inputs import find_pictures
 from src.pictures.reader import Reader, SegmentedPicture
 
@@ -98,9 +98,7 @@ def predict_pictures(
 def _segment(reader: Reader, source: Path | bytes, limits: DecodeLimits) -> SegmentedPicture | PictureError:
     try:  # list_sources keeps folders and patterns that hold no picture
         if isinstance(source, Path) and source.is_dir():
-            raise PictureError(
-                f"{source} is a folder that holds no pictures ({', '.join(sorted(SUFFIXES))})", "missing"
-            )
+            raise PictureError(f"{source} is a folder that holds no pictures ({', '.join(FORMATS)})", "missing")
         if isinstance(source, Path) and has_magic(str(source)) and not source.exists():
             raise PictureError(f"{source} matches no file", "missing")
         return reader.segment(source, limits)

@@ -64,17 +64,24 @@ class Picture:
         return np.asarray(self.image)
 
 
-def decode(source: Path | bytes, limits: DecodeLimits = FILE_LIMITS, channels: int = 0, max_side: int = 0) -> Picture:
+def decode(
+    source: Path | bytes,
+    limits: DecodeLimits = FILE_LIMITS,
+    channels: int = 0,
+    max_side: int = 0,
+    path: Path | None = None,
+) -> Picture:
     """Decode a picture from a file, or from its bytes.
 
     Applies EXIF rotation; replaces a transparent background by white, or by black if the ink on it is light; scales
     grey levels of more than 8 bits; reads the first of several frames.
     channels: 1 for grey, 3 for RGB, 0 for whichever it is. max_side: reduce it by a whole factor until no side is
-    longer, pixels; 0 for never.
+    longer, pixels; 0 for never. path: the file that bytes were read from, for errors.
     Raises PictureError, with one line that names the file; no exception of Pillow gets out.
     """
-    name = str(source) if isinstance(source, Path) else "the picture"
-    fix = ": remove or replace it" if isinstance(source, Path) else f": send {', '.join(limits.formats)}"
+    path = source if isinstance(source, Path) else path
+    name = str(path) if path else "the picture"
+    fix = ": remove or replace it" if path else f": send {', '.join(limits.formats)}"
     content = _read_content(source, limits, name, fix)
     kind = sniff_format(content)
     try:
@@ -96,14 +103,16 @@ def decode(source: Path | bytes, limits: DecodeLimits = FILE_LIMITS, channels: i
         raise PictureError(f"{name} cannot be read as a picture ({why}){fix}", "damaged") from None
 
 
+def read_file(path: Path, limits: DecodeLimits = FILE_LIMITS) -> bytes:
+    """The bytes of a picture's file, one more than the limit at most. Raises PictureError if it cannot be opened."""
+    try:
+        return read_regular(path, limits.bytes + 1)
+    except OSError as error:
+        raise PictureError(f"{path} cannot be opened ({error.strerror})", "missing") from None
+
+
 def _read_content(source: Path | bytes, limits: DecodeLimits, name: str, fix: str) -> bytes:
-    if isinstance(source, Path):
-        try:
-            content = read_regular(source, limits.bytes + 1)
-        except OSError as error:
-            raise PictureError(f"{name} cannot be opened ({error.strerror})", "missing") from None
-    else:
-        content = source
+    content = read_file(source, limits) if isinstance(source, Path) else source
     if not content:
         raise PictureError(f"{name} cannot be read as a picture (it is empty, 0 bytes){fix}", "empty_body")
     if len(content) > limits.bytes:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from src.errors import choice, require, text
-from src.pictures.file_types import SUFFIXES
+from src.pictures.file_types import FORMATS
+from src.pictures.listing import LeftOut, list_pictures
 from src.pictures.reader import Reader
 
 INKS = ("auto", "mnist", "none")
@@ -26,8 +27,8 @@ def find_pictures(patterns: str | Sequence[str], missing: bool = False) -> list[
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         path = Path(text("images", pattern, "files, folders, or patterns such as 'digits/*.png'")).expanduser()
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            problem = f"the folder holds no pictures ({', '.join(sorted(SUFFIXES))})"
+            files = list_pictures(path, LeftOut())
+            problem = f"the folder holds no pictures ({', '.join(FORMATS)})"
         else:
             names = [path] if path.is_file() else glob.glob(str(path), recursive=True)
             files = sorted(Path(name) for name in names if Path(name).is_file())

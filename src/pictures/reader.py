@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from src.errors import require
-from src.pictures.decode import FILE_LIMITS, DecodeLimits, decode, fit_square
+from src.pictures.decode import FILE_LIMITS, DecodeLimits, PictureError, decode, fit_square
 from src.pictures.foreground import FAINT, ExtractedInk, extract_ink
 from src.pictures.mnist_form import FRAME, to_mnist_form
 from src.pictures.segmentation import Box, find_digits
@@ -74,13 +74,30 @@ class Reader:
         require(not ink or self.shape == (1, FRAME, FRAME), f"MNIST's form is 1x28x28, not {channels}x{height}x{width}")
         self.ink, self.several = ink, several
 
-    def decode(self, source: Path | bytes, limits: DecodeLimits = FILE_LIMITS) -> DecodedPicture:
+    def read(self, source: Path | bytes, path: Path | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+        """One image of a whole picture, uint8 (C, H, W), as a labelled picture is read, and remarks; thread-safe.
+
+        With ink, all ink of the picture is one digit. path: the file that bytes were read from.
+        Raises PictureError, also for a picture without ink.
+        """
+        path = source if isinstance(source, Path) else path
+        decoded = self.decode(source, path=path)
+        if isinstance(decoded.content, np.ndarray):
+            return decoded.content, decoded.notes
+        if decoded.content.ink is None:
+            raise PictureError(f"{path or 'the picture'} holds no ink: it is of one grey level", "empty")
+        digits, _ = find_digits(decoded.content.ink, several=False)
+        return self._to_images([digit for digit, _ in digits])[0], decoded.notes
+
+    def decode(
+        self, source: Path | bytes, limits: DecodeLimits = FILE_LIMITS, path: Path | None = None
+    ) -> DecodedPicture:
         """Decode a picture and extract its ink: the part of `segment` that gains by threads. Raises PictureError."""
         if not self.ink:
-            picture = decode(source, limits, self.shape[0])
+            picture = decode(source, limits, self.shape[0], path=path)
             image = fit_square(picture.image, self.shape[1], self.shape[0])
             return DecodedPicture(image, self.shape[1:], picture.size, picture.notes)
-        picture = decode(source, limits, 1, MAX_SIDE)
+        picture = decode(source, limits, 1, MAX_SIDE, path)
         pixels = picture.pixels
         return DecodedPicture(extract_ink(pixels, picture.lossy), pixels.shape, picture.size, picture.notes)
 
@@ -99,23 +116,24 @@ class Reader:
 
     def to_network_input(self, pictures: Sequence[SegmentedPicture]) -> list[NetworkInput]:
         """The images of each picture; the digits of all pictures are brought to MNIST's form at once."""
-        digits = [digit for picture in pictures for digit in picture.digits]
-        if not digits:
-            images = np.empty((0, *self.shape), np.uint8)
-        elif not self.ink:
-            images = np.stack(digits)
-        else:
-            side = max(max(digit.shape) for digit in digits)
-            padded = np.zeros((len(digits), 1, side, side), np.uint8)
-            for frame, digit in zip(padded, digits, strict=True):
-                frame[0, : digit.shape[0], : digit.shape[1]] = digit
-            images = _stretch_faint(to_mnist_form(torch.from_numpy(padded)).numpy())
+        images = self._to_images([digit for picture in pictures for digit in picture.digits])
         inputs, start = [], 0
         for picture in pictures:
             end = start + len(picture.digits)
             inputs.append(NetworkInput(**vars(picture), images=images[start:end]))
             start = end
         return inputs
+
+    def _to_images(self, digits: list[np.ndarray]) -> np.ndarray:
+        if not digits:
+            return np.empty((0, *self.shape), np.uint8)
+        if not self.ink:
+            return np.stack(digits)
+        side = max(max(digit.shape) for digit in digits)
+        padded = np.zeros((len(digits), 1, side, side), np.uint8)
+        for frame, digit in zip(padded, digits, strict=True):
+            frame[0, : digit.shape[0], : digit.shape[1]] = digit
+        return _stretch_faint(to_mnist_form(torch.from_numpy(padded)).numpy())
 
 
 def _stretch_faint(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """A training session built from a config: data, network, task and trainer, before anything is written or trained."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,25 +13,24 @@ from omegaconf import DictConfig
 from src.cli.config import instantiate, to_plain
 from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
-from src.data.info import Output
-from src.errors import InputError, choice, duration, is_integer, require
+from src.data.info import DataInfo
+from src.errors import duration, require
 from src.files import OUTPUTS
-from src.finetune.closed_form import ClosedForm
-from src.inference.tta import VIEW_COUNTS
+from src.inference.model import InferenceModel
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
 from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
-from src.training.callbacks import EarlyStopping, EpochProgressBar, NoProfiler, PruningCallback
+from src.pictures.inputs import resolve_ink
+from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback
 from src.training.checkpoints import Checkpoints
+from src.training.compatibility import check_compatible, check_limits, check_monitors
 from src.training.distillation import Distill
-from src.training.initialize import InitialModel, apply_method, check_options, load_source
-from src.training.losses import MeanSquaredError
+from src.training.initialize import InitialModel, apply_method, check_options, copy_source, load_source
 from src.training.optimizers import check_optimizer
 from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
 from src.training.stop import StopBetweenSteps
 from src.training.task import Classifier
-from src.training.trainer_state import callbacks_of, require_measured
 
 ShouldPrune = Callable[[int, float | None], bool]
 
@@ -90,13 +88,16 @@ def build(
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
     torch.manual_seed(cfg.seed)
     data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
-    data.setup()
-    initial = _initial_model(cfg, config, data, overrides or ())
+    source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
+    resume_from, checkpoint = _checkpoint_to_resume(cfg)
+    _read_data(data, source, checkpoint, cfg.test)
+    config["data"] |= data.settled
+    initial = _initial_model(cfg, config, data, source, overrides or ())
     loss = instantiate(cfg.loss, "loss", class_counts=data.class_counts)
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
-    resume_from, checkpoint, ended = _checkpoint_to_resume(cfg, initial)
+    ended = _ended_results(Path(cfg.output_dir), checkpoint, initial.config)
     if initial.source is not None:
         data.normalize_by(initial.info.mean, initial.info.std)
     if cfg.compile:
@@ -123,26 +124,45 @@ def build(
     )
 
 
-def _initial_model(cfg: DictConfig, config: dict, data: ImageData, overrides: Sequence[str]) -> InitialModel:
+def _initial_model(
+    cfg: DictConfig, config: dict, data: ImageData, source: InferenceModel | None, overrides: Sequence[str]
+) -> InitialModel:
     method = instantiate(cfg.finetune if cfg.finetune._target_ else None, "finetune")  # null in finetune=none
     info = data.info
     stored = {key: value for key, value in config.items() if key not in ("output_dir", "resume_from")}
-    if cfg.init_from:
-        initial = load_source(stored, info, OUTPUTS, overrides)
+    if source is not None:
+        initial = copy_source(stored, source, info, overrides)
     else:
         model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
         initial = InitialModel(model, info, config=stored)
     return apply_method(initial, method, config["finetune"])
 
 
-def _checkpoint_to_resume(cfg: DictConfig, initial: InitialModel) -> tuple[Path | None, dict, dict | None]:
-    """The last.ckpt of the run that is resumed, its content, and the run's results if it has ended."""
+def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, dict]:
+    """The last.ckpt of the run that is resumed, and its content."""
     if not cfg.resume_from:
-        return None, {}, None
+        return None, {}
     path = find_checkpoint(cfg.resume_from, OUTPUTS, "last.ckpt", "resume_from")
-    checkpoint = read_checkpoint(path)
-    check_same_run(checkpoint["config"], initial.config)
-    return path, checkpoint, ended_results(Path(cfg.output_dir), checkpoint, initial.config)
+    return path, read_checkpoint(path)
+
+
+def _ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
+    """The results of the run that is resumed, if it has ended. Raises InputError if it would become another run."""
+    if not checkpoint:
+        return None
+    check_same_run(checkpoint["config"], config)
+    return ended_results(folder, checkpoint, config)
+
+
+def _read_data(data: ImageData, source: InferenceModel | None, resumed: dict, test: bool) -> None:
+    """Read the training images as a trained network reads them, and the test images if one of them may be damaged."""
+    if source is not None or resumed:
+        info = source.info if source is not None else DataInfo.from_dict(resumed["facts"])
+        trained = source.config if source is not None else resumed["config"]
+        data.read_as(info.shape, resolve_ink("auto", info.shape, trained["data"]))
+    data.setup()
+    if test and data.source.may_be_damaged:
+        _ = data.test_set
 
 
 def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str] | None, **parts) -> Classifier:
@@ -192,42 +212,3 @@ def _trainer(cfg: DictConfig, extra_callbacks: Sequence[Callback]) -> tuple[Trai
         max_time=None if seconds is None else timedelta(seconds=seconds),
     )
     return trainer, checkpoints
-
-
-def check_limits(trainer: DictConfig, train_batches: int, val_batches: int) -> None:
-    """Raise InputError for a share of an epoch's batches that is less than one, and validation after more than all."""
-    keys = ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval")
-    for key in keys:
-        count, value = val_batches if key == "limit_val_batches" else train_batches, trainer.get(key)
-        batches = f"{count} batch{'es' * (count != 1)}"
-        if isinstance(value, float) and 0 < value < 1 and value * count < 1:
-            least = f"{math.ceil(1000 / count) / 1000:g} or more, or a number of batches"
-            raise InputError(f"trainer.{key}={value} of {batches} is none: give {least}")
-        if key == "val_check_interval" and is_integer(value) and trainer.check_val_every_n_epoch is not None:
-            advice = f"give at most {count}, or trainer.check_val_every_n_epoch=null to count across epochs"
-            require(value <= count, f"trainer.{key}={value}: an epoch has {batches}; {advice}")
-
-
-def check_monitors(trainer: Trainer, names: list[str]) -> None:
-    """Raise InputError for a metric that a callback watches and no epoch measures."""
-    for callback in callbacks_of(trainer):
-        if isinstance(callback, EarlyStopping):
-            require_measured(trainer, names, "callbacks.early_stopping.monitor", callback.monitor)
-        if isinstance(callback, Checkpoints) and callback.monitor != "auto" and trainer.limit_val_batches != 0:
-            validated = [name for name in names if name.startswith("val/")]
-            require_measured(trainer, validated, "callbacks.checkpoints.monitor", callback.monitor)
-
-
-def check_compatible(output: Output, task: Classifier, views: int) -> None:
-    """Reject options that a regression target, or a head solved in closed form, cannot use."""
-    choice("views", views, VIEW_COUNTS)
-    closed_form, mixed = isinstance(task.method, ClosedForm), bool(task.mixup or task.cutmix)
-    require(not (closed_form and mixed), "this method needs whole labels: leave task.mixup and task.cutmix out")
-    if not isinstance(task.loss, MeanSquaredError):
-        output.require_classes(f"loss={type(task.loss).__name__}", "give loss=mse")
-    if mixed:
-        output.require_classes("task.mixup, task.cutmix", "leave both out")
-    if closed_form:
-        output.require_classes(f"finetune={type(task.method).__name__}", "give another method")
-    if views != 1:
-        output.require_classes(f"views={views}", "leave views out")

@@ -14,6 +14,7 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.job_record import begin_job
 from src.cli.overrides import command_on, hydra_literal
 from src.cli.process import tune_process
+from src.data.summary import describe_data, write_skipped
 from src.errors import InputError, require
 from src.files import disk_full, display_path
 from src.training.build import Session, ShouldPrune, build
@@ -46,6 +47,7 @@ def train(
         log.info("this run has ended (%s): nothing is left to do; a higher trainer.max_epochs trains on", done)
         return session.ended["best_score"]
     begin_job()
+    write_skipped(session.data, session.folder)
     fit(session)
     trainer, checkpoints = session.trainer, session.checkpoints
     if is_dry_run(trainer) or checkpoints is None:
@@ -104,7 +106,7 @@ def _resume_command(session: Session) -> str:
 
 
 def summary(session: Session) -> str:
-    """Network, device, data and seed of a session, as lines for the log."""
+    """Network, device, data and seed of a session, as lines for the log; a user's own pictures first."""
     data, model, loss = session.data, session.initial.model, session.task.loss
     count = sum(parameter.numel() for parameter in model.parameters())
     line = (
@@ -113,7 +115,7 @@ def summary(session: Session) -> str:
     )
     if isinstance(loss, Distill):
         line += f"\nteacher: {loss.net.file}, weights of epoch {loss.net.epoch}, {loss.net.views} view(s) of each image"
-    return line
+    return f"{described}\n{line}" if (described := describe_data(data)) else line
 
 
 def next_steps(folder: Path, loggers: list, seconds: float) -> str:

@@ -48,18 +48,23 @@ def check_options(config: dict) -> None:
     require(config["init_from"] or config["head"] == "auto", f"head={config['head']} needs a source: give init_from")
 
 
-def load_source(config: dict, info: DataInfo, outputs: Path, overrides: Sequence[str] = ()) -> InitialModel:
+def load_source(init_from: str, outputs: Path) -> InferenceModel:
+    """The network that fine-tuning starts from. Raises InputError for a file that has no weights to train."""
+    from src.model_files.load import load_predictor, require_weights
+
+    path = find_checkpoint(init_from, outputs, key="init_from")
+    return require_weights(load_predictor(path), f"init_from={init_from}")
+
+
+def copy_source(config: dict, source: InferenceModel, info: DataInfo, overrides: Sequence[str] = ()) -> InitialModel:
     """A copy of the network of init_from, with its normalization, knobs and, where the classes agree, its head.
 
     The head stays where class names are equal (head=auto) or as many (head=keep); head=reset starts a new one.
     config: of the training, plain values. overrides: the command, to refuse other knobs of the model typed in it.
     Raises InputError for a source that does not fit the data.
     """
-    from src.model_files.load import load_predictor, require_weights
     from src.models.structure import reset_head
 
-    path = find_checkpoint(config["init_from"], outputs, key="init_from")
-    source = require_weights(load_predictor(path), f"init_from={config['init_from']}")
     info, fresh = match_data_info(source, info, config["head"])
     _refuse_model_overrides(source.config["model"], config["model"], overrides)
     source.views = config["views"]  # it is measured with as many views as the tuned network
@@ -117,7 +122,7 @@ def match_data_info(source: InferenceModel, info: DataInfo, head: str) -> tuple[
         ours, theirs = ("x".join(map(str, shape)) for shape in (info.shape, source.info.shape))
         raise InputError(
             f"init_from reads images of {theirs} (channels, height, width), the data have {ours}: "
-            "with data=folder give data.size and data.channels"
+            "with data=folder leave data.size and data.channels out"
         )
     same = info.class_names == source.info.class_names
     if head == "keep" and info.num_classes != source.info.num_classes:

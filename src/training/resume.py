@@ -27,7 +27,7 @@ MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
 LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
-    "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb"),
+    "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb", "cache_gb"),
     "callbacks": ("progress", "early_stopping"),
 }
 
@@ -38,7 +38,8 @@ def check_same_run(saved: dict, config: dict) -> None:
         before, now = (_flatten(_value(entries, group), group) for entries in (saved, config))
         free = tuple(f"{group}.{name}" for name in FREE.get(group, ()))
         for key in sorted(before.keys() | now.keys(), key=lambda key: (not key.endswith(NAMES), key)):
-            if key.startswith(free) or key.endswith(".folder") or before.get(key) == now.get(key):
+            older = group == "data" and key not in before  # the run is older than the option
+            if key.startswith(free) or key.endswith(".folder") or older or before.get(key) == now.get(key):
                 continue
             raise InputError(
                 f"resume_from continues the same run, whose {key} is {before.get(key)}, not {now.get(key)}: "

@@ -11,15 +11,36 @@ import torch
 from PIL import Image
 
 from src.data.datamodule import ImageData
-from src.data.sources.folder import read_picture
+from src.data.sources.folder import load_folder
+from src.data.summary import describe_data
 from src.errors import InputError
+from src.pictures.decode import FILE_LIMITS
+from src.pictures.reader import Reader
+from tests.photo_files import CLASSES, draw_photo, write_photos
+from tests.small_data import draw_seven
+
+
+def read_picture(path, size, channels):
+    return Reader((channels, size, size), ink=False).read(path)[0]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Twenty colour pictures of each of three classes, 50x64."""
+    return write_photos(tmp_path_factory.mktemp("photos") / "all", 20)
+
+
+def set_up(root, **options):
+    data = ImageData("folder", root=str(root), **{"val": 0.2, **options})
+    data.setup()
+    return data
 
 
 def test_pictures_of_every_format_are_read(picture_folder):
     data = ImageData("folder", root=str(picture_folder), val=0.2)
     data.setup()
     assert data.info.class_names == ("cross", "ring")
-    assert data.info.shape == (1, 28, 28)
+    assert data.info.shape == (1, 48, 48), "grey, and the median picture is 40x41"
     assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 48
     assert len(data.test_set) == 10
 
@@ -74,7 +95,7 @@ def test_train_and_test_folders_are_the_splits(picture_folder, tmp_path):
     assert data.test_set.labels.tolist() == [1] * 24
     shutil.copytree(picture_folder / "ring", tmp_path / "test" / "square")
     with pytest.raises(InputError, match="square"):
-        _ = ImageData("folder", root=str(tmp_path)).test_set
+        ImageData("folder", root=str(tmp_path))
 
 
 def test_a_picture_keeps_its_aspect_ratio_and_border(tmp_path):
@@ -83,7 +104,7 @@ def test_a_picture_keeps_its_aspect_ratio_and_border(tmp_path):
     Image.fromarray(wide).save(tmp_path / "wide.png")
     picture = read_picture(tmp_path / "wide.png", 28, 1)[0]
     assert picture.shape == (28, 28)
-    assert picture[:9].unique().tolist() == [200], "filled with the border's level"
+    assert np.unique(picture[:9]).tolist() == [200], "filled with the border's level"
     assert int(picture[14, 14]) < 60
 
 
@@ -143,8 +164,180 @@ def test_folders_that_are_no_data_set_are_rejected(tmp_path):
     with pytest.raises(InputError, match="0 class folders"):
         ImageData("folder", root=str(tmp_path))
     (tmp_path / "one").mkdir()
-    with pytest.raises(InputError, match="1 class folder:"):
+    with pytest.raises(InputError, match="no pictures in its class folders"):
         ImageData("folder", root=str(tmp_path))
+    Image.new("L", (9, 9)).save(tmp_path / "one" / "a.png")
+    with pytest.raises(InputError, match="has 1 class: a classifier needs at least 2"):
+        set_up(tmp_path)
     (tmp_path / "two").mkdir()
-    with pytest.raises(InputError, match="no pictures"):
-        ImageData("folder", root=str(tmp_path)).setup()
+    (tmp_path / "two" / "b.heic").write_bytes(b"x")
+    for name in "cdef":
+        Image.new("L", (9, 9)).save(tmp_path / "one" / f"{name}.png")
+    with pytest.raises(InputError, match="no training images of two"):
+        set_up(tmp_path)
+
+
+def test_size_and_channels_come_from_the_pictures(photos):
+    data = set_up(photos)
+    assert data.info.shape == (3, 64, 64)
+    assert data.settled == {"ink": "none"}
+    data = set_up(photos, size=28, channels=1)
+    assert data.info.shape == (1, 28, 28)
+    assert data.settled == {"ink": "none", "size": 28, "channels": 1}
+    assert "1x28x28 made from 50x64 (the median) in colour" in describe_data(data)
+
+
+def test_pictures_are_read_as_a_trained_network_reads(photos):
+    data = ImageData("folder", root=str(photos), size=None, channels=None, val=0.2)
+    data.read_as((3, 32, 32), ink=False)
+    data.setup()
+    assert data.info.shape == tuple(data.test_set.images.shape[1:]) == (3, 32, 32)
+    data = ImageData("folder", root=str(photos), size=48, channels=None, val=0.2)
+    data.read_as((1, 32, 32), ink=False)
+    data.setup()
+    assert data.info.shape == (1, 48, 48), "what was asked for stays"
+    with pytest.raises(InputError, match="square images"):
+        ImageData("folder", root=str(photos)).read_as((3, 32, 40), ink=False)
+
+
+def test_the_first_lines_say_what_was_read(photos, tmp_path):
+    root = tmp_path / "pics"
+    shutil.copytree(photos, root)
+    (root / "dogs" / ".ipynb_checkpoints").mkdir()
+    shutil.copy(root / "dogs" / "001.png", root / "dogs" / ".ipynb_checkpoints" / "001.png")
+    (root / "cats" / "x.heic").write_bytes(b"x")
+    draw_photo(0, np.random.default_rng(0)).save(root / "loose.png")
+    draw_photo(1, np.random.default_rng(0)).save(
+        root / "dogs" / "pages.tif", save_all=True, append_images=[draw_photo(0, np.random.default_rng(1))]
+    )
+    data = set_up(root)
+    _ = data.test_set
+    lines = describe_data(data).splitlines()
+    assert lines[0].endswith("61 pictures of 3 classes; 3x64x64 made from 50x64 (the median) in colour")
+    assert lines[1] == "there is no test split: a fifth of the pictures, always the same, is the test"
+    assert lines[2] == "1 pictures have several pages or frames: the first is read"
+    assert lines[3] == "left out: 1 hidden, 1 .heic, 1 picture outside the folders"
+    table = [line.split() for line in lines[4:]]
+    assert table[:2] == [["train", "val", "test"], ["cats", "13", "3", "4"]]
+    assert table[2:] == [["dogs", "13", "4", "4"], ["Äpfel", "und", "Öl", "13", "3", "4"]]
+    assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 61
+
+
+def test_the_files_of_all_splits_are_named_and_disjoint(photos):
+    data = set_up(photos)
+    parts = [{part.files[row] for row in part.indices} for part in (data.train_set, data.val_set, data.test_set)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+    assert set.union(*parts) == {f"{name}/{index:03}.png" for name in CLASSES for index in range(20)}
+    for part in (data.train_set, data.test_set):
+        file, label = part.files[part.indices[0]], part.labels[part.indices[0]]
+        assert file.startswith(CLASSES[label])
+        image = part[torch.tensor([0])][0][0]
+        assert np.array_equal(image, read_picture(photos / file, 64, 3))
+    assert len(data.all_set) == 60
+    assert sorted(data.all_set.files) == sorted(set.union(*parts))
+
+
+@pytest.mark.parametrize("memory_gb", [1, 0])
+def test_all_images_are_those_of_every_split(photos, memory_gb):
+    data = ImageData("folder", root=str(photos), val=0.2, memory_gb=memory_gb, num_workers=0)
+    images, labels = (torch.cat(parts) for parts in zip(*data.loader(data.all_set), strict=True))
+    assert images.shape == (60, 3, 64, 64)
+    for row in (0, 47, 48, 59):
+        assert np.array_equal(images[row], read_picture(photos / data.all_set.files[row], 64, 3))
+        assert data.all_set.files[row].startswith(CLASSES[labels[row]])
+
+
+def damage(root):
+    shutil.copytree(root, root.parent / "damaged")
+    root = root.parent / "damaged"
+    for name, content in (
+        ("cats/000.png", b"no picture"),
+        ("dogs/003.png", b""),
+        ("dogs/005.png", b"\x89PNG\r\n\x1a\n x"),
+    ):
+        (root / name).write_bytes(content)
+    return root
+
+
+@pytest.mark.parametrize("memory_gb", [1, 0])
+def test_every_unreadable_picture_is_named_before_training(photos, tmp_path, memory_gb):
+    root = damage(shutil.copytree(photos, tmp_path / "all"))
+    data = ImageData("folder", root=str(root), val=0.2, memory_gb=memory_gb)
+    with pytest.raises(
+        InputError, match=r"3 of 60 pictures cannot be read: .*000\.png; .*003\.png; .*005\.png: remove or"
+    ):
+        _ = data.all_set
+
+
+@pytest.mark.parametrize("memory_gb", [1, 0])
+def test_unreadable_pictures_are_skipped_on_request(photos, tmp_path, memory_gb):
+    root = damage(shutil.copytree(photos, tmp_path / "all"))
+    whole, rest = set_up(photos), set_up(root, on_error="skip", memory_gb=memory_gb, num_workers=0)
+    left = {"cats/000.png", "dogs/003.png", "dogs/005.png"}
+    parts = [(data.train_set, data.val_set, data.test_set) for data in (whole, rest)]
+    files = [[{part.files[row] for row in part.indices} for part in each] for each in parts]
+    assert files[1][2] == files[0][2] - left, "the others stay in the test split they were in"
+    assert files[1][0] | files[1][1] == (files[0][0] | files[0][1]) - left
+    assert {file for file, _ in rest.skipped} == left
+    assert all("cannot be read" in reason for _, reason in rest.skipped)
+    assert "3 pictures cannot be read and are left out: skipped.csv" in describe_data(rest)
+
+
+def test_a_large_data_set_of_pictures_opens_each_once(photos, monkeypatch, tmp_path):
+    """With the cache of large pictures, the second start decodes none."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "big" / name).mkdir(parents=True)
+        for index in range(6):
+            pixels = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "big" / name / f"{index}.png")
+    first = set_up(tmp_path / "big", val=0.4).train_set.images
+    monkeypatch.setattr(Reader, "decode", None)
+    assert torch.equal(set_up(tmp_path / "big", val=0.4).train_set.images, first)
+    with pytest.raises(TypeError):
+        set_up(tmp_path / "big", val=0.4, cache_gb=0)
+
+
+def test_dark_ink_is_read_as_predict_reads_it(tmp_path):
+    """data.ink=mnist: dark ink on light paper becomes light on black, in training as in src.predict."""
+    rng = np.random.default_rng(0)
+    for name in ("seven", "bar"):
+        (tmp_path / name).mkdir()
+        for index in range(8):
+            side = int(rng.integers(60, 120))
+            ink = np.asarray(draw_seven(side)) if name == "seven" else np.zeros((side, side), np.uint8)
+            if name == "bar":
+                ink[side // 4 : -side // 4, side // 2 - 4 : side // 2 + 4] = 255
+            Image.fromarray(230 - (ink * 0.8).astype(np.uint8)).save(tmp_path / name / f"{index}.png")
+    data = set_up(tmp_path, ink="mnist")
+    assert data.info.shape == (1, 28, 28)
+    reader = Reader((1, 28, 28), ink=True)
+    for row in (0, len(data.test_set) - 1):
+        segmented = reader.segment(tmp_path / data.test_set.files[row], FILE_LIMITS)
+        assert torch.equal(
+            data.test_set.images[row], torch.from_numpy(reader.to_network_input([segmented])[0].images[0])
+        )
+    auto = ImageData("folder", root=str(tmp_path), ink="auto", val=0.2)
+    auto.read_as((1, 28, 28), ink=True)
+    auto.setup()
+    assert torch.equal(auto.train_set.images, data.train_set.images)
+    assert auto.settled == {"ink": "mnist"}
+    Image.new("L", (60, 60), 200).save(tmp_path / "bar" / "blank.png")
+    with pytest.raises(InputError, match=r"blank\.png holds no ink"):
+        set_up(tmp_path, ink="mnist")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, r"data\.size=0"),
+        ({"channels": 2}, r"data\.channels=2: one of 1, 3, or null"),
+        ({"layout": "flat"}, r"data\.layout=flat: one of auto, classes, splits, table"),
+        ({"on_error": "ignore"}, r"data\.on_error=ignore: one of stop, skip"),
+        ({"cache_gb": -1}, r"data\.cache_gb=-1"),
+        ({"memory_gb": "much"}, r"data\.memory_gb=much"),
+    ],
+)
+def test_wrong_options_are_refused(options, message, photos):
+    with pytest.raises(InputError, match=message):
+        load_folder(str(photos), **options)

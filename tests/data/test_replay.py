@@ -83,6 +83,7 @@ def test_classes_need_not_be_digits(tmp_path, picture_folder):
     store = CorrectionStore(tmp_path / "f.sqlite")
     store.add(make_image(0), b"", "cross", "ring")
     data = ImageData("feedback", root=str(store.path), mix={"name": "folder", "root": str(picture_folder)}, val=0.2)
+    data.read_as((1, 28, 28), ink=False)  # as the corrected network reads
     data.setup()
     assert data.info.class_names == ("cross", "ring")
     assert data.train_set.labels[-1] == 1

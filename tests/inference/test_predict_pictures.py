@@ -37,7 +37,7 @@ def test_folders_and_patterns_without_pictures_get_an_error_record(tmp_path, mon
     (tmp_path / "folder").mkdir()
     records = predict(list_sources(["folder", "nothing*.png", "gone.png"], lambda: b""), predictor)
     messages = [record["error"]["message"] for record in records]
-    assert messages[0].startswith("folder is a folder that holds no pictures (.bmp, ")
+    assert messages[0].startswith("folder is a folder that holds no pictures (PNG, JPEG, ")
     assert messages[1] == "nothing*.png matches no file"
     assert "gone.png cannot be opened (No such file" in messages[2]
     assert {record["error"]["code"] for record in records} == {"missing"}

@@ -14,7 +14,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from src.data.source import Source, Split
+from src.data.source import Source, Split, join
 from src.data.sources.corrections import StoredCorrection, read_corrections
 from src.data.splits import class_ranks, stratified_mask
 from src.errors import InputError, fraction, integer, positive_int, require
@@ -87,6 +87,7 @@ class ReplaySource(Source):
     by repeating each up to `repeats` times. version: a new one for every reading, as the store grows.
     """
 
+    original: Source
     corrections: Corrections
     replay: int | None
     share: float
@@ -95,6 +96,18 @@ class ReplaySource(Source):
 
     few_labels = True
     transformable = False
+
+    @property
+    def may_be_damaged(self) -> bool:
+        return self.original.may_be_damaged
+
+    def read_as(self, shape: tuple[int, int, int]) -> Source:
+        found = self.corrections
+        original, options = self.original.read_as(shape), (self.replay, self.share, self.repeats, found.share)
+        return self if original is self.original else mix_corrections(found.root, original, *options)
+
+    def describe(self, cut: bool = True) -> str:
+        return self.original.describe(cut)
 
     def validation_mask(self, labels: Tensor, split: Callable[[Tensor], Tensor]) -> Tensor:
         """`split` of the original images, and of each class of corrections the same share, rounded down, so that a few
@@ -146,16 +159,26 @@ def mix_corrections(
     def train() -> Split:
         training, _ = corrections.partition  # the store first: its errors come sooner
         with rename_mix_keys():
-            images, labels = original.train()
-        if not isinstance(images, Tensor):
+            data = original.train()
+        if not isinstance(data.images, Tensor):
             raise InputError("corrections need the original data in memory: raise data.mix.options.memory_gb")
-        corrections.check_shapes(tuple(images.shape[1:]))
-        added_images, added_labels = corrections.to_tensors(training)
-        return Split(torch.cat([images, added_images]), torch.cat([labels, added_labels]))
+        corrections.check_shapes(tuple(data.images.shape[1:]))
+        images, labels = corrections.to_tensors(training)
+        names = None if data.files is None else tuple(f"correction {one.id}" for one in training)
+        joined = join(data, Split(images, labels, names))
+        in_val = None if data.in_val is None else torch.cat([data.in_val, torch.zeros(len(labels), dtype=torch.bool)])
+        return replace(joined, in_val=in_val)
 
     test = rename_mix_keys()(original.test)
     return ReplaySource(
-        original.class_names, train, test, corrections=corrections, replay=replay, share=share, repeats=repeats
+        original.class_names,
+        train,
+        test,
+        original=original,
+        corrections=corrections,
+        replay=replay,
+        share=share,
+        repeats=repeats,
     )
 
 

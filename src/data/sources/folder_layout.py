@@ -1,0 +1,130 @@
+"""How a folder of pictures is laid out: folders of classes, folders of splits, or a table of labels."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.data.sources.label_table import read_label_table
+from src.errors import InputError, choice, require
+from src.files import display_path
+from src.pictures.file_types import FORMATS
+from src.pictures.listing import LeftOut, count_loose, list_pictures, visible_folders
+
+LAYOUTS = ("auto", "classes", "splits", "table")
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+TABLE_NAME = "labels.csv"
+
+
+@dataclass
+class Layout:
+    """The pictures of a folder, in a fixed order.
+
+    class_names: sorted. splits: of train, val and test those that the folder has; without folders of splits all
+    pictures are `train`. Each is a list of files, each with its class' index. left_out: what is no picture of a class.
+    """
+
+    class_names: tuple[str, ...]
+    splits: dict[str, list[tuple[Path, int]]]
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
+def read_layout(root: Path, layout: str = "auto") -> Layout:
+    """The pictures below `root`, which is a folder, or a table of labels.
+
+    layout: classes, one folder of pictures per class; splits, such folders in train/, and in val/ and test/ if they are
+    there, under any of SPLIT_NAMES in any case; table, labels.csv (`src.data.sources.label_table`); auto: table if
+    there is one, splits if there is a train/ of folders beside no other folders than splits, or beside one of these,
+    else classes.
+    Raises InputError for a folder that is missing, has no class or no pictures, two folders for one split, and classes
+    that training does not have.
+    """
+    choice("data.layout", layout, LAYOUTS)
+    if root.is_file() and layout in ("auto", "table"):
+        return _from_table(root)
+    if not root.is_dir():
+        raise InputError(f"data.root={root} is no folder: give the folder that holds one folder of pictures per class")
+    if layout == "table" or (layout == "auto" and (root / TABLE_NAME).is_file()):
+        return _from_table(root / TABLE_NAME)
+    folders = visible_folders(root)
+    splits = _split_folders(root, folders) if layout != "classes" else {}
+    if layout == "splits" or (layout == "auto" and _are_splits(root, folders, splits)):
+        return _from_splits(root, folders, splits)
+    left_out = LeftOut()
+    names, pictures = _read_classes(root, left_out)
+    return _checked(root, Layout(names, {"train": pictures}, left_out))
+
+
+def _split_folders(root: Path, folders: list[str]) -> dict[str, str]:
+    """Split -> name of its folder. Raises InputError for two of one split."""
+    found: dict[str, str] = {}
+    for split, names in SPLIT_NAMES.items():
+        matching = [folder for folder in folders if folder.lower() in names]
+        advice = f"keep one of them, or give data.layout=classes if these are classes (data.root={root})"
+        require(len(matching) < 2, f"{' and '.join(matching)} are both the {split} split: {advice}")
+        if matching:
+            found[split] = matching[0]
+    return found
+
+
+def _are_splits(root: Path, folders: list[str], splits: dict[str, str]) -> bool:
+    if "train" not in splits or not visible_folders(root / splits["train"]):
+        return False
+    return len(splits) > 1 or len(folders) == 1
+
+
+def _from_splits(root: Path, folders: list[str], splits: dict[str, str]) -> Layout:
+    require("train" in splits, f"data.root={root} has no train/, which data.layout=splits needs; val/ and test/ may be")
+    left_out = LeftOut(folders=[name for name in folders if name not in splits.values()])
+    count_loose(root, left_out)
+    names, pictures = _read_classes(root / splits["train"], left_out)
+    found = {"train": pictures}
+    for split in ("val", "test"):
+        if split in splits:
+            found[split] = _read_split(root / splits[split], names, left_out)
+    return _checked(root, Layout(names, found, left_out))
+
+
+def _read_split(base: Path, names: tuple[str, ...], left_out: LeftOut) -> list[tuple[Path, int]]:
+    """The pictures of val/ or test/, whose classes are those of train/."""
+    own, pictures = _read_classes(base, left_out)
+    unknown = [name for name in own if name not in names]
+    if unknown:
+        raise InputError(f"{base} has classes that train does not have: {', '.join(unknown[:8])}")
+    require(bool(pictures), f"{base} holds no pictures: remove it, and this split is cut from the training pictures")
+    return [(path, names.index(own[label])) for path, label in pictures]
+
+
+def _read_classes(base: Path, left_out: LeftOut) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    names = tuple(visible_folders(base))
+    count_loose(base, left_out)
+    return names, [(path, k) for k, name in enumerate(names) for path in list_pictures(base / name, left_out)]
+
+
+def _from_table(path: Path) -> Layout:
+    table, left_out = read_label_table(path, SPLIT_NAMES), LeftOut()
+    names = tuple(sorted({label for _, label, _ in table}))
+    splits: dict[str, list[tuple[Path, int]]] = {"train": []}
+    for file, label, split in table:
+        splits.setdefault(split, []).append((file, names.index(label)))
+    listed = {file for file, *_ in table}
+    left_out.loose = sum(1 for file in list_pictures(path.parent, left_out) if file not in listed)
+    left_out.others[path.suffix.lower()] -= 1  # the table itself
+    left_out.others += type(left_out.others)()  # without zeros
+    return _checked(path.parent, Layout(names, splits, left_out))
+
+
+def _checked(root: Path, layout: Layout) -> Layout:
+    if not layout.class_names:
+        loose = f", and {layout.left_out.loose:,} pictures without one" if layout.left_out.loose else ""
+        raise InputError(
+            f"data.root={root} holds 0 class folders{loose}: give one folder of pictures per class, or a {TABLE_NAME} "
+            "with the columns file and label"
+        )
+    if not any(layout.splits.values()):
+        found = f" ({layout.left_out} left out)" if str(layout.left_out) else ""
+        readable = ", ".join(FORMATS)
+        raise InputError(f"{display_path(root)} holds no pictures in its class folders{found}: {readable} are read")
+    return layout
