@@ -75,7 +75,7 @@ def load_context(cfg: DictConfig, on_progress: Callable[[], None]) -> "ReportCon
     tune_process()
     set_threads(cfg.threads)
     augmentations = {name: instantiate(node, f"augment {name}") for name, node in augmentation_nodes(cfg).items()}
-    data = instantiate(cfg.data, "data")
+    data = instantiate(cfg.data, "data", **({"on_error": "skip"} if "on_error" in cfg.data else {}))  # it names them
     sample = sample_dataset(data, cfg.max_images, cfg.seed)
     options = {key: cfg[key] for key in ("seed", "tsne_images", "suspects", "folds", "predictions")}
     options |= {"augmentations": augmentations, "normalize": data.normalize, "on_progress": on_progress}

@@ -90,7 +90,10 @@ def sample_dataset(data: ImageData, max_images: int, seed: int) -> DatasetSample
     rows = torch.cat([data.train_set.indices, data.val_set.indices]).sort().values
     train = _sample_split(data, BatchDataset(data.train_set.images, data.train_set.labels, rows), max_images, seed)
     test = _sample_split(data, test_set, max_images, seed)
-    notes = []
+    notes = data.source.describe().splitlines()
+    if data.skipped:
+        notes.append(f"{len(data.skipped):,} pictures cannot be read and are left out:")
+        notes += [f"{file} {reason}" for file, reason in data.skipped]
     for name, sample, batches in (("training", train, data.train_set), ("test", test, test_set)):
         if len(sample) < sample.total:
             lazy = "" if isinstance(batches.images, Tensor) else "; the pictures are decoded from disk when needed"

@@ -144,7 +144,7 @@ class PictureFolder:
         labels = torch.tensor([label for _, label in kept], dtype=torch.long)
         names = tuple(os.path.relpath(path, self.root) for path, _ in kept)
         mask = torch.tensor([in_val[entry] for entry in kept]) if "val" in self.layout.splits else None
-        skipped = tuple((os.path.relpath(path, self.root), reason) for path, reason in damaged.items())
+        skipped = tuple((os.path.relpath(path, self.root), _reason(path, why)) for path, why in damaged.items())
         return Split(images, labels, names, mask, skipped)
 
     def describe(self, cut: bool = True) -> str:
@@ -162,6 +162,11 @@ class PictureFolder:
         frames = sum(count for note, count in self.notes.items() if note.startswith("the first of"))
         lines += [f"{frames:,} pictures have several pages or frames: the first is read"] * bool(frames)
         return "\n".join(lines + [f"left out: {self.layout.left_out}"] * bool(str(self.layout.left_out)))
+
+
+def _reason(path: Path, message: str) -> str:
+    """A PictureError's message without the file's name and the advice."""
+    return message.removeprefix(f"{path} ").removesuffix(": remove or replace it")
 
 
 @dataclass(frozen=True, kw_only=True)
