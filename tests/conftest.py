@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -109,7 +110,9 @@ def small_kmnist(data_root) -> ImageData:
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache_folder(tmp_path_factory):
-    """Tests and the commands that they run leave the user's cache alone."""
+    """Tests and the commands that they run leave the user's cache alone, but for matplotlib's list of fonts."""
+    fonts = matplotlib.get_cachedir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MPLCONFIGDIR", fonts)
         yield

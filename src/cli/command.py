@@ -18,11 +18,12 @@ from src.cli.config import CONF
 from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.job_record import open_record
-from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, flags_first
+from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first
 from src.cli.process import command_line, exit_on_signals, is_main_process
 from src.errors import InputError, printable, require
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
+logging.getLogger("matplotlib").setLevel(logging.WARNING)  # not that it looked for fonts
 Job = Callable[[DictConfig], float | None]
 
 
@@ -71,6 +72,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
 def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[str]], run: Callable) -> None:
     if "COMP_LINE" in os.environ:
         _strip_interpreter()
+    typed = [expand_home(word) for word in typed]
     words = flags_first(typed)
     if any(word in HELP_FLAGS for word in words):
         print(help_text(CONF, verb), flush=True)

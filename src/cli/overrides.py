@@ -1,5 +1,6 @@
 """The words of a command line, before Hydra parses them."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -35,6 +36,15 @@ def flags_first(words: Sequence[str]) -> list[str]:
     """Hydra's flags before the overrides, wherever they were typed: argparse accepts no other order."""
     flags, overrides = split_flags(words)
     return [*flags, *overrides]
+
+
+def expand_home(word: str) -> str:
+    """An override with ~ at the start of its paths as the home folder: shells expand it only at a word's beginning."""
+    key, equals, value = word.partition("=")
+    if "'" in value or '"' in value:
+        return word
+    in_list = r"(?<![^,\[])~(?:/[^,\]]*)?(?=[,\]]|$)"
+    return key + equals + re.sub(in_list, lambda match: hydra_literal(os.path.expanduser(match[0])), value)
 
 
 def override_key(word: str) -> str:

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.cli.config import load_config
-from src.cli.overrides import command_on, hydra_literal, override_value
+from src.cli.overrides import command_on, expand_home, hydra_literal, override_value
 from src.cli.references import resolve_overrides
 from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 from src.sweep.ledger import Ledger, resume_sweep
@@ -103,3 +104,23 @@ def test_a_run_in_a_folder_with_an_apostrophe_is_resumed_taught_from_and_evaluat
     ):
         done = run(*words)
         assert done.returncode == 0, (sys.executable, words, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("word", "expanded"),
+    [
+        ("data.root=~/my pictures", "data.root='/home/o\\'brien/my pictures'"),
+        ("images=[~/a.png,~/b/*.png]", "images=['/home/o\\'brien/a.png','/home/o\\'brien/b/*.png']"),
+        ("data.root=~/a,~/b", "data.root='/home/o\\'brien/a','/home/o\\'brien/b'"),
+        ("ckpt=~", "ckpt='/home/o\\'brien'"),
+        ("data.root='~/a'", "data.root='~/a'"),
+        ("data.root=a~/b", "data.root=a~/b"),
+        ("~callbacks", "~callbacks"),
+        ("~logger=csv", "~logger=csv"),
+    ],
+)
+def test_a_tilde_is_the_home_folder(word, expanded, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/o'brien")
+    assert expand_home(word) == expanded
+    if "brien" in expanded:
+        OverridesParser.create().parse_override(expand_home(word))

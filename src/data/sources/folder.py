@@ -97,7 +97,9 @@ class PictureFolder:
         Each picture is read once here, so that a damaged one is found before training. Raises InputError that names
         those that cannot be read, unless they are to be skipped.
         """
-        cache = PictureCache(self.shape, "ink" if self.ink else "whole", self.cache_gb)
+        total = sum(map(len, self.layout.splits.values())) * prod(self.shape)
+        fits = total <= self.cache_gb * 1e9  # a larger folder would drive its own pictures out
+        cache = PictureCache(self.shape, "ink" if self.ink else "whole", self.cache_gb if fits else 0)
         files = PictureFiles([path for path, _ in entries], self.reader, cache)
         in_memory = len(entries) * prod(self.shape) <= self.memory_gb * 1e9
         images = torch.empty(len(entries) if in_memory else 0, *self.shape, dtype=torch.uint8)
