@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.errors import InputError
 from src.pictures.file_types import SUFFIXES
 
 # Folders and files that archives, file systems and editors leave behind; names that begin with a dot are hidden too.
@@ -47,20 +48,22 @@ def is_picture(name: str) -> bool:
 
 def visible_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, links to folders included, sorted; without hidden ones."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
+    return [entry.name for entry in _entries(folder) if entry.is_dir() and not is_hidden(entry.name)]
 
 
 def list_pictures(folder: Path, left_out: LeftOut) -> list[Path]:
     """The pictures in a folder and the folders below it, sorted; links to files and folders are followed.
 
-    Each folder is read once, so that a link back to it, or a second link to it, ends there. left_out: counts the rest.
+    Each folder is read once: a link back to it, to a folder that it is in, or a second link to it is left out.
+    left_out: counts the rest. Raises InputError for a folder that cannot be read.
     """
-    return sorted(_walk(folder, left_out, {os.path.realpath(folder)}))
+    real = Path(os.path.realpath(folder))
+    return sorted(_walk(folder, left_out, {str(real), *map(str, real.parents)}))
 
 
 def count_loose(folder: Path, left_out: LeftOut) -> None:
     """Count the files in a folder itself, which belong to none of its classes."""
-    for entry in os.scandir(folder):
+    for entry in _entries(folder):
         if is_hidden(entry.name):
             left_out.hidden += sum(1 for _ in _files_below(entry.path)) if entry.is_dir() else 1
         elif not entry.is_dir():
@@ -70,8 +73,17 @@ def count_loose(folder: Path, left_out: LeftOut) -> None:
                 left_out.others[Path(entry.name).suffix.lower()] += 1
 
 
+def _entries(folder: Path) -> list[os.DirEntry]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}): change its permissions, or move it away"
+        ) from None
+
+
 def _walk(folder: Path, left_out: LeftOut, seen: set[str]) -> Iterator[Path]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    for entry in _entries(folder):
         if entry.is_dir():
             if is_hidden(entry.name):
                 left_out.hidden += sum(1 for _ in _files_below(entry.path))

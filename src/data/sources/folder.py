@@ -131,7 +131,7 @@ class PictureFolder:
         others = [entry for found in self.layout.splits.values() for entry in found if entry not in read]
         damaged = damaged | replace(self, memory_gb=0, skip=True, notes=Counter()).read(others)[2]
         if len(damaged) == 1:
-            return f"{next(iter(damaged.values()))}, or give data.on_error=skip"
+            return f"{next(iter(damaged.values()))}; data.on_error=skip leaves it out"
         names = "; ".join(printable(path, 120) for path in list(damaged)[:NAMED])
         more = f" and {len(damaged) - NAMED:,} more" if len(damaged) > NAMED else ""
         counts = f"{len(damaged):,} of {len(entries) + len(others):,}"
