@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from src.plotting import QUIET, RIGHT, open_axes
+from src.plotting import QUIET, RIGHT, label, open_axes
 
 COSTS = (
     ("file packed by zlib, KiB", lambda row: row["packed_bytes"] / 1024),
@@ -22,15 +22,16 @@ def fastest_engine(row: dict) -> str:
 def write_compression_figure(path: Path, rows: Sequence[dict]) -> None:
     """Draw test accuracy against bytes, arithmetic and latency, as PNG; the first row is the network before."""
     figure = Figure(figsize=(11, 4), layout="constrained")
-    for axes, (label, cost) in zip(figure.subplots(1, 3, sharey=True), COSTS, strict=True):
+    for axes, (cost_name, cost) in zip(figure.subplots(1, 3, sharey=True), COSTS, strict=True):
         for index, row in enumerate(rows):
             low, high = row["acc_ci95"]
             interval = [[100 * (row["acc"] - low)], [100 * (high - row["acc"])]]
             style = {"color": RIGHT if index else QUIET, "marker": "o" if index else "s", "ms": 7, "capsize": 3}
             axes.errorbar(cost(row), 100 * row["acc"], interval, ls="", **style)
             offset = (7, 6 if index % 2 else -13)
-            axes.annotate(row["name"], (cost(row), 100 * row["acc"]), offset, textcoords="offset points", fontsize=9)
-        axes.set(xlabel=label, xlim=(0, 1.35 * max(map(cost, rows))))
+            point = cost(row), 100 * row["acc"]
+            axes.annotate(label(row["name"]), point, offset, textcoords="offset points", fontsize=9)
+        axes.set(xlabel=cost_name, xlim=(0, 1.35 * max(map(cost, rows))))
         axes.grid(alpha=0.25)
         open_axes(axes)
     figure.axes[0].set_ylabel("test accuracy, % (95 % interval)")

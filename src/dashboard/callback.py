@@ -12,7 +12,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from src.dashboard import image_grids
 from src.dashboard.activations import Activations, Histogram, histogram, record_activations, weighted_layers
 from src.data.info import NumberOutput
-from src.errors import positive_int, require
+from src.errors import positive_int, printable, require
+from src.plotting import MANY_CLASSES
 
 BATCH_SIZE = 100  # small enough for the feature maps of a large network
 MAX_MAPPED = 4  # convolutions whose maps are drawn, evenly spaced from the first to the last
@@ -24,7 +25,7 @@ GUIDE = """What is where, and what to look for (dashboard=rich, {images:,} fixed
 | Images | `filters/`, `maps/` | the first layer's weights, and the convolutions' feature maps of the same images, epoch by epoch |
 | Images | `confusion/` | the confusion matrix on validation, epoch by epoch |
 | Histograms, Distributions | `weights/`, `gradients/`, `activations/` | the values of each layer; gradients are those of an epoch's last step, before clipping |
-| PR curves | `pr/` | precision against recall on validation, one curve per class |
+| PR curves | `pr/` | precision against recall on validation, one curve per class; of more than {classes}, those with most mistakes in the first record |
 | Projector | `features` | the head's inputs for each image; color them by label, answer, or right and wrong |
 """  # noqa: E501
 
@@ -60,6 +61,7 @@ class Dashboard(Callback):
         self._gradients: dict[str, Histogram | None] = {}
         self._predicted: tuple[Tensor, Tensor] | None = None
         self._embedded = -1
+        self._curves: list[int] | None = None  # classes that have a precision-recall curve
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.fast_dev_run:
@@ -76,7 +78,7 @@ class Dashboard(Callback):
         rows = balanced_rows(labels, self.sample, task.info.output.is_number)
         self._images = split.images.index_select(0, split.indices[rows])
         self._labels = labels[rows]
-        self.writer.add_text("about", GUIDE.format(images=len(rows)))
+        self.writer.add_text("about", GUIDE.format(images=len(rows), classes=MANY_CLASSES))
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         if self.writer is not None and trainer.global_step == 0:
@@ -159,9 +161,13 @@ class Dashboard(Callback):
     def _write_predictions(self, trainer: Trainer, task: LightningModule, logits: Tensor, labels: Tensor) -> None:
         step, names = trainer.global_step, task.info.class_names
         probs, labels = logits.float().softmax(1).cpu(), labels.cpu()
-        for index, name in enumerate(names):
-            self.writer.add_pr_curve(f"pr/{name}", (labels == index).numpy(), probs[:, index].numpy(), step)
         counts = multiclass_confusion_matrix(probs, labels, len(names), validate_args=False)
+        if self._curves is None:
+            mistakes = counts.sum(1) - counts.diag()
+            self._curves = mistakes.argsort(descending=True, stable=True)[:MANY_CLASSES].sort().values.tolist()
+        for index in self._curves:
+            tag = f"pr/{printable(names[index], 60)}"
+            self.writer.add_pr_curve(tag, (labels == index).numpy(), probs[:, index].numpy(), step)
         wrong = len(labels) - int(counts.trace())
         title = f"validation, {_epoch_name(trainer)}: {wrong:,} of {len(labels):,} wrong"
         matrix = image_grids.confusion_image(counts, names, title)
@@ -198,6 +204,7 @@ def balanced_rows(labels: Tensor, count: int, numbers: bool = False) -> Tensor:
 
 def _metadata_row(label: str, predicted: str) -> list[str]:
     # TensorBoard names points by the first column that holds more than numbers.
+    label, predicted = printable(label), printable(predicted)  # a tab or a line break would end its cell
     name, right = f"is {label}", label == predicted
     return [name if right else f"{name}, answered {predicted}", label, predicted, "right" if right else "wrong"]
 

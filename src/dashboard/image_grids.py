@@ -5,13 +5,15 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from src.plotting import RIGHT
+from src.plotting import MANY_CLASSES, RIGHT, class_labels, font_file
 
 TILE_PX, GAP_PX, MARGIN_PX = 44, 3, 6
 MAX_FILTERS = 64
+MATRIX_PX = 400  # side of the confusion matrix of many classes
 TEXT_COLOR, NOTE_COLOR = (25, 25, 28), (110, 114, 122)
 
 
@@ -22,6 +24,12 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf" / name), size)
+
+
+@cache
+def name_font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """A font that has the characters of a class name."""
+    return font(size) if name.isascii() else ImageFont.truetype(font_file(name), size)
 
 
 @cache
@@ -121,14 +129,23 @@ def map_grid(images: Tensor, values: Tensor, title: str, units: int) -> np.ndarr
 
 
 def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) -> np.ndarray:
-    """Counts (K, K), a row per true class; the color is the fraction of the row mistaken for each other class."""
+    """Counts (K, K), a row per true class; the color is the fraction of the row mistaken for each other class.
+
+    More than MANY_CLASSES classes have neither names nor counts.
+    """
     counts = counts.cpu()
     classes, few = len(counts), len(counts) <= 12
-    side, small = (30, font(11)) if few else (22, font(8))  # ten classes fill a card of TensorBoard
-    shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).fill_diagonal_(0).numpy()
+    side, text_size = (30, 11) if few else (22, 8)  # ten classes fill a card of TensorBoard
+    fractions = (counts / counts.sum(1, keepdim=True).clamp_min(1)).fill_diagonal_(0)
+    shares = fractions.numpy()
     top = max(float(shares.max()), 1e-9)
+    if classes > MANY_CLASSES:
+        note = f"{classes:,} classes by number; top to bottom: true, left to right: predicted"
+        return _large_matrix(fractions, title, [note, f"dark red: {100 * top:.0f} % of the true class"])
     cells = apply_colormap(shares, "Reds", 0, 1.25 * top)
-    longest = max(round(small.getlength(name)) for name in class_names)
+    names = class_labels(class_names, 16, formulas=False)
+    fonts = [name_font(name, text_size) for name in names]
+    longest = max(round(letters.getlength(name)) for name, letters in zip(names, fonts, strict=True))
     left, above = MARGIN_PX + 18 + longest + 8, MARGIN_PX + 24
     upright = longest < side
     below = (14 if upright else longest + 4) + 22
@@ -144,7 +161,7 @@ def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) ->
         letters = font(10 if few else 8, bold=on_diagonal)
         middle = (left + column * side + side // 2, above + row * side + side // 2)
         draw.text(middle, f"{int(counts[row, column])}", ink, letters, anchor="mm")
-    for index, name in enumerate(class_names):
+    for index, (name, small) in enumerate(zip(names, fonts, strict=True)):
         middle = index * side + side // 2
         draw.text((left - 5, above + middle), name, TEXT_COLOR, small, anchor="rm")
         if upright:
@@ -154,6 +171,16 @@ def confusion_image(counts: Tensor, class_names: tuple[str, ...], title: str) ->
     draw.text((left + classes * side // 2, size[1] - 4), "predicted", NOTE_COLOR, font(11), anchor="ms")
     _draw_vertical(picture, "true", font(11), (MARGIN_PX + 7, above + classes * side // 2 - 12), NOTE_COLOR)
     return np.asarray(picture)
+
+
+def _large_matrix(shares: Tensor, title: str, notes: list[str]) -> np.ndarray:
+    """Shares (K, K) as one tile of about MATRIX_PX pixels; of many classes each pixel is the largest of its block."""
+    step = -(-len(shares) // MATRIX_PX)
+    blocks = F.max_pool2d(shares[None], step, ceil_mode=True).numpy()
+    cells = apply_colormap(blocks, "Reds", 0, max(float(blocks.max()), 1e-9))
+    side = len(cells[0]) * max(1, round(MATRIX_PX / len(cells[0])))
+    framed = np.pad(resize_nearest(cells, side, side), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=150)
+    return tile_grid(framed, 1, title, notes)
 
 
 def _draw_vertical(

@@ -8,6 +8,8 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
+from src.errors import printable
+
 GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "finetune", "task")
 SKIPPED = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "eval_batch_size", "memory_gb", "fused")
 
@@ -48,6 +50,7 @@ def flat_hyperparameters(config: dict) -> dict[str, str | int | float | bool]:
             if key == "_target_":
                 flat[group] = value.rpartition(".")[2] if value else "none"
             elif not key.startswith("_") and key not in SKIPPED:
-                flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+                text = value if isinstance(value, str) else json.dumps(value)
+                flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float) else printable(text)
     flat["data"] = flat.pop("data.name")
     return {key: value if value is not None else "null" for key, value in flat.items()}

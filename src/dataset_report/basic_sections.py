@@ -6,6 +6,7 @@ from src.dataset_report import figures, image_grids, statistics
 from src.dataset_report.context import ReportContext, ReportFigure, Section, Table
 from src.dataset_report.ink_measures import MEASURES
 from src.dataset_report.wording import format_percent, join_names, pluralize
+from src.plotting import class_labels
 
 EXAMPLES = 12  # per class
 AS_INPUT = "as a network receives them, after data.size, data.channels, data.ink and similar settings"
@@ -51,15 +52,23 @@ def examples_section(context: ReportContext) -> Section:
     """Images drawn from each class."""
     train, names = context.data.train, context.class_names
     drawn = image_grids.sample_per_class(train.labels, len(names), EXAMPLES, context.seed)
+    shown = image_grids.spread_classes(train.labels.bincount(minlength=len(names)).tolist())
     blank = torch.full((EXAMPLES, *train.images.shape[1:]), 255, dtype=torch.uint8)
-    cells = torch.cat([torch.cat([train.images[rows], blank[len(rows) :]]) for rows in drawn])
-    filled = torch.cat([torch.arange(EXAMPLES) < len(rows) for rows in drawn]).tolist()
-    row_names = [image_grids.short_name(name) for name in names]
+    cells = torch.cat([torch.cat([train.images[drawn[k]], blank[len(drawn[k]) :]]) for k in shown])
+    filled = torch.cat([torch.arange(EXAMPLES) < len(drawn[k]) for k in shown]).tolist()
+    labels = class_labels(names, figures.NAME_COLUMNS)
+    row_names = [labels[label] for label in shown]
     table = image_grids.picture_table(image_grids.to_float_rgb(cells), EXAMPLES, row_names, filled)
     caption = f"Up to {EXAMPLES} training images per class, drawn with seed {context.seed}, {AS_INPUT}."
+    caption += _selection(len(shown), len(names))
     figure = ReportFigure("examples", table, "A row of example images per class.", caption)
     rows = {name: train.rows[rows].tolist() for name, rows in zip(names, drawn, strict=True)}
     return Section("Examples", [], [figure], numbers={"rows": rows})
+
+
+def _selection(shown: int, classes: int) -> str:
+    """A sentence for a figure that shows some of the classes; none where it shows all."""
+    return f" {shown} of {classes:,} classes are shown, from the smallest to the largest." * (shown < classes)
 
 
 def averages_section(context: ReportContext) -> Section:
@@ -83,7 +92,10 @@ def averages_section(context: ReportContext) -> Section:
         f"({float(rms_std[least]):.0f}). The two means most alike are those of {names[a]} and {names[b]}, which "
         f"differ by {float(distances[a, b]):.0f} grey levels."
     )
-    plot = figures.plot_class_means(mean, std, names)
+    shown = image_grids.spread_classes(train.labels.bincount(minlength=len(names)).tolist())
+    shown = shown if len(shown) == len(names) else sorted({*shown, most, least, a, b})
+    plot = figures.plot_class_means(mean, std, names, shown)
+    caption += _selection(len(shown), len(names))
     figure = ReportFigure("averages", plot, "Mean and standard deviation image of each class.", caption)
     numbers = {"rms_sd": dict(zip(names, rms_std.tolist(), strict=True)), "nearest_means": [names[a], names[b]]}
     return Section("Mean and standard deviation", [text], [figure], numbers=numbers)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from src.dataset_report.figures import class_color
-from src.dataset_report.image_grids import FONT_SIZE, WIDTH, resize_longer_side, short_name, to_float_rgb
+from src.dataset_report.image_grids import FONT_SIZE, WIDTH, resize_longer_side, spread_classes, to_float_rgb
 from src.dataset_report.ink_measures import ink_maps
-from src.plotting import frame_image
+from src.plotting import class_labels, display_width, frame_image
 
 TSNE_COMPONENTS = 50  # principal components that t-SNE reads
 MIN_IMAGES = 8
@@ -74,7 +74,7 @@ def plot_thumbnails(
     """A map of `points` (N, 2), and the number of thumbnails that had room; other points are dots.
 
     images: uint8 (N, C, H, W). Ink of one channel is drawn in the class colour on white; coloured pictures get a frame
-    in it. The name of a class stands where its points are densest.
+    in it. The name of a class stands where its points are densest; of many classes, only some are named.
     """
     square = scale_to_unit_square(points)
     corners = square * (CANVAS - THUMBNAIL)
@@ -88,10 +88,12 @@ def plot_thumbnails(
     dots = np.setdiff1d(np.arange(len(points)), drawn)
     centers = (corners + THUMBNAIL / 2) / CANVAS
     axes.scatter(*centers[dots].T, s=4, c=point_colors[dots], alpha=0.45, linewidths=0)
-    for label, name in enumerate(class_names):
+    names = class_labels(class_names, NAME_LENGTH)
+    for label in spread_classes(labels.bincount(minlength=len(names)).tolist()):
         members = (labels == label).numpy()
         if members.any():
-            _write_name(axes, densest_point(centers[members]), name, colors[label], large=len(class_names) <= 12)
+            point, large = densest_point(centers[members]), len(names) <= 12
+            _write_name(axes, point, names[label], colors[label], large)
     axes.set_xlabel(axis_names[0], fontsize=FONT_SIZE)
     axes.set_ylabel(axis_names[1], fontsize=FONT_SIZE)
     frame_image(axes)
@@ -121,9 +123,9 @@ def _paste(corners: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _write_name(axes: Axes, point: np.ndarray, name: str, color: np.ndarray, large: bool) -> None:
-    name = short_name(name, NAME_LENGTH)
-    size = 15 if large and len(name) < 3 else 9 if len(name) < 5 else 7
-    margin = [size * (0.34 * len(name) + 0.7) / (72 * WIDTH), size * 1.2 / (72 * WIDTH)]  # shares of the map
+    length = display_width(name)
+    size = 15 if large and length < 3 else 9 if length < 5 else 7
+    margin = [size * (0.34 * length + 0.7) / (72 * WIDTH), size * 1.2 / (72 * WIDTH)]  # shares of the map
     x, y = np.clip(point, margin, np.subtract(1, margin))
     dark = matplotlib.colors.to_hex(color * 0.6)
     text = axes.text(x, y, name, ha="center", va="center", weight="bold", color=dark, fontsize=size)

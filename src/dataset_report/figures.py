@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from src.dataset_report.image_grids import FONT_SIZE, WIDTH, add_axes_at, short_name, to_float_rgb
-from src.plotting import QUIET, RIGHT, WRONG, frame_image, open_axes
+from src.dataset_report.image_grids import FONT_SIZE, WIDTH, add_axes_at, to_float_rgb
+from src.plotting import QUIET, RIGHT, WRONG, class_labels, display_width, frame_image, open_axes
 
 # Ten colours that colour-blind readers can tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
 COLORS = (
@@ -23,6 +23,8 @@ COLORS = (
 BLUE = "#3b5b92"
 SPLITS = {"train": RIGHT, "val": "#d9a441", "test": BLUE}
 HATCHES = {"train": "", "val": "//", "test": ".."}
+NAME_COLUMNS = 14  # of a class name under a chart
+MOST_NAMES, MOST_LETTERS = 50, 70  # class names that have room under a chart: upright ones, and those of two letters
 
 
 def class_color(label: int, classes: int) -> tuple[float, float, float]:
@@ -38,9 +40,11 @@ def plot_class_counts(counts: dict[str, list[int]], class_names: Sequence[str]) 
     axes, bottom = figure.add_subplot(), np.zeros(len(class_names))
     for split, values in counts.items():
         style = {"color": SPLITS[split], "hatch": HATCHES[split], "edgecolor": "white", "label": split}
-        axes.bar(range(len(class_names)), values, 0.8, bottom, **style)
+        # Bars of many classes touch: their white edges would be all that is seen.
+        style |= {"hatch": "", "edgecolor": "none"} if len(class_names) > MOST_LETTERS else {}
+        axes.bar(range(len(class_names)), values, 0.8 if len(class_names) <= MOST_LETTERS else 1, bottom, **style)
         bottom += values
-    _class_ticks(axes, class_names)
+    _class_ticks(axes, class_labels(class_names, NAME_COLUMNS))
     axes.set_ylabel("images", fontsize=FONT_SIZE)
     _legend_above(axes, 3)
     axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
@@ -53,37 +57,43 @@ def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(frameon=False, ncols=columns, fontsize=FONT_SIZE, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
-def _needs_rotation(class_names: Sequence[str]) -> bool:
-    longest = max(len(short_name(name)) for name in class_names)
-    return longest > 2 and longest * len(class_names) > 85
+def _needs_rotation(names: Sequence[str]) -> bool:
+    longest = max(map(display_width, names))
+    return longest > 2 and longest * len(names) > 85 and len(names) <= MOST_NAMES
 
 
-def _class_ticks(axes: Axes, class_names: Sequence[str]) -> None:
-    names = [short_name(name) for name in class_names]
-    crowded = len(names) > 30 and max(map(len, names)) < 3
-    axes.set_xticks(range(len(names)), names, fontsize=FONT_SIZE - 1.5 * crowded)
-    if _needs_rotation(class_names):
-        axes.tick_params(axis="x", rotation=90)
+def _class_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """The names of the classes, or their numbers, counted from 0, where there is no room for so many."""
+    longest = max(map(display_width, names))
     axes.set_xlim(-0.6, len(names) - 0.4)
+    if len(names) > (MOST_NAMES if longest > 2 else MOST_LETTERS):
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axes.set_xlabel("class, by number", fontsize=FONT_SIZE)
+        return
+    crowded = len(names) > 30 and longest < 3
+    axes.set_xticks(range(len(names)), names, fontsize=FONT_SIZE - 1.5 * crowded)
+    if _needs_rotation(names):
+        axes.tick_params(axis="x", rotation=90)
 
 
-def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str]) -> Figure:
-    """Mean and standard deviation image (K, C, H, W) of each class; the deviation is averaged over channels."""
-    columns = min(10, len(class_names))
+def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str], shown: Sequence[int]) -> Figure:
+    """Mean and standard deviation image of the classes `shown`, of (K, C, H, W); deviations are averaged over channels."""
+    columns = min(10, len(shown))
     width = min((WIDTH - 0.95) / columns, 1.1)
     height = width * mean.shape[2] / mean.shape[3]
     block = 2 * height + 0.34
-    figure = Figure(figsize=(columns * width + 0.95, math.ceil(len(class_names) / columns) * block + 0.1))
+    figure = Figure(figsize=(columns * width + 0.95, math.ceil(len(shown) / columns) * block + 0.1))
     pictures, grey_std = to_float_rgb(mean), std.mean(1).numpy()
+    names = class_labels(class_names, max(3, int(12 * width)))
     colors = ScalarMappable(Normalize(0, max(1.0, float(grey_std.max()))), "viridis")
-    for label, name in enumerate(class_names):
-        left, top = 0.1 + label % columns * width, label // columns * block + 0.24
+    for index, label in enumerate(shown):
+        left, top = 0.1 + index % columns * width, index // columns * block + 0.24
         for row, picture in enumerate((pictures[label], colors.to_rgba(grey_std[label]))):
             axes = add_axes_at(figure, left, top + (row + 0.05) * height, 0.95 * width, 0.95 * height)
             axes.imshow(picture, aspect="auto")
             frame_image(axes)
             if row == 0:
-                axes.set_title(short_name(name, max(3, int(12 * width))), fontsize=FONT_SIZE, pad=2)
+                axes.set_title(names[label], fontsize=FONT_SIZE, pad=2)
     left = 0.16 + columns * width
     if mean.shape[1] == 1:
         grey = ScalarMappable(Normalize(0, 255), "gray")
@@ -127,21 +137,25 @@ def plot_distributions(statistics: dict[str, list[dict]], titles: dict[str, str]
 
     statistics: measure -> `summary_statistics` of each class.
     """
-    narrow = len(class_names) <= 12 and max(len(short_name(name)) for name in class_names) * len(class_names) <= 40
+    names = class_labels(class_names, NAME_COLUMNS)
+    narrow = len(names) <= 12 and max(map(display_width, names)) * len(names) <= 40
     columns = 2 if narrow else 1
     rows = math.ceil(len(statistics) / columns)
-    height = 1.75 if narrow else 2.6 if _needs_rotation(class_names) else 1.9
+    height = 1.75 if narrow else 2.6 if _needs_rotation(names) else 1.9
+    thin = min(1.0, MOST_NAMES / len(names))
     figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
     for index, (measure, by_class) in enumerate(statistics.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         for label, values in enumerate(by_class):
             if values["n"]:
                 color = class_color(label, len(class_names))
-                axes.plot([label] * 2, [values["p5"], values["p95"]], "-", lw=1, color=QUIET)
-                axes.plot([label] * 2, [values["p25"], values["p75"]], "-", lw=5, color=color, solid_capstyle="butt")
-                axes.plot(label, values["median"], "o", ms=3.5, color="black")
+                axes.plot([label] * 2, [values["p5"], values["p95"]], "-", lw=thin, color=QUIET)
+                axes.plot(
+                    [label] * 2, [values["p25"], values["p75"]], "-", lw=5 * thin, color=color, solid_capstyle="butt"
+                )
+                axes.plot(label, values["median"], "o", ms=max(0.8, 3.5 * thin), color="black")
         axes.set_title(titles[measure], fontsize=FONT_SIZE, loc="left")
-        _class_ticks(axes, class_names)
+        _class_ticks(axes, names)
         axes.grid(axis="y", lw=0.4, alpha=0.5)
         open_axes(axes, FONT_SIZE)
     return figure

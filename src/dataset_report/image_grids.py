@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from src.plotting import FRAME, frame_image
+from src.plotting import FRAME, MANY_CLASSES, display_width, frame_image
 
 WIDTH = 7.2  # inches, of every figure on the page; a phone shows it at half size
 FONT_SIZE = 8.5  # points
@@ -49,10 +49,12 @@ def tile_pictures(pictures: np.ndarray, columns: int, gap: int = 2) -> np.ndarra
     return tiled
 
 
-def short_name(name: str, most: int = 14) -> str:
-    """A class name for a figure: at most `most` characters, and never read as a formula."""
-    name = name if len(name) <= most else name[: most - 1] + "…"
-    return name.replace("$", r"\$")
+def spread_classes(counts: Sequence[int]) -> list[int]:
+    """The classes that a figure shows: all, or MANY_CLASSES of them, from the smallest to the largest."""
+    if len(counts) <= MANY_CLASSES:
+        return list(range(len(counts)))
+    by_size = np.argsort(counts, kind="stable")
+    return sorted(by_size[np.linspace(0, len(counts) - 1, MANY_CLASSES).round().astype(int)].tolist())
 
 
 def picture_table(
@@ -65,7 +67,7 @@ def picture_table(
     gap = 2
     pictures, rows = enlarge_small(pictures), len(row_names)
     height, width = pictures.shape[1] + gap, pictures.shape[2] + gap
-    margin = min(1.6, 0.16 + 0.075 * max(map(len, row_names)))
+    margin = min(1.6, 0.16 + 0.075 * max(map(display_width, row_names)))
     cell = min((WIDTH - margin - 0.1) / columns, 0.95)
     body = rows * cell * height / width
     figure = Figure(figsize=(margin + columns * cell + 0.1, body + 0.12))

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from src.dataset_report.confident_learning import LabelCheck, check_labels, confident_joint, fit_scale, read_predictions
 from src.dataset_report.context import ReportContext, ReportFigure, Section, Table
-from src.dataset_report.image_grids import captioned_pictures, short_name, to_float_rgb
+from src.dataset_report.image_grids import captioned_pictures, to_float_rgb
 from src.dataset_report.patch_classifier import out_of_fold_scores, patch_features
 from src.dataset_report.wording import format_percent, join_names, pluralize
-from src.plotting import RIGHT, WRONG
+from src.plotting import RIGHT, WRONG, class_labels
 
 SHOWN = 36
 TOP_PAIRS = 8
@@ -110,13 +110,13 @@ def _ranked(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tens
 
 
 def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tensor) -> ReportFigure:
-    train, names, top = context.data.train, context.class_names, order[:SHOWN]
+    train, names, top = context.data.train, class_labels(context.class_names, 9), order[:SHOWN]
     above, below = [], []
     for i in top.tolist():
         verdict, prob = "looks like" if check.differs[i] else "next", float(check.prob[i])
         short = f"{prob:.2f}" if prob >= 0.01 else f"{prob:.0e}".replace("e-0", "e-")
-        above.append(f"label {short_name(names[train.labels[rows[i]]], 9)}")
-        below.append(f"{verdict} {short_name(names[check.other[i]], 8)}\n#{train.rows[rows[i]]}  p {short}")
+        above.append(f"label {names[train.labels[rows[i]]]}")
+        below.append(f"{verdict} {names[check.other[i]]}\n#{train.rows[rows[i]]}  p {short}")
     caption = (
         f"The {len(top)} most suspicious of {pluralize(len(rows), 'label')}, in order. Above: the label. Below: the "
         "likeliest other class (“next” where the label is still likelier), the row, and the probability of the label. "

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from src.dataset_report import augment_section, basic_sections, label_section, map_section, search_sections
 from src.dataset_report.context import ReportContext, Section
 from src.dataset_report.image_grids import DPI
-from src.errors import require
+from src.errors import printable, require
 from src.files import write_bytes, write_json
 
 SECTIONS: dict[str, Callable[[ReportContext], Section]] = {
@@ -89,8 +90,13 @@ def render_html(
     """
     folder = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(
-        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=folder,
+        autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # names of bytes, control characters
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    embedded = {name: base64.b64encode(png).decode() for name, png in images.items()}
+    embedded = {name: Markup(base64.b64encode(png).decode()) for name, png in images.items()}
     template = environment.get_template("report.html.j2")
     return template.render(title=title, about=about, sections=sections, notes=notes, images=embedded)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from src.dataset_report import duplicates, figures
 from src.dataset_report.context import ReportContext, ReportFigure, Section
-from src.dataset_report.image_grids import captioned_pictures, pair_pictures, short_name, to_float_rgb
+from src.dataset_report.image_grids import captioned_pictures, pair_pictures, to_float_rgb
 from src.dataset_report.sample import DatasetSample, SplitSample
 from src.dataset_report.wording import pluralize
+from src.plotting import class_labels
 
 PAIRS, SHOWN = 12, 40  # in a figure
 MAX_PAIRS, MAX_OUTLIERS = 1000, 20  # in report.json: groups and pairs; outliers per class
@@ -52,9 +53,9 @@ class _NearestPairs:
         order = (self.distances / self.usual[self.labels].clamp_min(ZERO_DISTANCE)).argsort(stable=True)
         left = self.once(order.tolist())[:PAIRS]
         right = self.nearest[left].tolist()
-        above, below = [], []
+        above, below, short_names = [], [], class_labels(names, 9)
         for a, b in zip(left, right, strict=True):
-            label, other = (short_name(names[k], 9) for k in (self.left.labels[a], self.right.labels[b]))
+            label, other = (short_names[k] for k in (self.left.labels[a], self.right.labels[b]))
             above.append(f"{label} | {other}")
             distance, usual = float(self.distances[a]), float(self.usual[self.right.labels[b]])
             ratio = f"{distance / usual:.3f} of usual" if usual > ZERO_DISTANCE else "0 is usual"
@@ -162,15 +163,16 @@ def outliers_section(context: ReportContext) -> Section:
     text += f" Left out because alone in its class: {pluralize(alone, 'image')}." if alone else ""
     if not len(rows):
         return Section("Outliers", [text], numbers=numbers)
-    per_class = max(1, SHOWN // len(names))
-    top = torch.cat([members[:per_class] for members in by_class])[: 2 * SHOWN]
-    above, below = [], []
+    per_class = SHOWN // len(names)
+    top = torch.cat([members[:per_class] for members in by_class]) if per_class else ranked[:SHOWN]
+    above, below, short_names = [], [], class_labels(names, 9)
     for row, ratio in zip(top.tolist(), ratios[top].tolist(), strict=True):
         times = f"{ratio:.2f}x" if ratio <= duplicates.MAX_RATIO else "(0 usual)"
-        above.append(f"{short_name(names[train.labels[row]], 9)}  {times}")
+        above.append(f"{short_names[train.labels[row]]}  {times}")
         below.append(f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n"))
     caption = (
-        f"The {pluralize(per_class, 'image')} of each class farthest from the others. Above: label, and distance "
+        f"The {pluralize(per_class or len(top), 'image')} of {'each' if per_class else 'any'} class farthest from the "
+        "others. Above: label, and distance "
         "relative to the median. Below: row, and the ink measure that is 2.5 or more robust standard deviations from "
         "the median of the class, if any."
     )

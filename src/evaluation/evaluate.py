@@ -3,8 +3,10 @@
 import math
 import statistics
 import timeit
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -14,10 +16,11 @@ from src.data.info import DataInfo
 from src.errors import printable
 from src.evaluation.metrics import CALIBRATION_BINS, make_classification_metrics, make_regression_metrics
 from src.inference.model import Predictor
-from src.plotting import text_table
+from src.plotting import MANY_CLASSES, text_table
 
 Z95 = 1.959963984540054  # quantile of the normal distribution for a 95 % interval
 WARM_UP = 20
+WORST = 10  # classes and pairs that are shown of more than MANY_CLASSES
 
 
 def predict(net: Predictor, loader: DataLoader, device: str = "cpu") -> tuple[Tensor, Tensor]:
@@ -100,13 +103,52 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         f"{name:<12} {100 * metrics[key]:6.2f} %   ({note})" for key, (name, note) in notes.items() if key in metrics
     ]
     lines += [f"loss         {metrics['loss']:6.4f}     (cross-entropy)", f"images       {metrics['images']:6,}"]
-    lines += ["", "per class"]
-    rows = [(printable(name, 60), row) for name, row in metrics["per_class"].items()]
-    width = max(12, *(len(name) for name, _ in rows))
-    for name, row in rows:
+    return "\n".join([*lines, *_class_lines(metrics)])
+
+
+def _class_lines(metrics: dict[str, Any]) -> list[str]:
+    """The accuracy of each class; of many classes the lowest, and the pairs that are confused most."""
+    by_class = metrics["per_class"]
+    names, head = list(by_class), ["", "per class"]
+    if many := len(names) > MANY_CLASSES:
+        tested = [name for name in names if by_class[name]["images"]]
+        names = sorted(tested, key=lambda name: (by_class[name]["acc"], -by_class[name]["images"]))[:WORST]
+        head = ["", f"the {len(names)} of {len(by_class)} classes with the lowest accuracy (results.json has all)"]
+    rows = []
+    for name in names:
+        row = by_class[name]
         share = f"{100 * row['acc']:6.2f} %" if row["acc"] is not None else "     –  "
-        lines.append(f"  {name:<{width}} {share}   of {row['images']:,}")
-    return "\n".join(lines)
+        rows.append((printable(name, 60).ljust(12), share, f"  of {row['images']:,}"))
+    lines = [*head, text_table(rows, gap=" ", indent="  ")]
+    pairs = confused_pairs(metrics["confusion"]) if many else []
+    if pairs:
+        wrong = sum(map(sum, metrics["confusion"])) - sum(row[i] for i, row in enumerate(metrics["confusion"]))
+        shown = sum(pair.mistaken for pair in pairs)
+        lines += ["", f"the most frequent confusions, true -> predicted: {shown:,} of {wrong:,} mistakes"]
+        classes = [printable(name, 30) for name in by_class]
+        rows = [(classes[p.true], f"-> {classes[p.predicted]}", f"{p.mistaken:,} of {p.images:,}") for p in pairs]
+        lines.append(text_table(rows, indent="  "))
+    return lines
+
+
+class ConfusedPair(NamedTuple):
+    """How many of a class' images are taken for another class."""
+
+    true: int
+    predicted: int
+    mistaken: int
+    images: int  # of the true class
+
+
+def confused_pairs(confusion: Sequence[Sequence[int]], most: int = WORST) -> list[ConfusedPair]:
+    """The `most` frequent pairs of a confusion matrix, rows of true classes; of equal counts the larger share first."""
+    counts = np.array(confusion)
+    images = counts.sum(1)
+    np.fill_diagonal(counts, 0)
+    rows, columns = counts.nonzero()
+    found = counts[rows, columns]
+    order = np.lexsort((-found / images[rows], -found))[:most]
+    return [ConfusedPair(int(rows[i]), int(columns[i]), int(found[i]), int(images[rows[i]])) for i in order]
 
 
 def latency_ms(net: Predictor) -> float:

@@ -5,20 +5,31 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from src.data.batches import BatchDataset
 from src.data.info import DataInfo
+from src.evaluation.evaluate import confused_pairs
 from src.evaluation.metrics import CALIBRATION_BINS
-from src.plotting import QUIET, RIGHT, WRONG, open_axes
+from src.plotting import MANY_CLASSES, QUIET, RIGHT, WRONG, class_labels, display_width, label, open_axes
+
+MATRIX_PX = 420  # rows of a large confusion matrix that are drawn
 
 
 def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...]) -> Figure:
-    """Counts with a row per true class; color is the share of the row that was mistaken for another class."""
+    """Counts with a row per true class; color is the share of the row that was mistaken for another class.
+
+    More than MANY_CLASSES classes have numbers instead of names and counts, and the most frequent pairs stand beside.
+    """
     counts = np.asarray(confusion)
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)  # so that few mistakes stand out beside many right predictions
+    title = f"{counts.trace():,} of {counts.sum():,} right"
+    if classes > MANY_CLASSES:
+        return _large_confusion_matrix(counts, shares, class_names, title)
+    names = class_labels(class_names)
     side = max(4.5, 0.55 * classes + 1.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
@@ -29,18 +40,58 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...]) -
         color = RIGHT if row == column else "black" if shares[row, column] < 0.8 * top else "white"
         text, weight = f"{counts[row, column]:,}", "bold" if row == column else "normal"
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color, weight=weight)
-    axes.set_xticks(range(classes), class_names, rotation=0 if max(map(len, class_names)) < 3 else 90, fontsize=size)
-    axes.set_yticks(range(classes), class_names, fontsize=size)
+    axes.set_xticks(range(classes), names, rotation=0 if max(map(display_width, names)) < 3 else 90, fontsize=size)
+    axes.set_yticks(range(classes), names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{counts.trace():,} of {counts.sum():,} right", fontsize=11)
+    axes.set_title(title, fontsize=11)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
+def _large_confusion_matrix(counts: np.ndarray, shares: np.ndarray, class_names: tuple[str, ...], title: str) -> Figure:
+    """The matrix as an image, and the most frequent pairs as bars."""
+    classes, pairs = len(counts), confused_pairs(counts.tolist())
+    figure = Figure(figsize=(10.4, 6.2), layout="constrained")
+    matrix, bars = figure.subplots(1, 2, width_ratios=(3, 1.6))
+    colors = matrix.imshow(
+        block_maxima(shares, MATRIX_PX), cmap="Reds", vmin=0, vmax=max(float(shares.max()), 1e-9),
+        extent=(-0.5, classes - 0.5, classes - 0.5, -0.5), interpolation="nearest",
+    )  # fmt: skip
+    matrix.set(xlabel="predicted class, by number", ylabel="true class, by number")
+    for axis in (matrix.xaxis, matrix.yaxis):
+        axis.set_major_locator(MaxNLocator(8, integer=True))
+    matrix.set_title(f"{title}, {classes:,} classes", fontsize=11)
+    bar = figure.colorbar(colors, ax=matrix, location="bottom", shrink=0.7, aspect=40, pad=0.02)
+    bar.set_label("share of the true class that is taken for the other", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    open_axes(bars)
+    bars.spines["left"].set_visible(False)
+    bars.set(xticks=[], yticks=[])
+    bars.set_title("most frequent pairs: true → predicted" if pairs else "no mistakes", fontsize=10, loc="left")
+    bars.spines["bottom"].set_visible(False)
+    names = class_labels(class_names, 20)
+    bars.barh(range(len(pairs)), [pair.mistaken for pair in pairs], 0.34, color=WRONG)
+    bars.set_ylim(max(len(pairs), 1) - 0.4, -0.85)
+    for row, pair in enumerate(pairs):
+        text = f"{names[pair.true]} → {names[pair.predicted]}"
+        bars.text(0, row - 0.24, text, fontsize=8, va="bottom")
+        bars.text(pair.mistaken, row, f" {pair.mistaken:,} of {pair.images:,}", fontsize=8, va="center")
+    bars.set_xlim(0, 1.5 * max((pair.mistaken for pair in pairs), default=1))
+    return figure
+
+
+def block_maxima(values: np.ndarray, side: int) -> np.ndarray:
+    """A matrix (K, K) of at most `side` rows: of more, the largest value of each block, so that no cell is lost."""
+    step = -(-len(values) // side)
+    rows = -(-len(values) // step)
+    padded = np.pad(values, (0, rows * step - len(values)))
+    return padded.reshape(rows, step, rows, step).max((1, 3))
+
+
 def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_names: tuple[str, ...]) -> Figure:
     """The 24 most confident mistakes: image, predicted class and true class, each with its probability."""
-    probs = logits.softmax(1)
+    probs, names = logits.softmax(1), class_labels(class_names, 12)
     confidence, predictions = probs.max(1)
     wrong = (predictions != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:24]
@@ -53,7 +104,7 @@ def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_
         axes = figure.add_subplot(rows, 8, position)
         image = batches[torch.tensor([index])][0][0].permute(1, 2, 0).numpy()
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        prediction, truth = class_names[predictions[index]], class_names[labels[index]]
+        prediction, truth = names[predictions[index]], names[labels[index]]
         axes.set_title(f"{prediction}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
         axes.set_xlabel(f"is {truth}  {100 * probs[index, labels[index]]:.0f} %", fontsize=9, color=RIGHT, labelpad=1)
         axes.set(xticks=[], yticks=[])
@@ -92,7 +143,7 @@ def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: fl
     estimates, truth = (values.numpy() for values in info.output.metric_inputs(outputs, labels))
     axes.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "--", color=QUIET)
     axes.plot(truth, estimates, ".", ms=3, alpha=0.4, color=RIGHT)
-    axes.set(xlabel=f"true {info.target}", ylabel="estimated")
+    axes.set(xlabel=f"true {label(info.target)}", ylabel="estimated")
     axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
     open_axes(axes)
     return figure

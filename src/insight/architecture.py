@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from src.insight.summary import Layer, Summary, abbreviate, condense, format_shape
+from src.plotting import label
 
 MAPS, POOLED, TOKENS, VECTORS, INPUT = "#3b6ea5", "#8fb3d9", "#5a7d6c", "#b07c2c", "#6b6f76"
 MAX_BLOCKS = 11  # side by side; layers of a longer network are condensed
@@ -51,7 +52,7 @@ def architecture_figure(summary: Summary) -> Figure:
     axes.set_xlim(-0.1, width - 0.1)
     axes.set_ylim(-below, TALLEST + 0.85)
     axes.set_axis_off()
-    title = f"{summary.model}, input {'x'.join(map(str, summary.shape))} (channels, height, width)"
+    title = f"{label(summary.model)}, input {'x'.join(map(str, summary.shape))} (channels, height, width)"
     axes.text(0, TALLEST + 0.62, title, fontsize=12, weight="bold", va="center")
     totals = f"{summary.parameters:,} parameters; per image {abbreviate(summary.multiply_adds)} multiply-adds and "
     totals += f"{summary.memory / 1024:,.0f} KiB of activations"
@@ -105,7 +106,7 @@ def _draw(axes: Axes, block: DiagramBlock, left: float, bottom: float, width: fl
 
 def _lines(block: DiagramBlock) -> list[str]:
     layer = block.layer
-    lines = [layer.kind, *(f"+ {kind}" for kind in block.followed_by)]
+    lines = [label(layer.kind), *(f"+ {label(kind)}" for kind in block.followed_by)]
     if layer.parameters:
         lines.append(f"{layer.parameters:,} param.")
     if layer.multiply_adds:

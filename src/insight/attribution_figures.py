@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from torch import Tensor
 
-from src.plotting import RIGHT, WRONG, frame_image
+from src.plotting import RIGHT, WRONG, display_width, frame_image, label
 
 METHOD_TITLES = {
     "saliency": "saliency",
@@ -93,8 +93,8 @@ def _draw_color_scales(figure: Figure, size: tuple[float, float], bottom: float,
 
 def _text_width(captions: list[Caption]) -> float:
     """Of the column of captions, in columns of about an inch."""
-    predictions = (0.085 * (len(caption.prediction) + 3) for caption in captions)
-    return max(1.25, *predictions, *(0.068 * len(caption.name) for caption in captions))
+    predictions = (0.085 * (display_width(caption.prediction) + 3) for caption in captions)
+    return max(1.25, *predictions, *(0.068 * display_width(caption.name) for caption in captions))
 
 
 def _write_caption(axes: Axes, caption: Caption) -> None:
@@ -130,12 +130,12 @@ def show_map(axes: Axes, image: Tensor, values: Tensor, signed: bool) -> None:
     frame_image(axes)
 
 
-def _label_and_distance(label: str, distance: float) -> str:
-    """Both within the width of a small image; a long label is cut."""
+def _label_and_distance(name: str, distance: float) -> str:
+    """Both within the width of a small image; a long name is cut."""
     number = f"{distance:.{1 if distance >= 1 else 2}f}"
-    fits = len(label) + len(number) <= 9
+    fits = display_width(name) + len(number) <= 9
     between, most = ("  ·  ", MAX_CAPTION) if fits else (" · ", MAX_CAPTION - len(number) - 3)
-    return (label if len(label) <= most else f"{label[: most - 1]}…") + between + number
+    return label(name, most) + between + number
 
 
 def neighbor_figure(

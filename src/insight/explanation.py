@@ -7,7 +7,7 @@ from torch import Tensor
 from src.data.info import DataInfo
 from src.insight.attribution_figures import Caption
 from src.insight.receptive_field import MapGeometry
-from src.plotting import text_table
+from src.plotting import class_labels, label, text_table
 
 
 @dataclass
@@ -48,22 +48,21 @@ class Explanation:
 
 def make_captions(explanation: Explanation, info: DataInfo) -> list[Caption]:
     """The caption of each image."""
-    outputs, output = explanation.outputs, info.output
+    outputs, output, names = explanation.outputs, info.output, class_labels(info.class_names)
     probs = output.predictions(outputs, explanation.temperature)
     captions = []
     for index, name in enumerate(explanation.names):
         top, column = int(outputs[index].argmax()), int(explanation.targets[index])
         truth = None if explanation.labels is None else explanation.labels[index]
-        prediction = output.format(float(outputs[index, 0]), top)
-        caption = Caption(name if len(name) <= 28 else f"…{name[-27:]}", prediction)
-        if info.output.is_number:
+        if output.is_number:
+            caption = Caption(label(name, 28), output.format(float(outputs[index, 0]), 0))
             caption.truth = "" if truth is None else f"true: {output.format(float(truth), 0)}"
         else:
-            caption.prediction += f"  {100 * probs[index, top]:.1f} %"
+            caption = Caption(label(name, 28), f"{names[top]}  {100 * probs[index, top]:.1f} %")
             if truth is not None:
-                caption.truth = f"true: {info.class_names[truth]}  {100 * probs[index, truth]:.1f} %"
+                caption.truth = f"true: {names[truth]}  {100 * probs[index, truth]:.1f} %"
                 caption.correct = top == int(truth)
-            caption.note = f"maps: {info.class_names[column]}" if column != top else ""
+            caption.note = f"maps: {names[column]}" if column != top else ""
         captions.append(caption)
     return captions
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from src.insight.attribution_figures import NOTE_COLOR, SIGNED, show_image
-from src.plotting import frame_image
+from src.plotting import frame_image, label
 
 MAX_MAPS, MAX_LAYERS = 16, 14
 MAX_FILTER_LAYERS, MAX_KERNELS, MAX_INPUTS = 4, 64, 4
@@ -34,7 +34,8 @@ def feature_map_figure(image: Tensor, maps: dict[str, Tensor], kinds: dict[str, 
         y -= cell * (height + 0.18)
         values = output.detach().float().cpu()
         shape = " @ ".join((str(len(values)), "x".join(map(str, values.shape[1:])))).removesuffix(" @ ")
-        text = f"{name}\n{kinds.get(name, '')}\n{shape}" if height == 1 else f"{name}  {kinds.get(name, '')}\n{shape}"
+        layer, kind = label(name), label(kinds.get(name, ""))
+        text = f"{layer}\n{kind}\n{shape}" if height == 1 else f"{layer}  {kind}\n{shape}"
         _text_at(figure, left - 0.12, y + cell * height / 2, text, fontsize=7.5, ha="right")
         _draw_values(figure, values, (left, y), cell, cell * height, cell * columns - 0.04)
     return figure
@@ -49,7 +50,7 @@ def layer_figure(images: Tensor, outputs: Tensor, name: str) -> Figure:
     count, *sides = outputs.shape[1:]
     shape = f"{count} @ {'x'.join(map(str, sides))}" if sides else f"{count} values"
     note = "dark: smallest, light: largest value; each image on its own scale; left: the input"
-    figure = _titled_figure(size, f"{name}: {shape}", note)
+    figure = _titled_figure(size, f"{label(name)}: {shape}", note)
     for row, (image, values) in enumerate(zip(images, outputs.detach().float().cpu(), strict=True)):
         y = size[1] - head - cell * (row + 1)
         show_image(_axes_at(figure, left, y, cell * TILE, cell * TILE), image)
@@ -109,7 +110,7 @@ def filter_figure(kernels: dict[str, Tensor], convolutional: bool = True) -> Fig
     _text_at(figure, 0.15, size[1] - 0.48, note, fontsize=8, color=NOTE_COLOR)
     y = size[1] - 0.65
     for (name, values), grid, height in zip(shown.items(), grids, heights, strict=True):
-        _text_at(figure, 0.15, y - 0.14, f"{name}: {_describe_kernels(values)}", fontsize=8.5)
+        _text_at(figure, 0.15, y - 0.14, f"{label(name)}: {_describe_kernels(values)}", fontsize=8.5)
         y -= 0.28 + height
         axes, limit = _axes_at(figure, 0.15, y, width, height), float(np.nanquantile(np.abs(grid), 0.995)) or 1.0
         axes.imshow(grid, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", aspect="equal")

@@ -15,6 +15,7 @@ from src.insight.explanation import Explanation, image_records, make_captions
 from src.insight.grad_cam import conv_layers
 from src.insight.summary import Summary
 from src.models.structure import predict_logits
+from src.plotting import class_labels, label
 
 
 def write_architecture(folder: Path, summary: Summary) -> None:
@@ -43,7 +44,7 @@ def write_explanation_figures(
         figures["feature_maps"] = layer_figures.layer_figure(images, explanation.feature_maps[layer].cpu(), layer)
     elif explanation.feature_maps:
         maps = {name: values[0].cpu() for name, values in explanation.feature_maps.items() if values.ndim in (2, 4)}
-        title = f"feature maps of {explanation.names[0]}; prediction: {captions[0].prediction}"
+        title = f"feature maps of {captions[0].name}; prediction: {captions[0].prediction}"
         figures["feature_maps"] = layer_figures.feature_map_figure(images[0], maps, kinds, title)
     if explanation.filters:
         figures["filters"] = layer_figures.filter_figure(explanation.filters, bool(conv_layers(net.model)))
@@ -59,7 +60,7 @@ def _notes(explanation: Explanation) -> list[str]:
     if explanation.cam_layer is not None:
         where = "each value at the center of its receptive field, edges continued"
         where = where if explanation.cam_geometry else "stretched over the image: its receptive fields are unknown"
-        notes.append(f"Grad-CAM: layer {explanation.cam_layer} at its own resolution, {where}")
+        notes.append(f"Grad-CAM: layer {label(explanation.cam_layer)} at its own resolution, {where}")
     if explanation.completeness_error is not None:
         error = float(explanation.completeness_error.abs().max())
         notes.append(f"integrated gradients sum to output(image) - output(black), within {error:.2g}")
@@ -74,7 +75,8 @@ def _class_image_figure(images: Tensor, columns: Tensor, signs: Tensor, net: nn.
         notes = [output.format(float(value), 0) for value in outputs[:, 0]]
     else:
         title = "images that maximize each class, and its probability"
-        names = [output.class_names[column] for column in columns.tolist()]
+        labels = class_labels(output.class_names, 18)
+        names = [labels[column] for column in columns.tolist()]
         probs = output.predictions(outputs, net.temperature).gather(1, columns.unsqueeze(1)).squeeze(1)
         notes = [f"{100 * prob:.1f} %" for prob in probs.tolist()]
     return layer_figures.class_image_figure(images.cpu(), names, notes, title)

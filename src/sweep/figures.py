@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.plotting import QUIET, RIGHT, WRONG, open_axes
+from src.plotting import QUIET, RIGHT, WRONG, display_width, label, open_axes
 from src.sweep.run_records import Run
 from src.sweep.study import SearchSummary
 from src.sweep.table import MISSING, Comparison, display_factor
@@ -44,7 +44,7 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
 
 
 def _axis_label(metric: str) -> str:
-    return f"{metric}, %" if display_factor(metric) == 100 else metric
+    return label(metric) + ", %" * (display_factor(metric) == 100)
 
 
 def _suits_log_scale(values: Sequence[float]) -> bool:
@@ -80,7 +80,7 @@ def plot_learning_curves(ranked: Sequence[Run], comparison: Comparison, colors: 
     axes.set(xlabel="epoch", ylabel=_axis_label(metric), ylim=_better_range(values, comparison.mode, 0.95, 0.05))
     axes.xaxis.get_major_locator().set_params(integer=True)
     title = f"{len(drawn)} runs" if len(drawn) == len(runs) else f"the best {len(drawn)} of {len(runs)} runs"
-    axes.set_title(f"{title}; lighter is better; best: {runs[0].name}", fontsize=11)
+    axes.set_title(f"{title}; lighter is better; best: {label(runs[0].name)}", fontsize=11)
     open_axes(axes)
     return figure
 
@@ -115,7 +115,7 @@ def plot_parameters(scored: Sequence[Run], keys: Sequence[str], metric: str, col
         else:
             names = list(dict.fromkeys(values)) if numbers is None else sorted(set(values), key=float)
             _plot_categories(axes, names, list(zip(values, scores, run_colors, strict=True)))
-        axes.set(xlabel=key, ylabel=_axis_label(metric) if index % columns == 0 else "")
+        axes.set(xlabel=label(key), ylabel=_axis_label(metric) if index % columns == 0 else "")
         open_axes(axes)
     return figure
 
@@ -127,8 +127,9 @@ def _plot_categories(axes: Axes, names: Sequence[str], points: Sequence[tuple[st
         offsets = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(1)
         axes.scatter(position + offsets, scores, c=colors, s=22, edgecolor="white", lw=0.4)
         axes.hlines(np.mean(scores), position - 0.3, position + 0.3, color=WRONG, lw=1.5)
-    long = max(map(len, names)) > 8 or len(names) > 5
-    axes.set_xticks(range(len(names)), names, rotation=30 if long else 0, ha="right" if long else "center")
+    labels = [label(name, 24) for name in names]
+    long = max(map(display_width, labels)) > 8 or len(labels) > 5
+    axes.set_xticks(range(len(labels)), labels, rotation=30 if long else 0, ha="right" if long else "center")
     axes.margins(x=0.15)
 
 
@@ -144,7 +145,7 @@ def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric
         axes.axvline(index, color=QUIET, lw=0.8, zorder=0)
         for text, height in ticks:
             axes.annotate(
-                text, (index, height), (3, 3), textcoords="offset points", fontsize=8,
+                label(text, 24), (index, height), (3, 3), textcoords="offset points", fontsize=8,
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
     heights = np.stack([column for column, _ in scaled], 1)
@@ -153,7 +154,9 @@ def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric
     for name in reversed(colors):
         style = {"lw": 2.5} if name == best else {"lw": 1.1, "alpha": 0.7}
         axes.plot(lines[name], color=colors[name], **style)
-    axes.set_xticks(range(len(keys) + 1), [*keys, _axis_label(metric)], rotation=15, ha="center", fontsize=9)
+    axes.set_xticks(
+        range(len(keys) + 1), [*map(label, keys), _axis_label(metric)], rotation=15, ha="center", fontsize=9
+    )
     axes.set(yticks=[], xlim=(-0.1, len(keys) + 0.4))
     axes.spines[:].set_visible(False)
     axes.set_title(f"{len(scored)} runs; lighter is better", fontsize=11)
@@ -200,7 +203,8 @@ def plot_importance(importance: dict[str, float]) -> Figure:
     shares = [100 * importance[name] for name in names]
     figure = Figure(figsize=(6, 0.4 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots()
-    axes.bar_label(axes.barh(names, shares, color=RIGHT), fmt="%.0f %%", padding=4)
+    axes.bar_label(axes.barh(range(len(names)), shares, color=RIGHT), fmt="%.0f %%", padding=4)
+    axes.set_yticks(range(len(names)), map(label, names))
     axes.set(xlabel="share of the variation explained, %", xlim=(0, 1.15 * max(shares)))
     open_axes(axes)
     return figure
@@ -226,10 +230,10 @@ def plot_pareto_front(scored: Sequence[Run], objectives: Sequence[str], front: S
         line = zip(*sorted(best.values()), strict=True)
         axes.step(*line, "o-", where="post", ms=5, color=RIGHT, label="Pareto front")
     elif best:
-        label = f"Pareto front of all {len(objectives)}"
-        axes.plot(*zip(*best.values(), strict=True), "o", ms=5, color=RIGHT, label=label)
+        of_all = f"Pareto front of all {len(objectives)}"
+        axes.plot(*zip(*best.values(), strict=True), "o", ms=5, color=RIGHT, label=of_all)
     for name, point in best.items():
-        axes.annotate(f"#{name}", point, (4, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(f"#{label(name)}", point, (4, 4), textcoords="offset points", fontsize=8)
     if _suits_log_scale([x for x, _ in points.values()]):
         axes.set_xscale("log")
     axes.set(xlabel=_axis_label(x_metric), ylabel=_axis_label(y_metric))

@@ -19,5 +19,5 @@ def test_grids_of_every_shape_are_drawn():
     assert counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
     for names in (("a", "b", "c"), ("Ankle boot", "T-shirt/top", "Dress")):
         assert image_grids.confusion_image(counts, names, "a").ndim == 3
-    many = torch.eye(47, dtype=torch.int64)
-    assert image_grids.confusion_image(many, tuple(map(str, range(47))), "a").shape[0] > 47 * 20
+    many = torch.eye(20, dtype=torch.int64)
+    assert image_grids.confusion_image(many, tuple(map(str, range(20))), "a").shape[0] > 20 * 20

@@ -19,13 +19,12 @@ def test_thumbnails_do_not_overlap_and_fill_the_room():
     assert (np.abs(points[others][:, None] - points[drawn][None]).max(2).min(1) < 0.08).all()
 
 
-def test_pictures_are_tiled_and_names_are_no_formulas():
+def test_pictures_are_tiled():
     pictures = image_grids.to_float_rgb(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1) * 80)
     tiled = image_grids.tile_pictures(pictures, 2, gap=1)
     assert tiled.shape == (3, 3, 3)
     assert tiled[0, 2, 0] == pytest.approx(80 / 255)
     assert tiled[1, 1, 0] == 1
-    assert image_grids.short_name("a$b$c") == r"a\$b\$c"
 
 
 def test_small_pictures_keep_a_narrow_gap():

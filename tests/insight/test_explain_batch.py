@@ -101,7 +101,7 @@ def test_the_text_under_a_neighbor_is_no_wider_than_its_image():
         if axes.get_xlabel():
             text, image = axes.xaxis.label.get_window_extent(), axes.get_window_extent()
             assert image.x0 - 3 <= text.x0 < text.x1 <= image.x1 + 3, axes.get_xlabel()
-    assert any("straight-…" in text and "row 12345" in text for text in texts_of(figure))
+    assert any("strai…" in text and "row 12345" in text for text in texts_of(figure))
 
 
 def test_a_single_value_is_printed():
