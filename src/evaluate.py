@@ -30,6 +30,7 @@ def main(cfg: DictConfig) -> float:
 
     from src.data.summary import describe_data, write_skipped
     from src.evaluation.evaluate import compute_metrics, metrics_table, predict
+    from src.evaluation.predictions import PREDICTIONS, write_predictions
     from src.files import write_json
     from src.model_files.load import load_predictor
 
@@ -48,6 +49,7 @@ def main(cfg: DictConfig) -> float:
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": split}
     write_json(folder / "results.json", {**about, **metrics})
+    write_predictions(folder / PREDICTIONS, batches, logits, labels, net.info, net.temperature)
     write_skipped(data, folder)
     if described := describe_data(data, split):
         log.info("%s", described)
@@ -58,7 +60,8 @@ def main(cfg: DictConfig) -> float:
         from src.evaluation.figures import write_evaluation_figures
 
         write_evaluation_figures(folder / "figures", batches, labels, logits, metrics, net.info)
-    log.info("\nresults.json%s in %s", " and figures/" if cfg.figures else "", display_path(folder))
+    written = f"results.json{', ' if cfg.figures else ' and '}{PREDICTIONS}{' and figures/' * cfg.figures}"
+    log.info("\n%s in %s", written, display_path(folder))
     return metrics["acc"] if "acc" in metrics else metrics["mae"]
 
 

@@ -20,7 +20,7 @@ RUN_FILES = {
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     "figures/confusion_matrix.png", "figures/reliability.png", "figures/worst_mistakes.png",
-    "metrics.csv", "results.json", "status.json", "train.log",
+    "metrics.csv", "predictions.csv", "results.json", "status.json", "train.log",
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_evaluate_repeats_the_test_of_training(trained, tmp_path):
     assert {key: ours[key] for key in theirs["test"]} == theirs["test"]
     assert files(tmp_path / "e") == {
         ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
-        "evaluate.log", "results.json", "status.json",
+        "evaluate.log", "predictions.csv", "results.json", "status.json",
         "figures/confusion_matrix.png", "figures/reliability.png", "figures/worst_mistakes.png",
     }  # fmt: skip
 

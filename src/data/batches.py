@@ -45,6 +45,11 @@ class BatchDataset(Dataset):
         """The same images; label k becomes new_labels[k]."""
         return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices, self.files)
 
+    @property
+    def names(self) -> list[str] | None:
+        """The file of each position; None without files."""
+        return None if self.files is None else [self.files[row] for row in self.indices.tolist()]
+
 
 class BatchLoader(DataLoader):
     """Loads a BatchDataset. Features are read in this process: its workers' copies may be older than the features.

@@ -13,8 +13,6 @@ from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
 from src.sweep.study import SearchSummary
 from src.sweep.table import Comparison, format_metric
 
-PREDICTIONS = "predictions.npz"
-
 
 def write_sweep_report(
     comparison: Comparison, folder: Path, search: SearchSummary | None = None, figures: bool = True
@@ -86,9 +84,12 @@ def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
 
     Rows are ordered by cross-validation, then image. index: int64 (N,), row of the image in the training file; labels:
     int64 (N,); logits: float32 (N, K); fold: int64 (N,); group: int64 (N,), number of the cross-validation; run: name
-    of the run. None if no cross-validation is complete.
+    of the run; file: of the image, relative to data.root, where the data are pictures of files. None if no
+    cross-validation is complete.
     """
     import numpy as np
+
+    from src.evaluation.predictions import FOLD_FILE
 
     complete = _complete_folds(runs)
     if not complete:
@@ -96,12 +97,13 @@ def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
     predictions: list[dict] = []
     for group, folds in enumerate(complete):
         for fold, run in sorted(folds.items()):
-            with np.load(run.folder / PREDICTIONS) as file:
+            with np.load(run.folder / FOLD_FILE) as file:
                 arrays = dict(file)
             for key, value in (("fold", fold), ("group", group), ("run", run.name)):
                 arrays[key] = np.full(len(arrays["index"]), value)
             predictions.append(arrays)
-    joined = {key: np.concatenate([arrays[key] for arrays in predictions]) for key in predictions[0]}
+    keys = [key for key in predictions[0] if all(key in arrays for arrays in predictions)]
+    joined = {key: np.concatenate([arrays[key] for arrays in predictions]) for key in keys}
     order = np.lexsort((joined["index"], joined["group"]))
     path = folder / "out_of_fold.npz"
     np.savez_compressed(path, **{key: array[order] for key, array in joined.items()})
@@ -110,10 +112,12 @@ def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
 
 def _complete_folds(runs: Sequence[Run]) -> list[dict[int, Run]]:
     """Finished runs that differ only by fold, as fold -> run, where all data.folds of them are there."""
+    from src.evaluation.predictions import FOLD_FILE  # numpy
+
     groups: dict[tuple, dict[int, Run]] = {}
     for run in runs:
         fold = run.value("data.fold")
-        if fold not in (None, "null", "None") and run.state == "finished" and (run.folder / PREDICTIONS).is_file():
+        if fold not in (None, "null", "None") and run.state == "finished" and (run.folder / FOLD_FILE).is_file():
             others = tuple(sorted((key, value) for key, value in run.overrides.items() if key != "data.fold"))
             groups.setdefault(others, {})[int(fold)] = run
     return [folds for folds in groups.values() if len(folds) == int(next(iter(folds.values())).value("data.folds"))]

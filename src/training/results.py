@@ -12,6 +12,7 @@ from src.dashboard.run_summary import write_run_summary
 from src.evaluation.calibration import fit_temperature
 from src.evaluation.evaluate import compute_metrics, latency_ms, metrics_table, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
+from src.evaluation.predictions import FOLD_FILE, PREDICTIONS, write_predictions
 from src.files import write_json
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import load_model, write_temperature
@@ -58,8 +59,10 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
     data = session.data
     logits, labels = predict(net, data.val_dataloader(), _device(session))
     if data.folds is not None:
-        file, index = session.folder / "predictions.npz", data.val_set.indices
-        np.savez_compressed(file, index=index.numpy(), labels=labels.numpy(), logits=logits.numpy())
+        index, names = data.val_set.indices.numpy(), data.val_set.names
+        arrays = {"index": index, "labels": labels.numpy(), "logits": logits.numpy()}
+        arrays |= {} if names is None else {"file": np.array(names)}
+        np.savez_compressed(session.folder / FOLD_FILE, **arrays)  # type: ignore[arg-type]  # a flag has another type
     temperature = fit_temperature(logits, labels)
     if temperature is not None:
         net.temperature, net.digest = temperature, write_temperature(path, temperature)
@@ -93,6 +96,7 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
     data, device = session.data, _device(session)
     logits, labels = predict(net, data.test_dataloader(), device)
     results["test"] = compute_metrics(logits, labels, net.info, net.temperature)
+    write_predictions(session.folder / PREDICTIONS, data.test_set, logits, labels, net.info, net.temperature)
     if (source := session.initial.source) is not None:
         method, count = session.initial.method, results["parameters"]
         trained = sum(p.numel() for p in method.all_trainable_parameters(session.task.model)) if method else count
