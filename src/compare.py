@@ -10,7 +10,7 @@ from src.cli.command import command
 from src.cli.job_record import output_folder
 from src.cli.overrides import hydra_literal
 from src.errors import InputError, printable, require
-from src.files import display_path
+from src.files import display_path, write_json
 
 if TYPE_CHECKING:
     from src.sweep.run_records import Run
@@ -27,7 +27,8 @@ def collect_folders(words: Sequence[str]) -> list[str]:
 
 @command("compare", resolve=collect_folders)
 def main(cfg: DictConfig) -> None:
-    """Write a table of runs and one of configurations, figures, and the best configuration as an experiment file."""
+    """Write a table of runs and one of configurations, figures, whether they differ, and the best as an experiment."""
+    from src.sweep.differences import differences_lines, find_differences
     from src.sweep.report import write_sweep_report
     from src.sweep.run_records import find_runs
     from src.sweep.table import compare_runs, sweep_summary, write_tables
@@ -37,12 +38,16 @@ def main(cfg: DictConfig) -> None:
     runs = find_runs(folders)
     comparison = compare_runs(runs, cfg.metric)
     folder = output_folder()
-    write_tables(comparison, folder)
+    differences = find_differences(comparison)
+    notes = differences_lines(differences, cfg.rows) if differences else []
+    write_tables(comparison, folder, notes)
+    if differences:
+        write_json(folder / "differences.json", differences.to_dict())
     lines = write_sweep_report(comparison, folder, figures=cfg.figures)
     head = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     if without := [path for path in folders if not any(_is_in(run, Path(path)) for run in runs)]:
         head += f"; no run is in {printable(', '.join(without), 200)}"
-    print(f"{head}\n\n{sweep_summary(comparison, cfg.rows)}\n")
+    print("\n".join([f"{head}\n\n{sweep_summary(comparison, cfg.rows)}\n", *notes, *[""] * bool(notes)]))
     print("\n".join([f"everything is in {display_path(folder)}", *lines]), flush=True)
     _report_damage(runs)
 

@@ -1,6 +1,7 @@
 """Sweeps as a user types them."""
 
 import csv
+import json
 import os
 import signal
 import time
@@ -71,6 +72,22 @@ def test_compare_repeats_the_table_of_a_sweep_and_joins_several(swept, tmp_path)
     assert len(rows(tmp_path / "d")) == 2
 
 
+def test_compare_says_whether_two_runs_differ(tmp_path):
+    for name, epochs in (("a", 1), ("b", 3)):
+        done = run("src.train", *QUICK, f"trainer.max_epochs={epochs}", f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+        assert len(rows(tmp_path / name, "predictions")) == 360
+    done = run("src.compare", str(tmp_path / "a"), str(tmp_path / "b"), f"hydra.run.dir={tmp_path / 'c'}")
+    assert done.returncode == 0, done.stderr
+    assert "against run b (trainer.max_epochs=3), the best by val/acc, on the same 360 test images" in done.stdout
+    found = json.loads((tmp_path / "c/differences.json").read_text())
+    (other,) = found["others"]
+    shares = [sum(row["truth"] == row["answer"] for row in rows(tmp_path / name, "predictions")) for name in "ab"]
+    assert other["gained"] - other["lost"] == shares[0] - shares[1]
+    assert other["low"] < other["change"] < other["high"] and 0 <= other["p"] <= 1
+    assert "McNemar" in (tmp_path / "c/table.md").read_text()
+
+
 def test_compare_tells_what_it_left_out_and_fails_for_a_run_that_cannot_be_read(tmp_path):
     for number in range(3):
         make_run(tmp_path, number, [f"seed={number}"], 0.9)
@@ -137,8 +154,6 @@ def test_a_killed_worker_loses_its_own_job_only(tmp_path):
     while not (tmp_path / "s" / "1" / "checkpoints" / "last.ckpt").is_file():
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
-    import json
-
     os.kill(json.loads(status.read_text())["pid"], signal.SIGKILL)
     _, err = output_of(process, 300)
     assert process.returncode == 1 and "1 of 4 jobs failed (#1)" in err and "was killed" in err

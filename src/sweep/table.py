@@ -198,17 +198,18 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write runs.csv, configurations.csv and table.md atomically."""
+def write_tables(comparison: Comparison, folder: Path, notes: Sequence[str] = ()) -> None:
+    """Write runs.csv, configurations.csv and table.md atomically. notes: lines between the tables of table.md."""
     runs, configurations = run_rows(comparison), configuration_rows(comparison)
     for name, rows in (("runs", runs), ("configurations", configurations)):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_bytes(folder / f"{name}.csv", text.getvalue().encode())
+    between = "\n".join(["```", *notes, "```", "", ""]) if notes else ""
     direction = "more" if comparison.mode == "max" else "less"
     text = (
         f"# {len(comparison.runs)} runs\n\nOrdered by {comparison.metric} ({direction} is better) of each run's best "
         f"epoch; sd is the standard deviation over seeds or folds.\n\n## Configurations\n\n"
-        f"{markdown_table(configurations)}\n## Runs\n\n{markdown_table(runs)}"
+        f"{markdown_table(configurations)}\n{between}## Runs\n\n{markdown_table(runs)}"
     )
     write_bytes(folder / "table.md", text.encode())
