@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
         os.environ.setdefault(name, "1")
     check_server_options(cfg)
     settings = make_settings(cfg)
-    find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)  # an error here does not wait for torch
+    find_checkpoint(cfg.ckpt, OUTPUTS, int8=True, tell=lambda line: None)  # an error here does not wait for torch
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
     with open_socket(cfg.host, cfg.port) as listener:
         received = serve(cfg, settings, base, listener)

@@ -106,6 +106,25 @@ def test_compare_tells_what_it_left_out_and_fails_for_a_run_that_cannot_be_read(
     )
 
 
+def test_the_folder_of_a_sweep_is_its_best_run_in_every_command(swept, tmp_path):
+    finished = [row for row in rows(swept) if row["state"] == "finished"]
+    best = max(finished, key=lambda row: float(row["val/acc"]))["run"]
+    line = f"{swept}: run {best}, the best of {len(finished)} by val/acc"
+    commands = [
+        ("evaluate", "figures=false"),
+        ("predict", "images=README.md"),
+        ("explain", "figures=false"),
+        ("export",),
+    ]
+    for command, *words in commands:
+        done = run(f"src.{command}", f"ckpt={swept}", *words, f"hydra.run.dir={tmp_path / command}")
+        assert f"ckpt={line}" in done.stdout + done.stderr, (command, done.stdout, done.stderr)
+        assert f"ckpt={line}" in (tmp_path / command / f"{command}.log").read_text()
+    done = run("src.train", *QUICK, f"init_from={swept}", f"hydra.run.dir={tmp_path / 'tuned'}")
+    assert done.returncode == 0 and f"init_from={line}" in done.stderr
+    assert f"init_from={swept}/{best}/checkpoints/best.ckpt" in done.stdout
+
+
 def test_a_finished_sweep_runs_nothing_and_retry_failed_runs_the_failed_jobs(swept):
     before = {path: path.stat().st_mtime for path in swept.glob("*/results.json")}
     done = run("src.train", "-m", f"sweep.resume={swept}")

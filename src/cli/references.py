@@ -1,5 +1,6 @@
 """What init_from, loss.teacher and resume_from stand for on a command line: files, experiments, recorded commands."""
 
+import sys
 from collections.abc import Sequence
 
 from src.cli.overrides import (
@@ -10,7 +11,7 @@ from src.cli.overrides import (
     override_value,
     replace_override,
 )
-from src.errors import require
+from src.errors import printable, require
 from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
 
@@ -33,8 +34,14 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
     for key in ("init_from", "loss.teacher"):
         value = override_value(words, key)
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):
-            words = replace_override(words, key, find_checkpoint(value, OUTPUTS, key=key).resolve())
+            path = find_checkpoint(value, OUTPUTS, key=key, tell=_print_note)
+            words = replace_override(words, key, path.resolve())
     return flags_first(words)
+
+
+def _print_note(line: str) -> None:
+    """For a terminal: the run's log is not open yet, and the output may be that of --cfg."""
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _recorded_command(words: Sequence[str]) -> list[str]:

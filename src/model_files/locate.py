@@ -1,17 +1,23 @@
-"""The file that ckpt=<run folder, file or newest> stands for, and its bytes, told apart by their content.
+"""The file that ckpt=<run or sweep folder, file or newest> stands for, and its bytes, told apart by their content.
 
 No torch here, so that a wrong file is reported at once.
+The folder of a sweep is its best run by validation.
 `newest` is the last network written into outputs/: a checkpoints/best.ckpt of src.train or src.compress, and for
 commands that need no weights to train or explain (evaluate, predict, serve) also an int8.onnx of src.compress. Files
 of src.export do not count: they hold a network that is there already.
 """
 
 import io
+import logging
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from src.errors import InputError, require, text
-from src.files import read_regular
+from src.files import display_path, read_regular
+from src.model_files.best_run import find_best_run, is_sweep
+
+log = logging.getLogger(__name__)
 
 EXPORTED = (".onnx", ".pt2", ".safetensors")  # what src.export writes
 FORMAT_NAMES = {
@@ -23,12 +29,18 @@ FORMAT_NAMES = {
 
 
 def find_checkpoint(
-    reference: str | None, outputs: Path, name: str = "best.ckpt", key: str = "ckpt", int8: bool = False
+    reference: str | None,
+    outputs: Path,
+    name: str = "best.ckpt",
+    key: str = "ckpt",
+    int8: bool = False,
+    tell: Callable[[str], object] = log.info,
 ) -> Path:
     """The checkpoint that `reference` means: a file, a run's folder, or `newest`, the last one written in `outputs`.
 
-    name: which of a run's checkpoints; instead of best.ckpt also an exported file, or a folder that holds one. key: of
-    the config, for errors. int8: whether `newest` may be a network in 8 bits. Raises InputError if there is none.
+    name: which of a run's checkpoints; instead of best.ckpt also an exported file, a folder that holds one, or that of
+    a sweep, which means its best run. key: of the config, for errors. int8: whether `newest` may be a network in 8
+    bits. tell: called with a line about which run of a sweep was taken. Raises InputError if there is none.
     """
     if not reference:
         raise InputError(f"{key} is missing: give {_accepted(key)}")
@@ -36,8 +48,15 @@ def find_checkpoint(
     if "://" in reference:
         raise InputError(f"{key}={reference}: URLs are not loaded; download the file and give its path")
     if reference == "newest":
-        return _newest(outputs, name, key, int8)
+        path = _newest(outputs, name, key, int8)
+        if is_sweep(path.parents[2]):
+            tell(f"{key}=newest: {_place_in_sweep(path.parents[1], key)}")
+        return path
     path = Path(reference).expanduser()
+    if is_sweep(path) and name == "best.ckpt":
+        best = find_best_run(path)
+        path, score = best.folder, f"{best.metric} ({best.score:.4g})"
+        tell(f"{key}={reference}: run {path.name}, the best of {best.finished} by {score}")
     if path.is_dir():
         inside = [path / "checkpoints" / name, path / name]
         path = next((file for file in inside if file.is_file()), None) or _exported_file(path, key) or inside[0]
@@ -53,6 +72,17 @@ def find_checkpoint(
 
 def _accepted(key: str) -> str:
     return f"{key}=<run folder>, {key}=<file.ckpt> or {key}=newest"
+
+
+def _place_in_sweep(run: Path, key: str) -> str:
+    """Which run of a sweep `newest` is, and what its best run is."""
+    line = f"run {run.name} of the sweep {display_path(run.parent)}, the last one written"
+    try:
+        best = find_best_run(run.parent)
+    except InputError:  # a sweep that is not over
+        return line
+    other = f"is run {best.folder.name}: {key}={display_path(run.parent)}"
+    return f"{line}; the best by {best.metric} {'too' if best.folder.name == run.name else other}"
 
 
 def _newest(outputs: Path, name: str, key: str, int8: bool) -> Path:
