@@ -28,15 +28,17 @@ def collect_folders(words: Sequence[str]) -> list[str]:
 @command("compare", resolve=collect_folders)
 def main(cfg: DictConfig) -> None:
     """Write a table of runs and one of configurations, figures, whether they differ, and the best as an experiment."""
+    from src.sweep.comparison import compare_runs
     from src.sweep.differences import differences_lines, find_differences
+    from src.sweep.ledger import swept_keys
     from src.sweep.report import write_sweep_report
     from src.sweep.run_records import find_runs
-    from src.sweep.table import compare_runs, sweep_summary, write_tables
+    from src.sweep.table import sweep_summary, write_tables
 
     folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
     require(bool(folders), "which runs? give folders: python -m src.compare outputs/<sweep> [more]")
     runs = find_runs(folders)
-    comparison = compare_runs(runs, cfg.metric)
+    comparison = compare_runs(runs, cfg.metric, swept=swept_keys(run.folder.parent for run in runs))
     folder = output_folder()
     differences = find_differences(comparison)
     notes = differences_lines(differences, cfg.rows) if differences else []

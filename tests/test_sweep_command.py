@@ -40,7 +40,9 @@ def test_a_sweep_writes_tables_figures_and_the_best_experiment(swept, tmp_path):
     assert sum(row["state"] == "failed" for row in rows(swept)) == 4
     assert {row["n"] for row in rows(swept, "configurations")} == {"2", "0"}
     assert (swept / "table.md").is_file()
-    assert {path.name for path in (swept / "figures").iterdir()} == {"curves.png", "parameters.png", "parallel.png"}
+    drawn = {f"{name}.{suffix}" for name in ("curves", "parameters", "parallel") for suffix in ("png", "pdf")}
+    assert {path.name for path in (swept / "figures").iterdir()} == drawn
+    assert "mlp & 0.01 & " in (swept / "table.tex").read_text()
     again = run(
         "src.train", "--config-dir", str(swept / "best"), "experiment=best", f"hydra.run.dir={tmp_path / 'run'}"
     )

@@ -77,7 +77,7 @@ def _class_ticks(axes: Axes, names: Sequence[str]) -> None:
 
 
 def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str], shown: Sequence[int]) -> Figure:
-    """Mean and standard deviation image of the classes `shown`, of (K, C, H, W); deviations are averaged over channels."""
+    """Mean and standard deviation image of the classes `shown`, of (K, C, H, W); deviations are means over channels."""
     columns = min(10, len(shown))
     width = min((WIDTH - 0.95) / columns, 1.1)
     height = width * mean.shape[2] / mean.shape[3]

@@ -8,8 +8,8 @@ import numpy as np
 
 from src.errors import printable
 from src.evaluation.predictions import PREDICTIONS, Predictions, load_predictions
+from src.sweep.comparison import MISSING, Comparison
 from src.sweep.run_records import Run, shorten_value
-from src.sweep.table import MISSING, Comparison
 
 RESAMPLES, SEED = 10_000, 0
 LONGEST_VALUES = 60  # characters of a configuration's values beside the names of its runs

@@ -1,5 +1,6 @@
-"""Figures of many runs: learning curves, the metric against each parameter, parallel coordinates, a search."""
+"""Figures of many runs: the metric against each parameter, parallel coordinates, a search; and their files."""
 
+import logging
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,24 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.plotting import QUIET, RIGHT, WRONG, display_width, label, open_axes
+from src.sweep.comparison import AMOUNT_KEYS, MISSING, Comparison, to_amount
+from src.sweep.learning_curves import axis_label, better_range, plot_learning_curves
 from src.sweep.run_records import Run
 from src.sweep.study import SearchSummary
-from src.sweep.table import MISSING, Comparison, display_factor
+from src.sweep.table import display_factor
 
-MAX_CURVES = 60
 MAX_CATEGORIES = 6  # up to so many repeated values of a number are drawn as categories
 Colors = dict[str, tuple[float, float, float, float]]
 
 
 def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSummary | None = None) -> list[str]:
-    """Write PNG files into `folder`; their names, without the suffix. No folder if there is nothing to draw."""
+    """Write PNG and PDF files into `folder`; their names, without the suffix. No folder if there is nothing to draw."""
     scored = [run for run in comparison.runs if run.score(comparison.metric) is not None]
     keys = [key for key in comparison.configuration_keys if len({run.value(key) for run in scored}) > 1]
     ranked = sorted(scored, key=lambda run: comparison.sort_key(run.score(comparison.metric)))
     lightest_first = matplotlib.colormaps["viridis"](np.linspace(1, 0, len(ranked)))
     colors = {run.name: tuple(color) for run, color in zip(ranked, lightest_first, strict=True)}
     figures = {
-        "curves": plot_learning_curves(ranked, comparison, colors),
+        "curves": plot_learning_curves(comparison),
         "parameters": plot_parameters(scored, keys, comparison.metric, colors),
         "parallel": plot_parallel_coordinates(scored, keys, comparison.metric, colors),
     }
@@ -37,14 +39,13 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
         figures["pareto"] = plot_pareto_front(scored, search.objectives, search.pareto_front)
         figures["history"] = plot_optimization_history(scored, comparison)
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every table of the fonts in a PDF
     for name, figure in drawn.items():
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"{name}.png", dpi=120)
+        with matplotlib.rc_context({"pdf.fonttype": 42}):  # outlines that journals accept and editors change
+            figure.savefig(folder / f"{name}.pdf")
     return list(drawn)
-
-
-def _axis_label(metric: str) -> str:
-    return label(metric) + ", %" * (display_factor(metric) == 100)
 
 
 def _suits_log_scale(values: Sequence[float]) -> bool:
@@ -52,37 +53,7 @@ def _suits_log_scale(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) / min(values) >= 20 and statistics.median(values) < 0.3 * max(values)
 
 
-def _better_range(values: Sequence[float], mode: str, share: float, margin: float) -> tuple[float, float]:
-    """Axis limits of the better share of the values: the bad ones would flatten the rest."""
-    low, high = np.quantile(values, [1 - share, 1.0] if mode == "max" else [0.0, share])
-    margin = margin * (high - low) or 1.0
-    return low - margin, high + margin
-
-
 # Each figure takes runs that have a score. colors: run name -> color, best first.
-
-
-def plot_learning_curves(ranked: Sequence[Run], comparison: Comparison, colors: Colors) -> Figure | None:
-    """The metric by epoch, a line per run; at most the best MAX_CURVES."""
-    metric = comparison.metric
-    runs = [run for run in ranked if run.history.get(metric)]
-    if not runs:
-        return None
-    drawn = runs[:MAX_CURVES]
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    factor = display_factor(metric)
-    for run in reversed(drawn):
-        epochs, values = zip(*run.history[metric], strict=True)
-        style = {"marker": "o", "ms": 3} if len(epochs) < 3 else {}
-        axes.plot(epochs, [factor * value for value in values], color=colors[run.name], lw=1.2, alpha=0.9, **style)
-    values = [factor * value for run in drawn for _, value in run.history[metric]]
-    axes.set(xlabel="epoch", ylabel=_axis_label(metric), ylim=_better_range(values, comparison.mode, 0.95, 0.05))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    title = f"{len(drawn)} runs" if len(drawn) == len(runs) else f"the best {len(drawn)} of {len(runs)} runs"
-    axes.set_title(f"{title}; lighter is better; best: {label(runs[0].name)}", fontsize=11)
-    open_axes(axes)
-    return figure
 
 
 def _to_numbers(values: Sequence[str | float]) -> list[float] | None:
@@ -95,7 +66,7 @@ def _to_numbers(values: Sequence[str | float]) -> list[float] | None:
 
 
 def plot_parameters(scored: Sequence[Run], keys: Sequence[str], metric: str, colors: Colors) -> Figure | None:
-    """The metric against each parameter: a point per run, a bar for the mean of each category."""
+    """The metric against each parameter: a point per run, and the mean of each category, or for each amount of data."""
     if not keys:
         return None
     columns = min(3, len(keys))
@@ -108,16 +79,31 @@ def plot_parameters(scored: Sequence[Run], keys: Sequence[str], metric: str, col
         scores = [display_factor(metric) * run.score(metric) for run in runs]
         run_colors = [colors[run.name] for run in runs]
         numbers, distinct = _to_numbers(values), len(set(values))
-        if numbers is not None and (distinct > MAX_CATEGORIES or distinct == len(values)):
+        if key in AMOUNT_KEYS and numbers is not None:
+            _plot_amounts(axes, list(zip(map(float, values), scores, run_colors, strict=True)))
+        elif numbers is not None and (distinct > MAX_CATEGORIES or distinct == len(values)):
             axes.scatter(numbers, scores, c=run_colors, s=22, edgecolor="white", lw=0.4)
             if _suits_log_scale(numbers):
                 axes.set_xscale("log")
         else:
             names = list(dict.fromkeys(values)) if numbers is None else sorted(set(values), key=float)
+            names = sorted(names, key=to_amount) if key in AMOUNT_KEYS else names
             _plot_categories(axes, names, list(zip(values, scores, run_colors, strict=True)))
-        axes.set(xlabel=label(key), ylabel=_axis_label(metric) if index % columns == 0 else "")
+        axes.set(xlabel=label(key), ylabel=axis_label(metric) if index % columns == 0 else "")
         open_axes(axes)
     return figure
+
+
+def _plot_amounts(axes: Axes, points: Sequence[tuple[float, float, tuple]]) -> None:
+    """A point per run at its amount of data, and a line through the means; logarithmic from a factor of ten."""
+    amounts = sorted({amount for amount, _, _ in points})
+    axes.scatter(*zip(*((amount, score) for amount, score, _ in points), strict=True), c=[c for *_, c in points], s=22)
+    means = [np.mean([score for amount, score, _ in points if amount == each]) for each in amounts]
+    axes.plot(amounts, means, color=WRONG, lw=1.5, zorder=0)
+    if amounts[-1] >= 10 * amounts[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(amounts, [f"{amount:g}" for amount in amounts])
+    axes.minorticks_off()
 
 
 def _plot_categories(axes: Axes, names: Sequence[str], points: Sequence[tuple[str, float, tuple]]) -> None:
@@ -154,9 +140,8 @@ def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric
     for name in reversed(colors):
         style = {"lw": 2.5} if name == best else {"lw": 1.1, "alpha": 0.7}
         axes.plot(lines[name], color=colors[name], **style)
-    axes.set_xticks(
-        range(len(keys) + 1), [*map(label, keys), _axis_label(metric)], rotation=15, ha="center", fontsize=9
-    )
+    ticks = [*map(label, keys), axis_label(metric)]
+    axes.set_xticks(range(len(keys) + 1), ticks, rotation=15, ha="center", fontsize=9)
     axes.set(yticks=[], xlim=(-0.1, len(keys) + 0.4))
     axes.spines[:].set_visible(False)
     axes.set_title(f"{len(scored)} runs; lighter is better", fontsize=11)
@@ -190,8 +175,8 @@ def plot_optimization_history(scored: Sequence[Run], comparison: Comparison) -> 
     if not finished.all():
         axes.plot(numbers[~finished], values[~finished], "x", ms=4, color=WRONG, label="pruned")
     axes.step(numbers, best, where="post", color=RIGHT, label="best so far")
-    limits = _better_range(values, comparison.mode, 0.75, 0.15)
-    axes.set(xlabel="trial", ylabel=_axis_label(comparison.metric), ylim=limits)
+    limits = better_range(values, comparison.mode, 0.75, 0.15)
+    axes.set(xlabel="trial", ylabel=axis_label(comparison.metric), ylim=limits)
     axes.legend(frameon=False)
     open_axes(axes)
     return figure
@@ -236,7 +221,7 @@ def plot_pareto_front(scored: Sequence[Run], objectives: Sequence[str], front: S
         axes.annotate(f"#{label(name)}", point, (4, 4), textcoords="offset points", fontsize=8)
     if _suits_log_scale([x for x, _ in points.values()]):
         axes.set_xscale("log")
-    axes.set(xlabel=_axis_label(x_metric), ylabel=_axis_label(y_metric))
+    axes.set(xlabel=axis_label(x_metric), ylabel=axis_label(y_metric))
     axes.legend(frameon=False, loc="lower right")
     open_axes(axes)
     return figure

@@ -28,7 +28,8 @@ class GridSweeper(JobSweeper):
         swept = [*parser.parse_overrides(untyped), *overrides]
         grid = {override.get_key_element(): _expand(override) for override in swept}
         self._check_options(grid)
-        self.swept_keys = [key.lstrip("+") for key, words in grid.items() if len(words) > 1]
+        several = {override.get_key_element() for override in swept if override.is_sweep_override()}
+        self.swept_keys = [key.lstrip("+") for key in grid if key in several]
         recorded: dict[frozenset, deque[int]] = defaultdict(deque)
         for number, job in enumerate(self.ledger.jobs):
             recorded[job_identity(job, self.swept_keys)].append(number)

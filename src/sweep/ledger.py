@@ -1,7 +1,8 @@
 """The ledger of a sweep: its command, the overrides of its jobs, how it is resumed, and the limits of one call."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -23,13 +24,14 @@ CHANGEABLE = (
 class Ledger:
     """What the sweep's folder records: the command's overrides, and the overrides of each job by number.
 
-    flags: --config-dir and its folder, if the command had them.
+    flags: --config-dir and its folder, if the command had them. swept: the keys whose values the jobs try.
     """
 
     folder: Path
     overrides: list[str]
     jobs: list[list[str]] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> "Ledger | None":
@@ -39,9 +41,10 @@ class Ledger:
             return None
         try:
             content = read_json(path)
-            ledger = cls(folder, content["words"], content["jobs"], content.get("flags", []))
+            ledger = cls(folder, content["words"], content["jobs"], content.get("flags", []), content.get("swept", []))
             lists = [ledger.overrides, *ledger.jobs]
             good = all(isinstance(words, list) and all(map(_is_override, words)) for words in lists)
+            good = good and isinstance(ledger.swept, list) and all(isinstance(key, str) for key in ledger.swept)
             if not good or [*map(type, ledger.flags)] not in ([], [str, str]) or ledger.flags[:1] not in ([], [FLAG]):
                 raise ValueError("it holds other things than overrides")
             return ledger
@@ -51,11 +54,22 @@ class Ledger:
     def save(self) -> None:
         """Write the file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / LEDGER_FILE, {"words": self.overrides, "jobs": self.jobs, "flags": self.flags})
+        content = {"words": self.overrides, "jobs": self.jobs, "flags": self.flags, "swept": self.swept}
+        write_json(self.folder / LEDGER_FILE, content)
 
 
 def _is_override(word: object) -> bool:
     return isinstance(word, str) and not word.startswith("-")
+
+
+def swept_keys(folders: Iterable[Path]) -> list[str]:
+    """The keys that the sweeps in these folders try values of; a folder that is no sweep has none."""
+    keys: dict[str, None] = {}
+    for folder in dict.fromkeys(folders):
+        with suppress(InputError):  # damaged: the runs are intact
+            ledger = Ledger.read(folder)
+            keys |= dict.fromkeys(ledger.swept if ledger else ())
+    return list(keys)
 
 
 def open_ledger(folder: Path, overrides: list[str], flags: list[str]) -> Ledger:

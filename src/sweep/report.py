@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 
 from src.cli.config import load_config
 from src.files import display_path, write_bytes
+from src.sweep.comparison import Comparison
 from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
 from src.sweep.study import SearchSummary
-from src.sweep.table import Comparison, format_metric
+from src.sweep.table import format_metric
 
 
 def write_sweep_report(

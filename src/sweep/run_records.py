@@ -1,7 +1,7 @@
 """Runs as their folders record them: overrides, state, results, learning curves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -224,10 +224,10 @@ def _sort_key(folder: Path) -> tuple:
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in folder.parts)
 
 
-def find_varied_keys(runs: Sequence[Run]) -> list[str]:
-    """The overridden keys whose values differ between runs, in the order of the overrides."""
+def find_varied_keys(runs: Sequence[Run], swept: Collection[str] = ()) -> list[str]:
+    """The overridden keys that are swept or whose values differ between runs, in the order of the overrides."""
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
-    return [key for key in keys if len({run.value(key) for run in runs}) > 1]
+    return [key for key in keys if key in swept or len({run.value(key) for run in runs}) > 1]
 
 
 def resolve_metric(runs: Sequence[Run], metric: str | None = None) -> tuple[str, str]:

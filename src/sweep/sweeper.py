@@ -22,12 +22,13 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.overrides import command_on, hydra_literal, is_sweep_override, override_key
 from src.errors import InputError, printable, require
 from src.files import display_path, write_json
+from src.sweep.comparison import Comparison, compare_runs
 from src.sweep.launcher import JobLauncher, job_error
 from src.sweep.ledger import Budget, config_dir_flags, format_duration, open_ledger
 from src.sweep.report import write_sweep_report
 from src.sweep.run_records import Run, read_run, shorten_value
 from src.sweep.study import SearchSummary
-from src.sweep.table import Comparison, compare_runs, format_metric, sweep_summary, write_tables
+from src.sweep.table import format_metric, sweep_summary, write_tables
 
 DONE = ("finished", "pruned", "failed")
 # Keys of one call, which the ledger does not record.
@@ -90,6 +91,7 @@ class JobSweeper(Sweeper):
         require(not swept, f"{swept}: a sweep takes one value")
         self.ledger = open_ledger(self.folder, recorded, config_dir_flags(sys.argv[1:]))
         self.plan(parser.parse_overrides([word for word in arguments if word not in sweep_options]))
+        self.ledger.swept = list(self.swept_keys)
         context = {"hydra_context": self.context, "task_function": self.task, "config": self.config}
         self.launcher = Plugins.instance().instantiate_launcher(**context)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -209,7 +211,7 @@ class JobSweeper(Sweeper):
     def _compare(self) -> Comparison:
         runs = [self.runs[number] for number in sorted(self.runs)]
         known = self.metric and any(run.score(self.metric) is not None for run in runs)
-        return compare_runs(runs, self.metric if known else None, self.extra_metrics)
+        return compare_runs(runs, self.metric if known else None, self.extra_metrics, self.swept_keys)
 
     def _finish(self) -> None:
         comparison = self._compare()

@@ -9,9 +9,10 @@ import torch
 from src.data.batches import BatchDataset
 from src.data.info import DataInfo
 from src.evaluation.predictions import write_predictions
+from src.sweep.comparison import compare_runs
 from src.sweep.differences import differences_lines, find_differences, mcnemar, paired_bootstrap
 from src.sweep.run_records import find_runs
-from src.sweep.table import compare_runs, write_tables
+from src.sweep.table import write_tables
 from tests.run_folders import make_run
 
 INFO = DataInfo((1, 2, 2), ("cat", "dog"), (0.5,), (0.5,))

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from src.errors import InputError
+from src.sweep.comparison import compare_runs
 from src.sweep.run_records import (
     canonical_value,
     find_runs,
@@ -16,7 +17,7 @@ from src.sweep.run_records import (
     resolve_metric,
     shorten_value,
 )
-from src.sweep.table import compare_runs, run_rows, sweep_summary
+from src.sweep.table import run_rows, sweep_summary
 from src.training.csv_logger import EpochCSVLogger
 from tests.run_folders import make_run
 

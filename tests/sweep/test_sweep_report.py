@@ -1,26 +1,80 @@
 """Figures, the best experiment and out-of-fold predictions of many runs."""
 
+import logging
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from src.sweep.comparison import compare_runs
 from src.sweep.report import join_folds, write_best_experiment
 from src.sweep.run_records import find_runs
 from src.sweep.study import SearchSummary
-from src.sweep.table import compare_runs
 from tests.run_folders import make_run
 
 
-def test_figures_of_a_search_with_several_objectives(sweep, tmp_path):
+def test_figures_of_a_search_with_several_objectives(sweep, tmp_path, caplog):
     from src.sweep.figures import write_sweep_figures
 
     for number in range(6):
         (sweep / str(number) / "metrics.csv").write_text("epoch,val/acc\n1,0.5\n2,0.9\n")
     comparison = compare_runs(find_runs([str(sweep)]))
     search = SearchSummary({"optimizer.lr": 0.9, "seed": 0.1}, ["val/acc", "parameters"], ["2"])
-    names = write_sweep_figures(comparison, tmp_path / "p", search)
+    with caplog.at_level(logging.INFO):
+        names = write_sweep_figures(comparison, tmp_path / "p", search)
+    assert caplog.messages == [], "the terminal shows what is logged"
     assert set(names) == {"curves", "parameters", "importance", "pareto", "history"}
     assert all((tmp_path / "p" / f"{name}.png").stat().st_size > 5000 for name in names)
+    assert all((tmp_path / "p" / f"{name}.pdf").read_bytes().startswith(b"%PDF") for name in names)
+
+
+def write_curves(folder, curves):
+    """Runs of model=a,b with seeds, whose val/acc by epoch these are; the last is the best epoch's."""
+    for number, (model, seed, values) in enumerate(curves):
+        path = make_run(folder, number, [f"model={model}", f"seed={seed}"], values[-1])
+        rows = "".join(f"{epoch},{value}\n" for epoch, value in enumerate(values, 1))
+        (path / "metrics.csv").write_text(f"epoch,val/acc\n{rows}")
+    return compare_runs(find_runs([str(folder)]))
+
+
+def test_the_curve_of_a_configuration_is_the_mean_of_its_seeds_with_a_band(tmp_path):
+    from src.sweep.learning_curves import learning_curves, plot_learning_curves
+
+    runs = [("a", 0, [0.5, 0.7, 0.8]), ("a", 1, [0.3, 0.5]), ("b$", 0, [0.4, 0.9])]
+    comparison = write_curves(tmp_path, runs)
+    best, other = learning_curves(comparison)
+    assert (best.name, best.sd) == ("model=b$: 90.00 %", None)
+    assert other.name.startswith("model=a (n=2): 65.00 ± 21.21 %")
+    assert other.epochs.tolist() == [1, 2], "up to the epoch that all of its runs reached"
+    assert other.mean.tolist() == pytest.approx([0.4, 0.6]) and other.sd.tolist() == pytest.approx([0.2 / 2**0.5] * 2)
+    figure = plot_learning_curves(comparison)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"model=b\$: 90.00 %", other.name]
+    axes = figure.axes[0]
+    assert len(axes.collections) == 1, "a band for the configuration with two seeds"
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([40, 60])
+    assert axes.collections[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(100 * (0.6 + 0.2 / 2**0.5))
+
+
+def test_beyond_ten_configurations_only_the_best_are_named(tmp_path):
+    from src.sweep.learning_curves import plot_learning_curves
+
+    figure = plot_learning_curves(write_curves(tmp_path, [(f"m{n}", 0, [0.1, 0.9 - n / 100]) for n in range(14)]))
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(names) == 10 and names[0].startswith("model=m0:") and len(figure.axes[0].lines) == 14
+
+
+def test_the_metric_against_the_amount_of_data_is_a_line_in_its_order(tmp_path):
+    from src.sweep.figures import plot_parameters
+
+    for number, (shots, best) in enumerate([("20", 0.9), ("1", 0.5), ("5", 0.8), ("1", 0.3)]):
+        make_run(tmp_path, number, [f"data.shots={shots}", f"seed={number}"], best)
+    runs = find_runs([str(tmp_path)])
+    figure = plot_parameters(runs, ["data.shots"], "val/acc", {run.name: (0, 0, 0, 1) for run in runs})
+    (line,) = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [1, 5, 20]
+    assert line.get_ydata().tolist() == pytest.approx([40, 80, 90])
+    assert figure.axes[0].get_xscale() == "log"
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1", "5", "20"]
 
 
 @pytest.mark.parametrize(

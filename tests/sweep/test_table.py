@@ -4,9 +4,11 @@ import statistics
 
 import pytest
 
+from src.sweep.comparison import compare_runs
+from src.sweep.latex import latex_escape
+from src.sweep.ledger import Ledger, swept_keys
 from src.sweep.run_records import find_runs
 from src.sweep.table import (
-    compare_runs,
     configuration_rows,
     format_metric,
     markdown_table,
@@ -64,6 +66,54 @@ def test_tables_are_written_as_csv_and_markdown(sweep, tmp_path):
     assert len((tmp_path / "configurations.csv").read_text().splitlines()) == 5
     assert "| 0.003 |" in (tmp_path / "table.md").read_text()
     assert markdown_table([["a"], ["x|y"]]) == "| a |\n| --- |\n| x\\|y |\n"
+
+
+def test_a_sweep_over_amounts_of_data_is_listed_in_their_order(tmp_path):
+    rows = [("20", "a", 0.7), ("null", "a", 0.6), ("5", "a", 0.8), ("5", "b", 0.9), ("1", "b", 0.95)]
+    for number, (shots, model, best) in enumerate(rows):
+        make_run(tmp_path, number, [f"data.shots={shots}", f"model={model}"], best)
+    comparison = compare_runs(find_runs([str(tmp_path)]))
+    listed = [(each.values["data.shots"], each.values["model"]) for each in comparison.configurations]
+    assert listed == [("1", "b"), ("5", "b"), ("5", "a"), ("20", "a"), ("null", "a")]
+    assert [row[0] for row in run_rows(comparison)[1:]] == ["4", "3", "2", "0", "1"]
+    assert comparison.best.values["data.shots"] == "1" and comparison.ranked()[0].name == "4"
+    write_tables(comparison, tmp_path)
+    assert "Ordered by data.shots, then val/acc" in (tmp_path / "table.md").read_text()
+
+
+def test_a_swept_column_stays_where_it_is_constant(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, seed, ["model=lenet", "data=digits", f"seed={seed}"], 0.9)
+    runs = find_runs([str(tmp_path)])
+    assert compare_runs(runs).configuration_keys == []
+    assert compare_runs(runs, swept=["model", "seed"]).varied_keys == ["model", "seed"]
+    Ledger(tmp_path, ["model=lenet,mlp"], [], [], ["model"]).save()
+    assert swept_keys([tmp_path, tmp_path / "nowhere"]) == ["model"]
+    (tmp_path / "sweep.json").write_text("{")
+    assert swept_keys([tmp_path]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b", r"a\_b"), ("50 % & #1 $x {y}", r"50 \% \& \#1 \$x \{y\}"),
+        ("~/x^2\\", r"\textasciitilde{}/x\textasciicircum{}2\textbackslash{}"),
+        ("Käse", 'K\\"{a}se'), ("ÉßŁø", r"\'{E}\ss{}\L{}\o{}"), ("± – …", r"$\pm$ -- \ldots{}"), ("猫", "猫"),
+        ("a\nb", r"a\textbackslash{}nb"),
+    ],
+)  # fmt: skip
+def test_a_text_for_latex_is_escaped(text, expected):
+    assert latex_escape(text) == expected
+
+
+def test_the_table_for_latex_has_a_row_per_configuration(sweep, tmp_path):
+    write_tables(compare_runs(find_runs([str(sweep)])), tmp_path)
+    lines = (tmp_path / "table.tex").read_text().splitlines()
+    assert lines[1:5] == [
+        r"\begin{tabular}{lrrr}", r"\hline", r"optimizer.lr & val/acc (\%) & test/acc (\%) & n \\", r"\hline"
+    ]  # fmt: skip
+    assert lines[5] == r"0.003 & 96.00 $\pm$ 1.41 & 95.00 $\pm$ 1.41 & 2 \\"
+    assert lines[-1] == r"\end{tabular}" and all(line.isascii() for line in lines[1:])
 
 
 def test_rates_are_formatted_in_per_cent_and_counts_whole():

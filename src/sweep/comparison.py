@@ -1,0 +1,126 @@
+"""Runs ordered by a metric, and grouped into configurations with mean and spread over seeds or folds."""
+
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric
+
+MISSING = "–"
+AMOUNT_KEYS = ("data.shots", "data.fraction")  # how much data trains: a table in their order reads as a curve
+
+
+@dataclass
+class Configuration:
+    """Runs that differ only by seed or fold.
+
+    values: of the comparison's configuration_keys. runs: all of them. repetitions: the finished ones, one per seed and
+    fold. scores, mean, sd: the comparison's metric over the repetitions, as `mean_and_sd` gives them.
+    """
+
+    values: dict[str, str]
+    runs: list[Run]
+    repetitions: list[Run]
+    scores: list[float]
+    mean: float | None
+    sd: float | None
+
+
+@dataclass
+class Comparison:
+    """Runs and their configurations, ordered by a metric.
+
+    varied_keys: overrides that are swept or differ between runs. mode: max or min of the metric is best.
+    configurations: best first, within each amount of data where that is swept (AMOUNT_KEYS). extra_metrics: further
+    columns of the tables.
+    """
+
+    runs: list[Run]
+    varied_keys: list[str]
+    metric: str
+    mode: str
+    configurations: list[Configuration]
+    extra_metrics: tuple[str, ...]
+
+    @property
+    def best(self) -> Configuration | None:
+        """The configuration with the best mean; pruned runs do not count."""
+        scored = [configuration for configuration in self.configurations if configuration.scores]
+        return min(scored, key=lambda configuration: self.sort_key(configuration.mean), default=None)
+
+    def sort_key(self, score: float | None) -> tuple[bool, float]:
+        """Sorts best first, None last."""
+        return (score is None, 0.0 if score is None else -score if self.mode == "max" else score)
+
+    def ranked(self) -> list[Run]:
+        """The runs, best first; those without a result last, in their own order."""
+        return sorted(self.runs, key=lambda run: self.sort_key(run.score(self.metric)))
+
+    def listed(self) -> list[Run]:
+        """The runs as the tables have them: ranked, within each amount of data where that is swept."""
+        return sorted(self.ranked(), key=lambda run: self.amounts({key: run.value(key) for key in self.amount_keys}))
+
+    @property
+    def amount_keys(self) -> list[str]:
+        """The varied keys that say how much data trains."""
+        return [key for key in AMOUNT_KEYS if key in self.varied_keys]
+
+    def amounts(self, values: Mapping[str, str | None]) -> list[float]:
+        """The amounts of data among the values of a configuration; infinity for all there are."""
+        return [to_amount(values[key]) for key in self.amount_keys]
+
+    @property
+    def configuration_keys(self) -> list[str]:
+        """The varied keys without seeds and folds."""
+        return [key for key in self.varied_keys if key not in REPETITION_KEYS]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metric columns: the metric, the same on the test split if any run has it, and extra_metrics."""
+        test_metric = f"test/{self.metric.rpartition('/')[2]}"
+        tested = any(run.score(test_metric) is not None for run in self.runs)
+        return list(dict.fromkeys([self.metric, *([test_metric] if tested else []), *self.extra_metrics]))
+
+
+def to_amount(value: str | None) -> float:
+    """How much data a value of AMOUNT_KEYS stands for; infinity for all there are."""
+    try:
+        return float(value or "inf")
+    except ValueError:  # null
+        return float("inf")
+
+
+def compare_runs(
+    runs: Sequence[Run], metric: str | None = None, extra_metrics: Sequence[str] = (), swept: Collection[str] = ()
+) -> Comparison:
+    """Order runs and group the repetitions of each configuration. Raises InputError as `resolve_metric` does.
+
+    extra_metrics: further columns; `parameters` is added where runs differ in it. swept: keys that are columns even
+    where all runs have the same value.
+    """
+    metric, mode = resolve_metric(runs, metric)
+    if len({run.score("parameters") for run in runs} - {None}) > 1:
+        extra_metrics = dict.fromkeys([*extra_metrics, "parameters"])
+    extra_metrics = tuple(name for name in extra_metrics if name != metric)
+    comparison = Comparison(list(runs), find_varied_keys(runs, swept), metric, mode, [], extra_metrics)
+    keys = comparison.configuration_keys
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run.value(key, MISSING) for key in keys), []).append(run)
+    for values, members in groups.items():
+        repetitions: dict[tuple, Run] = {}  # the same seed and fold twice is no repetition
+        for run in members:
+            if run.state == "finished" and run.score(metric) is not None:
+                repetitions.setdefault(tuple(run.value(key) for key in REPETITION_KEYS), run)
+        counted = list(repetitions.values())
+        scores = [run.score(metric) for run in counted]
+        named, spread = dict(zip(keys, values, strict=True)), mean_and_sd(counted, metric)
+        comparison.configurations.append(Configuration(named, members, counted, scores, *spread))
+    comparison.configurations.sort(key=lambda each: (comparison.amounts(each.values), comparison.sort_key(each.mean)))
+    return comparison
+
+
+def mean_and_sd(runs: Sequence[Run], metric: str) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1) of a metric over runs; None without enough of them."""
+    values = [value for run in runs if (value := run.score(metric)) is not None]
+    return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None

@@ -1,0 +1,112 @@
+"""The learning curves of many runs: a line per configuration, with a band where it has several seeds or folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from src.plotting import QUIET, label, open_axes
+from src.sweep.comparison import MISSING, Comparison, Configuration
+from src.sweep.run_records import Run, shorten_value
+from src.sweep.table import display_factor, format_metric
+
+MOST_NAMED = 10  # configurations with a color and a name; the others are grey
+MOST_DRAWN = 60
+LONGEST_NAME = 60  # characters
+
+
+@dataclass
+class Curve:
+    """A metric by epoch: mean and standard deviation (n - 1) over runs, up to the epoch that all of them reached.
+
+    epochs: (E,); mean: (E,), sd: (E,) or None for one run.
+    """
+
+    name: str
+    epochs: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray | None
+
+
+def axis_label(metric: str) -> str:
+    """A metric with its unit."""
+    return label(metric) + ", %" * (display_factor(metric) == 100)
+
+
+def better_range(values: Sequence[float], mode: str, share: float, margin: float) -> tuple[float, float]:
+    """Axis limits of the better share of the values: the bad ones would flatten the rest."""
+    low, high = np.quantile(values, [1 - share, 1.0] if mode == "max" else [0.0, share])
+    margin = margin * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def learning_curves(comparison: Comparison) -> list[Curve]:
+    """A curve of the comparison's metric for each configuration, best first; of those without a finished run last.
+
+    A configuration without a finished run has the curve of its first run that was measured.
+    """
+    ordered = sorted(comparison.configurations, key=lambda each: comparison.sort_key(each.mean))
+    curves = []
+    for configuration in ordered:
+        runs = [run for run in configuration.repetitions if run.history.get(comparison.metric)]
+        if not runs:
+            runs = [run for run in configuration.runs if run.history.get(comparison.metric)][:1]
+        if runs:
+            curves.append(_make_curve(configuration, runs, comparison.metric))
+    return curves
+
+
+def _make_curve(configuration: Configuration, runs: Sequence[Run], metric: str) -> Curve:
+    histories = [dict(run.history[metric]) for run in runs]
+    epochs = sorted(set.intersection(*map(set, histories)))
+    values = np.array([[history[epoch] for epoch in epochs] for history in histories])
+    several = len(runs) > 1
+    sd = values.std(0, ddof=1) if several else None
+    return Curve(_name(configuration, runs, metric), np.array(epochs), values.mean(0), sd)
+
+
+def _name(configuration: Configuration, runs: Sequence[Run], metric: str) -> str:
+    """What is special about a configuration, and its result: mean ± sd of each run's best epoch."""
+    values = " ".join(
+        f"{key}={shorten_value(value)}" for key, value in configuration.values.items() if value != MISSING
+    )
+    name = values if 0 < len(values) <= LONGEST_NAME else f"run {' '.join(run.name for run in runs[:4])}"
+    name += f" (n={len(runs)})" if len(runs) > 1 else ""
+    return f"{name}: {format_metric(configuration.mean, metric, configuration.sd)}"
+
+
+def plot_learning_curves(comparison: Comparison) -> Figure | None:
+    """The metric by epoch, a line per configuration, its band mean ± sd; the best MOST_NAMED are in the legend."""
+    curves = [curve for curve in learning_curves(comparison) if len(curve.epochs)]
+    if not curves:
+        return None
+    drawn, factor = curves[:MOST_DRAWN], display_factor(comparison.metric)
+    figure = Figure(figsize=(7, 4.2 + 0.2 * min(len(drawn), MOST_NAMED)), layout="constrained")
+    axes = figure.subplots()
+    palette = matplotlib.colormaps["tab10"].colors
+    for rank, curve in reversed(list(enumerate(drawn))):
+        named = rank < MOST_NAMED
+        color = palette[rank] if named else QUIET
+        mean, marker = factor * curve.mean, {"marker": "o", "ms": 3} if len(curve.epochs) < 3 else {}
+        name = label(curve.name) if named else None
+        axes.plot(
+            curve.epochs, mean, color=color, lw=1.5 if named else 0.8, label=name, zorder=3 if named else 2, **marker
+        )
+        if curve.sd is not None:
+            sd = factor * curve.sd
+            axes.fill_between(curve.epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0, zorder=1)
+    values = np.concatenate([factor * curve.mean for curve in drawn])
+    axes.set(
+        xlabel="epoch", ylabel=axis_label(comparison.metric), ylim=better_range(values, comparison.mode, 0.95, 0.1)
+    )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    band = "; band: ± standard deviation over seeds or folds" if any(curve.sd is not None for curve in drawn) else ""
+    count = f"{len(curves)} configuration{'s' * (len(curves) != 1)}"
+    shown = count if len(curves) <= MOST_DRAWN else f"the best {MOST_DRAWN} of {count}"
+    axes.set_title(f"{shown}{band}", fontsize=11)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside lower left", frameon=False, fontsize=9)  # best first
+    open_axes(axes)
+    return figure
