@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,29 @@ def test_train_leaves_its_files_and_says_what_it_did(trained, tmp_path):
     assert low < results["test"]["acc"] < high
     assert results["test"]["images"] == 360
     assert results["parameters"] == 61_706
+
+
+def test_the_seconds_of_a_run_are_those_of_its_command(tmp_path):
+    """From before Hydra wrote the config, which is before torch is imported, to the end of the figures."""
+    done = train_digits(tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    results, status = (json.loads((tmp_path / "run" / name).read_text()) for name in ("results.json", "status.json"))
+    config, figure = (
+        (tmp_path / "run" / name).stat().st_mtime for name in (".hydra/config.yaml", "figures/confusion_matrix.png")
+    )
+    assert status["started"] < config
+    assert results["seconds"] > figure - status["started"] - 0.1  # a file's time is that of the last clock tick
+    printed = float(re.search(r"^([\d.]+) s; everything", done.stdout, re.MULTILINE)[1])
+    assert round(results["seconds"], 1) <= printed <= round(status["seconds"], 1)
+
+
+@pytest.mark.parametrize(("logger", "watched"), [("tensorboard", True), ("csv", False), ("none", False)])
+def test_tensorboard_is_named_where_it_is_logged(tmp_path, logger, watched):
+    words = [f"logger={logger}", "trainer.max_epochs=1", "figures=false", "test=false"]
+    done = train_digits(tmp_path / "run", *words)
+    assert done.returncode == 0, done.stderr
+    assert ("tensorboard --logdir" in done.stdout) == watched
+    assert "python -m src.evaluate ckpt=" in done.stdout
 
 
 def test_tensorboard_has_every_tab_filled(trained):

@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 
+import src
 from src.cli.process import is_main_process, is_sweep_job
 from src.files import read_json, write_bytes, write_json
 
@@ -22,7 +23,9 @@ class JobRecord:
     """
 
     def __init__(self, cfg: DictConfig):
-        self.cfg, self.folder, self.started, self.begun = cfg, output_folder(), time.time(), False
+        self.cfg, self.folder, self.begun = cfg, output_folder(), False
+        self.started = time.perf_counter() if is_sweep_job() else src.STARTED  # imports are part of a command
+        self.date = time.time() - self.seconds()
         self.resumes = bool(cfg.get("resume_from")) and not is_sweep_job()
         if not self.resumes:
             self.begin()
@@ -36,10 +39,14 @@ class JobRecord:
             self._write_config()
         self._write_status("running")
 
+    def seconds(self) -> float:
+        """Since the command was typed, or a job of a sweep began."""
+        return time.perf_counter() - self.started
+
     def end(self, state: str, **entries) -> None:
         """Record how it ended, if it began; a run whose last command was cut off after its results has finished."""
         if self.begun or (state == "finished" and not self._has_finished()):
-            self._write_status(state, seconds=time.time() - self.started, **entries)
+            self._write_status(state, seconds=self.seconds(), **entries)
 
     def _has_finished(self) -> bool:
         try:
@@ -49,7 +56,7 @@ class JobRecord:
 
     def _write_status(self, state: str, **entries) -> None:
         name = HydraConfig.get().job.config_name
-        common = {"state": state, "command": name, "started": self.started, "pid": os.getpid()}
+        common = {"state": state, "command": name, "started": self.date, "pid": os.getpid()}
         write_json(self.folder / "status.json", {**common, **entries})
 
     def _write_config(self) -> None:
@@ -77,6 +84,11 @@ def begin_job() -> None:
     """Say that the running job's input is accepted: from now on it writes into its folder. Nothing without a job."""
     if _running is not None:
         _running.begin()
+
+
+def job_started() -> float | None:
+    """When the running command or job of a sweep began, on time.perf_counter's clock; None without a job."""
+    return None if _running is None else _running.started
 
 
 def output_folder() -> Path:

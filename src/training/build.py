@@ -1,5 +1,6 @@
 """A training session built from a config: data, network, task and trainer, before anything is written or trained."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -46,7 +47,7 @@ class Session:
     resume_from: the file of a run to resume.
     ended: the results of that run, if nothing is left to do.
     objectives: metrics that a search asks for besides the monitor.
-    seconds: spent in `fit`, or in the whole command where `train` runs it.
+    started: on time.perf_counter's clock, when the command began, or without one `fit`; None before.
     """
 
     config: dict
@@ -60,7 +61,12 @@ class Session:
     resume_from: Path | None = None
     ended: dict | None = None
     objectives: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since it started; 0 before."""
+        return 0.0 if self.started is None else time.perf_counter() - self.started
 
 
 def build(

@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit, error_line
-from src.cli.job_record import begin_job
+from src.cli.job_record import begin_job, job_started
 from src.cli.overrides import command_on, hydra_literal
 from src.cli.process import tune_process
 from src.data.summary import describe_data, write_skipped
@@ -38,9 +39,10 @@ def train(
 
     The arguments are those of `build`. Returns the best validation metric.
     """
-    started = time.perf_counter()
+    began = time.perf_counter()
     quiet_other_processes()
     session = build(cfg, overrides, should_prune, objectives)
+    session.started = job_started() or began
     log.info("%s", summary(session))
     if session.ended:
         done = f"{session.ended['epochs']} epochs, {session.ended['steps']:,} steps"
@@ -53,7 +55,6 @@ def train(
     if is_dry_run(trainer) or checkpoints is None:
         log.info("nothing was saved, so nothing is tested")
         return None
-    session.seconds = time.perf_counter() - started
     if trainer.is_global_zero:
         try:
             write_results(session)
@@ -70,7 +71,7 @@ def fit(session: Session) -> None:
     Raises CommandExit with the command that resumes the run after Ctrl-C (130), SIGTERM (143) and SIGHUP (129),
     InputError for a loss that is not finite, and where no step was made.
     """
-    started = time.perf_counter()
+    session.started = session.started or time.perf_counter()
     tune_process()
     trainer, checkpoints, folder = session.trainer, session.checkpoints, session.folder
     stop = next(callback for callback in callbacks_of(trainer) if isinstance(callback, StopBetweenSteps))
@@ -96,7 +97,6 @@ def fit(session: Session) -> None:
     if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         require(steps > 0, "no step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
-    session.seconds = time.perf_counter() - started
 
 
 def _resume_command(session: Session) -> str:
@@ -122,7 +122,7 @@ def next_steps(folder: Path, loggers: list, seconds: float) -> str:
     """Where the results are, and what to type next."""
     run = display_path(folder)
     lines = [f"{seconds:.1f} s; everything is in {run}"]
-    if loggers:
+    if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
         program = f"{display_path(Path(sys.executable).parent)}/tensorboard"
         lines.append(f"  watch     {shlex.join([program, '--logdir', display_path(folder.parent)])}")
     lines.append(f"  evaluate  {command_on(folder, 'evaluate', 'ckpt')}")

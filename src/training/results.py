@@ -45,6 +45,9 @@ def write_results(session: Session) -> dict:
     if session.config["test"] and not pruned:
         figures = _test(session, net, results, path)
     _log_final_metrics(session, checkpoints, net, results, figures)
+    for part in (results, results.get("transfer")):
+        if part is not None:
+            part["seconds"] = round(session.seconds, 2)
     write_json(session.folder / "results.json", results)  # last: a run that has it has ended
     if "test" in results:
         chosen_by = _chosen_by(checkpoints, path)
