@@ -24,10 +24,10 @@ from src.insight.explanation import Explanation, make_captions
 from src.insight.outputs import _class_image_figure
 from src.insight.summary import Layer, Summary
 from src.plotting import MANY_CLASSES
+from src.sweep.comparison import compare_runs
 from src.sweep.figures import write_sweep_figures
 from src.sweep.run_records import find_runs
 from src.sweep.study import SearchSummary
-from src.sweep.table import compare_runs
 from tests.compression.test_compression_measures import row
 from tests.dataset_report.samples import dataset_sample
 from tests.run_folders import make_run
@@ -37,7 +37,8 @@ from tests.test_structure import FILES, stem
 CLASSES = len(NAMES)
 MOST_PX = 1400
 DRAWING = {  # the files of src that put texts into figures; each is drawn below with odd names
-    *("compression/figures", "dashboard/image_grids", "evaluation/figures", "sweep/figures", "training/lr_range"),
+    *("compression/figures", "dashboard/image_grids", "evaluation/figures", "sweep/figures", "sweep/learning_curves"),
+    "training/lr_range",
     *(f"dataset_report/{name}" for name in ("embeddings", "figures", "image_grids")),
     *(f"insight/{name}" for name in ("architecture", "attribution_figures", "layer_figures")),
 }

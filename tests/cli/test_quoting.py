@@ -109,10 +109,10 @@ def test_a_run_in_a_folder_with_an_apostrophe_is_resumed_taught_from_and_evaluat
 @pytest.mark.parametrize(
     ("word", "expanded"),
     [
-        ("data.root=~/my pictures", "data.root='/home/o\\'brien/my pictures'"),
-        ("images=[~/a.png,~/b/*.png]", "images=['/home/o\\'brien/a.png','/home/o\\'brien/b/*.png']"),
-        ("data.root=~/a,~/b", "data.root='/home/o\\'brien/a','/home/o\\'brien/b'"),
-        ("ckpt=~", "ckpt='/home/o\\'brien'"),
+        ("data.root=~/my pictures", "data.root='/srv/o\\'brien/my pictures'"),
+        ("images=[~/a.png,~/b/*.png]", "images=['/srv/o\\'brien/a.png','/srv/o\\'brien/b/*.png']"),
+        ("data.root=~/a,~/b", "data.root='/srv/o\\'brien/a','/srv/o\\'brien/b'"),
+        ("ckpt=~", "ckpt='/srv/o\\'brien'"),
         ("data.root='~/a'", "data.root='~/a'"),
         ("data.root=a~/b", "data.root=a~/b"),
         ("~callbacks", "~callbacks"),
@@ -120,7 +120,7 @@ def test_a_run_in_a_folder_with_an_apostrophe_is_resumed_taught_from_and_evaluat
     ],
 )
 def test_a_tilde_is_the_home_folder(word, expanded, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/o'brien")
+    monkeypatch.setenv("HOME", "/srv/o'brien")
     assert expand_home(word) == expanded
     if "brien" in expanded:
         OverridesParser.create().parse_override(expand_home(word))
