@@ -137,12 +137,32 @@ def test_the_error_of_an_invalid_option_is_one_line(tmp_path, data_root, options
 
 @pytest.mark.parametrize(
     ("image", "correction", "expected"),
-    [(make_image(0), "eleven", "no class of data.mix"), (make_image(0, (1, 20, 20)), "o", "1x20x20.*1x28x28")],
+    [
+        (make_image(0), "eleven", r"\(classes o, .*\); there is 1 of classes eleven; 1x28x28: give the data\.mix"),
+        (make_image(0, (1, 20, 20)), "o", r"; 1x28x28\); there is 1 of classes o; 1x20x20: give the data\.mix"),
+    ],
 )
-def test_corrections_of_other_classes_or_shapes_are_rejected(tmp_path, data_root, image, correction, expected):
+def test_a_store_without_a_correction_of_the_network_is_an_error(tmp_path, data_root, image, correction, expected):
     CorrectionStore(tmp_path / "f.sqlite").add(image, b"", "o", correction)
     with pytest.raises(InputError, match=expected):
         make_data(tmp_path / "f.sqlite", data_root)
+
+
+def test_corrections_of_other_networks_are_left_out_and_counted(tmp_path, data_root, caplog):
+    store = make_store(tmp_path / "f.sqlite", 3)
+    for index, name in enumerate(("cat", "dog", "cat")):
+        store.add(make_image(index, (3, 64, 64)), b"", "dog", name)
+    store.add(make_image(9, (3, 64, 64)), b"", None, "o")  # another network may have a class of this name
+    store.add(make_image(1), b"", "A", "B")  # a network of letters has read the same image
+    with caplog.at_level("INFO", "src"):
+        data = make_data(store.path, data_root)
+    assert caplog.messages == [
+        "3 corrections of 3 pictures; held out: 0",
+        "1 correction belongs to another network (classes B; 1x28x28): left out",
+        "4 corrections belong to another network (classes cat, dog, o; 3x64x64): left out",
+    ]
+    assert data.train_set.images[200:].equal(torch.stack([torch.from_numpy(make_image(n)) for n in range(3)]))
+    assert data.train_set.labels[200:].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("held_out", [0.0, 0.5])
@@ -152,9 +172,8 @@ def test_copies_of_a_picture_count_once(tmp_path, data_root, caplog, held_out):
         store.add(make_image(max(0, index - 59)), b"", "o", "ki" if index != 40 else "zebra")
     with caplog.at_level("INFO", "src"):
         data = make_data(store.path, data_root, held_out=held_out)
-    assert "62 corrections of 3 pictures, the last row of each counts; held out: 0" in caplog.text
-    assert "row 41 says 'zebra': no class of data.mix (o, ki, " in caplog.text
-    assert "later rows on the same pictures count" in caplog.text
+    assert "61 corrections of 3 pictures, the last row of each counts; held out: 0" in caplog.text
+    assert "1 correction belongs to another network (classes zebra; 1x28x28): left out" in caplog.text
     assert len(data.train_set.images) == 203
     assert data.target_data() is None
 
@@ -167,11 +186,11 @@ def test_the_log_counts_held_out_corrections(tmp_path, data_root, caplog):
     assert caplog.messages == [f"60 corrections of 60 pictures; held out: {held_out}"]
 
 
-def test_an_unknown_class_is_an_error_before_the_original_data_are_read(tmp_path):
-    store = make_store(tmp_path / "f.sqlite", 30)
-    for correction in ("o", "zebra"):
-        store.add(make_image(7), b"", "o", correction)
-    with pytest.raises(InputError, match=r"row 32 of corrections says 'zebra', no class of data\.mix \(o, ki, "):
+def test_unknown_classes_alone_are_an_error_before_the_original_data_are_read(tmp_path):
+    store = CorrectionStore(tmp_path / "f.sqlite")
+    for index in range(2):
+        store.add(make_image(index), b"", "o", "zebra")
+    with pytest.raises(InputError, match=r"no correction belongs to this network .* there are 2 of classes zebra"):
         make_data(store.path, tmp_path / "nothing")
 
 
