@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from src.cli.feedback_mix import add_mix
 from src.cli.overrides import (
     flags_first,
     hydra_literal,
@@ -23,7 +24,8 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
 
     resume_from: becomes the run's recorded command in its own folder, followed by the words given beside it.
     init_from, loss.teacher: become the path of the file, so that the run records which one it was; init_from also adds
-    experiment=finetune unless an experiment is given. Several values are left as they are: each job resolves its own.
+    experiment=finetune unless an experiment is given, and with data=feedback what the network was trained on. Several
+    values are left as they are: each job resolves its own.
     Raises InputError if there is no such run or file, or resume_from comes with a sweep or another folder.
     """
     if override_value(words, "resume_from"):
@@ -36,6 +38,7 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):
             path = find_checkpoint(value, OUTPUTS, key=key, tell=_print_note)
             words = replace_override(words, key, path.resolve())
+            words = add_mix(words, path) if key == "init_from" else words
     return flags_first(words)
 
 

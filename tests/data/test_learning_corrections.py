@@ -72,20 +72,21 @@ def test_one_correction_is_enough_and_none_is_an_error(tmp_path):
     words = ["threads=1", "logger=csv", "figures=false", "trainer.accelerator=cpu"]
     done = run("src.train", "data=digits", "trainer.max_epochs=3", *words, f"hydra.run.dir={tmp_path}/start")
     assert done.returncode == 0, done.stderr
-    feedback = [f"init_from={tmp_path}/start", "data=feedback", f"data.root={tmp_path}/f.sqlite", "data.val=0.15"]
-    feedback += ["data.mix.name=digits", "data.mix.ink=mnist", "trainer.max_epochs=6", *words]
+    feedback = [f"init_from={tmp_path}/start", "data=feedback", f"data.root={tmp_path}/f.sqlite"]
+    feedback += ["trainer.max_epochs=6", *words]  # the checkpoint says what to mix in
     assert "f.sqlite: there is no such file" in one_line(run("src.train", *feedback, f"hydra.run.dir={tmp_path}/none"))
     start = load_model(tmp_path / "start/checkpoints/best.ckpt")
     images, labels = european(40, 2)
     with torch.inference_mode():
         predictions = start(images).argmax(1)
     (wrong, *_) = (predictions != labels).nonzero().flatten().tolist()
-    CorrectionStore(tmp_path / "f.sqlite").add(
-        images[wrong], b"", str(int(predictions[wrong])), str(int(labels[wrong]))
-    )
+    store = CorrectionStore(tmp_path / "f.sqlite")
+    store.add(np.zeros((3, 64, 64), np.uint8), b"", "dog", "cat")  # of a photograph, by another network
+    store.add(images[wrong], b"", str(int(predictions[wrong])), str(int(labels[wrong])))
     done = run("src.train", *feedback, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert "1 correction of 1 picture; held out: 0" in done.stdout
+    assert "1 correction belongs to another network (classes cat; 3x64x64): left out" in done.stdout
     assert "what was gained is not measured" in done.stdout
     transfer = json.loads((tmp_path / "run/results.json").read_text())["transfer"]
     assert (transfer["before"], transfer["after"], transfer["target_images"]) == (None, None, 0)
