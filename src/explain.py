@@ -173,7 +173,8 @@ def split_inputs(cfg: DictConfig, net) -> dict:
     data = inputs.build_data(cfg, net.config["data"])
     batches = inputs.select_split(data, cfg.split, net)
     if cfg.index is not None:
-        positions = inputs.positions_of_rows(to_plain(cfg)["index"], batches.indices, len(batches.labels), cfg.split)
+        index = rows_of_files(to_plain(cfg)["index"], batches.files)
+        positions = inputs.positions_of_rows(index, batches.indices, len(batches.labels), cfg.split)
     else:
         outputs, labels = None, batches.labels[batches.indices]
         if cfg.which != "random":
@@ -181,16 +182,27 @@ def split_inputs(cfg: DictConfig, net) -> dict:
             outputs = outputs / (net.temperature or 1.0)  # ordered by the probabilities that are shown
         positions = select_images(cfg.which, cfg.n, outputs, labels, net.info, cfg.seed)
     images, labels = batches[positions]
-    rows = batches.indices[positions].tolist()
+    rows, files = batches.indices[positions].tolist(), batches.files
     selection = {"index": rows} if cfg.index is not None else {"which": cfg.which}
     return {
         "images": images,
         "labels": labels,
-        "names": [f"{cfg.split} row {row}" for row in rows],
+        "names": [f"{cfg.split} row {row}" if files is None else files[row] for row in rows],
         "rows": rows,
         "train_positions": positions if cfg.split == "train" and cfg.data._target_ is None else None,
         "origin": {"data": data.name, "split": cfg.split, **selection},
     }
+
+
+def rows_of_files(index, files: tuple[str, ...] | None):
+    """`index` with every file among it replaced by its row. Raises InputError for a file that is not in `files`."""
+    wanted = index if isinstance(index, list | tuple) else [index]
+    if files is None or not any(isinstance(one, str) for one in wanted):
+        return index
+    rows = {file: row for row, file in enumerate(files)}
+    for file in (one for one in wanted if isinstance(one, str) and one not in rows):
+        raise InputError(f"index={file}: no picture of this split; give its path below data.root, such as {files[0]}")
+    return [rows[one] if isinstance(one, str) else one for one in wanted]
 
 
 def search_neighbors(cfg: DictConfig, net, summary, explanation):

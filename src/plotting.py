@@ -202,3 +202,9 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: 
         cells = [blank + row[i] if i in right else row[i] + blank for i, blank in enumerate(blanks)]
         lines.append((indent + gap.join(cells)).rstrip())
     return "\n".join(lines)
+
+
+def shorten_path(name: str, most: int) -> str:
+    """The end of a file's path, on one line, which tells it from others in its folder."""
+    line = printable(name)
+    return line if len(line) <= most else f"…{line[len(line) - most + 1 :]}"

@@ -62,8 +62,12 @@ def examples_section(context: ReportContext) -> Section:
     caption = f"Up to {EXAMPLES} training images per class, drawn with seed {context.seed}, {AS_INPUT}."
     caption += _selection(len(shown), len(names))
     figure = ReportFigure("examples", table, "A row of example images per class.", caption)
-    rows = {name: train.rows[rows].tolist() for name, rows in zip(names, drawn, strict=True)}
-    return Section("Examples", [], [figure], numbers={"rows": rows})
+    numbers: dict = {"rows": {name: train.rows[rows].tolist() for name, rows in zip(names, drawn, strict=True)}}
+    if train.files is not None:
+        numbers["files"] = {
+            name: [train.files[row] for row in rows.tolist()] for name, rows in zip(names, drawn, strict=True)
+        }
+    return Section("Examples", [], [figure], numbers=numbers)
 
 
 def _selection(shown: int, classes: int) -> str:

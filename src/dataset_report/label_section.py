@@ -104,6 +104,7 @@ def _ranked(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tens
     train, names, ranked = context.data.train, context.class_names, []
     for i in order.tolist():
         image = {"row": int(train.rows[rows[i]]), "label": names[train.labels[rows[i]]]}
+        image |= {} if train.files is None else {"file": train.files[rows[i]]}
         numbers = {"margin": round(float(check.margin[i]), 4), "p_label": round(float(check.prob[i]), 5)}
         ranked.append({**image, "looks_like": names[check.other[i]], **numbers})
     return ranked
@@ -116,11 +117,11 @@ def _figure(context: ReportContext, rows: Tensor, check: LabelCheck, order: Tens
         verdict, prob = "looks like" if check.differs[i] else "next", float(check.prob[i])
         short = f"{prob:.2f}" if prob >= 0.01 else f"{prob:.0e}".replace("e-0", "e-")
         above.append(f"label {names[train.labels[rows[i]]]}")
-        below.append(f"{verdict} {names[check.other[i]]}\n#{train.rows[rows[i]]}  p {short}")
+        below.append(f"{verdict} {names[check.other[i]]}\n{train.image_name(rows[i])}  p {short}")
     caption = (
         f"The {len(top)} most suspicious of {pluralize(len(rows), 'label')}, in order. Above: the label. Below: the "
-        "likeliest other class (“next” where the label is still likelier), the row, and the probability of the label. "
-        f"report.json lists {len(order)}."
+        "likeliest other class (“next” where the label is still likelier), the row or file, and the probability of the "
+        f"label. report.json lists {len(order)}."
     )
     plot = captioned_pictures(to_float_rgb(train.images[rows[top]]), above, below, colors=(WRONG, RIGHT))
     return ReportFigure("labels", plot, "Images whose label looks wrong.", caption)

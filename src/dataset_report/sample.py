@@ -13,6 +13,7 @@ from src.data.datamodule import ImageData
 from src.data.splits import stratified_mask
 from src.dataset_report.statistics import PCA, fit_pca
 from src.errors import require
+from src.plotting import label, shorten_path
 
 MAX_BYTES = 2_000_000_000  # of decoded pictures per split
 MAX_SIDE = 32  # pixels; larger pictures are compared at this size
@@ -28,6 +29,15 @@ class SplitSample:
     labels: Tensor  # (N,)
     rows: Tensor  # (N,), in the whole split
     total: int  # images in the whole split
+    files: list[str] | None = None  # of pictures of files, relative to data.root
+
+    def image_name(self, position: int, most: int = 24) -> str:
+        """What tells an image from others in a figure: the end of its file's path, else the number of its row."""
+        return f"#{self.rows[position]}" if self.files is None else label(shorten_path(self.files[position], most))
+
+    def files_of(self, positions: list[int]) -> dict[str, list[str]]:
+        """The entry `files` for report.json; nothing where the images are not pictures of files."""
+        return {} if self.files is None else {"files": [self.files[position] for position in positions]}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,7 +98,8 @@ def sample_dataset(data: ImageData, max_images: int, seed: int) -> DatasetSample
     shape, test_shape = (tuple(part.images.shape[1:]) for part in (data.train_set, test_set))
     require(shape == test_shape, f"training images are {shape}, test images {test_shape}: give data.size")
     rows = torch.cat([data.train_set.indices, data.val_set.indices]).sort().values
-    train = _sample_split(data, BatchDataset(data.train_set.images, data.train_set.labels, rows), max_images, seed)
+    both = BatchDataset(data.train_set.images, data.train_set.labels, rows, data.train_set.files)
+    train = _sample_split(data, both, max_images, seed)
     test = _sample_split(data, test_set, max_images, seed)
     notes = data.source.describe().splitlines()
     if data.skipped:
@@ -114,4 +125,5 @@ def _sample_split(data: ImageData, batches: BatchDataset, max_images: int, seed:
         images = batches.images.index_select(0, rows)
     else:  # decoded by the data module's workers
         images = torch.cat([chunk for chunk, _ in data.loader(BatchDataset(batches.images, batches.labels, rows))])
-    return SplitSample(images, batches.labels[rows], rows, len(batches.indices))
+    files = None if batches.files is None else [batches.files[row] for row in rows.tolist()]
+    return SplitSample(images, batches.labels[rows], rows, len(batches.indices), files)

@@ -45,7 +45,10 @@ class _NearestPairs:
             if not self.left.images[row].equal(self.right.images[other]):
                 rows = [int(self.left.rows[row]), int(self.right.rows[other])]
                 labels = [names[self.left.labels[row]], names[self.right.labels[other]]]
-                pairs.append({"rows": rows, "distance": round(float(self.distances[row]), 5), "labels": labels})
+                pair = {"rows": rows, "distance": round(float(self.distances[row]), 5), "labels": labels}
+                if self.left.files is not None and self.right.files is not None:
+                    pair["files"] = [self.left.files[row], self.right.files[other]]
+                pairs.append(pair)
         return pairs
 
     def figure(self, name: str, title: str, names: Sequence[str]) -> ReportFigure:
@@ -59,11 +62,12 @@ class _NearestPairs:
             above.append(f"{label} | {other}")
             distance, usual = float(self.distances[a]), float(self.usual[self.right.labels[b]])
             ratio = f"{distance / usual:.3f} of usual" if usual > ZERO_DISTANCE else "0 is usual"
-            below.append(f"#{self.left.rows[a]} | #{self.right.rows[b]}\n{distance:.3f}, {ratio}")
+            pair = self.left.image_name(a, 15), self.right.image_name(b, 15)
+            below.append(f"{' | '.join(pair)}\n{distance:.3f}, {ratio}")
         pictures = pair_pictures(self.left.images[left], self.right.images[right])
         caption = (
-            f"The {pluralize(len(left), 'pair')} ({title}) nearest for the class. Above: labels. Below: rows, the "
-            "distance, and the distance relative to what is usual in the class."
+            f"The {pluralize(len(left), 'pair')} ({title}) nearest for the class. Above: labels. Below: rows or files, "
+            "the distance, and the distance relative to what is usual in the class."
         )
         plot = captioned_pictures(pictures, above, below, columns=4)
         return ReportFigure(name, plot, f"Pairs of nearest images, {title}.", caption)
@@ -121,7 +125,9 @@ def _identical(data: DatasetSample) -> dict:
         copies["leak"] += len(in_test) if in_train else 0
         copies["contradicting"] += len(set(labels[rows].tolist())) > 1
         names = [data.class_names[label] for label in labels[rows].tolist()]
-        groups.append({"train": train.rows[in_train].tolist(), "test": test.rows[in_test].tolist(), "labels": names})
+        group = {"train": train.rows[in_train].tolist(), "test": test.rows[in_test].tolist(), "labels": names}
+        files = [*train.files_of(in_train).get("files", ()), *test.files_of(in_test).get("files", ())]
+        groups.append({**group, "files": files} if files else group)
     return {"groups": groups[:MAX_PAIRS], **copies}
 
 
@@ -154,6 +160,7 @@ def outliers_section(context: ReportContext) -> Section:
     for row, reason in reason_of.items():
         ratio = round(float(ratios[row]), 3) if ratios[row] <= duplicates.MAX_RATIO else None
         entry = {"row": int(train.rows[row]), "label": names[train.labels[row]], "times": ratio}
+        entry |= {} if train.files is None else {"file": train.files[row]}
         numbers["rows"].append({**entry, "distance": round(float(distances[row]), 4), "why": reason})
     alone = int(distances.isnan().sum())
     text = (
@@ -169,12 +176,11 @@ def outliers_section(context: ReportContext) -> Section:
     for row, ratio in zip(top.tolist(), ratios[top].tolist(), strict=True):
         times = f"{ratio:.2f}x" if ratio <= duplicates.MAX_RATIO else "(0 usual)"
         above.append(f"{short_names[train.labels[row]]}  {times}")
-        below.append(f"#{train.rows[row]}\n" + reason_of[row].replace(", ", ",\n"))
+        below.append(f"{train.image_name(row)}\n" + reason_of[row].replace(", ", ",\n"))
     caption = (
         f"The {pluralize(per_class or len(top), 'image')} of {'each' if per_class else 'any'} class farthest from the "
-        "others. Above: label, and distance "
-        "relative to the median. Below: row, and the ink measure that is 2.5 or more robust standard deviations from "
-        "the median of the class, if any."
+        "others. Above: label, and distance relative to the median. Below: row or file, and the ink measure that is "
+        "2.5 or more robust standard deviations from the median of the class, if any."
     )
     plot = captioned_pictures(to_float_rgb(train.images[top]), above, below, colors=("black", "#555555"))
     figure = ReportFigure("outliers", plot, "The images farthest from their class.", caption)

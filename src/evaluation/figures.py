@@ -12,9 +12,10 @@ from src.data.batches import BatchDataset
 from src.data.info import DataInfo
 from src.evaluation.evaluate import confused_pairs
 from src.evaluation.metrics import CALIBRATION_BINS
-from src.plotting import MANY_CLASSES, QUIET, RIGHT, WRONG, class_labels, display_width, label, open_axes
+from src.plotting import MANY_CLASSES, QUIET, RIGHT, WRONG, class_labels, display_width, label, open_axes, shorten_path
 
 MATRIX_PX = 420  # rows of a large confusion matrix that are drawn
+LONGEST_PATH = 30  # columns of a file's name below its image
 
 
 def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...]) -> Figure:
@@ -90,12 +91,12 @@ def block_maxima(values: np.ndarray, side: int) -> np.ndarray:
 
 
 def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_names: tuple[str, ...]) -> Figure:
-    """The 24 most confident mistakes: image, predicted class and true class, each with its probability."""
+    """The 24 most confident mistakes: image, predicted and true class, each with its probability, and the file."""
     probs, names = logits.softmax(1), class_labels(class_names, 12)
     confidence, predictions = probs.max(1)
     wrong = (predictions != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:24]
-    rows = max(1, -(-len(worst) // 8))
+    rows, files = max(1, -(-len(worst) // 8)), batches.names
     figure = Figure(figsize=(10.8, 1.75 * rows + 0.5), layout="constrained")
     figure.suptitle(
         f"{len(wrong):,} of {len(labels):,} wrong; the most confident {len(worst)}" if len(wrong) else "no mistakes"
@@ -107,6 +108,9 @@ def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_
         prediction, truth = names[predictions[index]], names[labels[index]]
         axes.set_title(f"{prediction}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
         axes.set_xlabel(f"is {truth}  {100 * probs[index, labels[index]]:.0f} %", fontsize=9, color=RIGHT, labelpad=1)
+        if files is not None:
+            text = label(shorten_path(files[index], LONGEST_PATH))
+            axes.text(0.5, -0.16, text, fontsize=5.5, color=QUIET, ha="center", va="top", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
     return figure
 

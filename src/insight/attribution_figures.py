@@ -145,19 +145,19 @@ def neighbor_figure(
     labels: list[list[str]],
     distances: Tensor,
     note: str,
-    rows: list[list[int]] | None = None,
+    names: list[list[str]] | None = None,
 ) -> Figure:
     """A row per image: the image, then its nearest training images (B, K, C, H, W) with label and distance (B, K), and
-    with their `rows` of the data set's file. note: printed at the foot."""
+    with their `names`, rows or files. note: printed at the foot."""
     count, nearest = len(images), neighbors.shape[1]
     sides = 2 if count > 6 else 1
     lines = -(-count // sides)
     widths = [_text_width(captions) + 0.05, 1.0, 0.12, *[1.0] * nearest, 0.15] * sides
-    cell, head, foot = 1.34 if rows else 1.22, 0.35, 0.62 if rows else 0.45
+    cell, head, foot = 1.34 if names else 1.22, 0.35, 0.62 if names else 0.45
     size = (sum(widths) + 0.2, max(cell * lines + head + foot, 2.2))
     figure = Figure(figsize=size)
     grid = GridSpec(
-        lines, len(widths), figure, width_ratios=widths, wspace=0.08, hspace=0.38 if rows else 0.3,
+        lines, len(widths), figure, width_ratios=widths, wspace=0.08, hspace=0.38 if names else 0.3,
         left=0.1 / size[0], right=1 - 0.1 / size[0], top=1 - head / size[1], bottom=foot / size[1],
     )  # fmt: skip
     texts = [list(map(_label_and_distance, *pair)) for pair in zip(labels, distances.tolist(), strict=True)]
@@ -172,8 +172,8 @@ def neighbor_figure(
         for rank in range(nearest):
             axes = figure.add_subplot(grid[line, start + 3 + rank])
             show_image(axes, neighbors[index, rank])
-            row = f"\nrow {rows[index][rank]}" if rows else ""
-            axes.set_xlabel(texts[index][rank] + row, fontsize=size_pt, labelpad=2)
+            name = "\n" + names[index][rank] if names else ""
+            axes.set_xlabel(texts[index][rank] + name, fontsize=size_pt, labelpad=2)
             axes.set_title(("nearest" if rank == 0 else f"{rank + 1}.") if line == 0 else "", fontsize=9)
     figure.text(0.12 / size[0], 0.16 / size[1], note, fontsize=7.5, va="center", color=NOTE_COLOR)
     return figure

@@ -161,6 +161,7 @@ def add_neighbors(explanation: Explanation, net, count: int, split: BatchDataset
         distances=distances,
         positions=positions,
         rows=split.indices[positions],
+        files=None if (files := split.names) is None else [[files[i] for i in row] for row in positions.tolist()],
         labels=labels[nearest],
         features=queries.cpu(),
         searched=len(bank) - (own is not None),

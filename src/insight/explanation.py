@@ -7,7 +7,7 @@ from torch import Tensor
 from src.data.info import DataInfo
 from src.insight.attribution_figures import Caption
 from src.insight.receptive_field import MapGeometry
-from src.plotting import class_labels, label, text_table
+from src.plotting import class_labels, label, shorten_path, text_table
 
 
 @dataclass
@@ -17,6 +17,7 @@ class Neighbors:
     distances: Tensor  # Euclidean, between what the head reads (N, K)
     positions: Tensor  # in the training split (N, K)
     rows: Tensor  # of the training file (N, K)
+    files: list[list[str]] | None  # of pictures of files (N, K)
     labels: Tensor  # (N, K)
     features: Tensor  # of the N images (N, D)
     searched: int  # training images that were compared
@@ -55,10 +56,10 @@ def make_captions(explanation: Explanation, info: DataInfo) -> list[Caption]:
         top, column = int(outputs[index].argmax()), int(explanation.targets[index])
         truth = None if explanation.labels is None else explanation.labels[index]
         if output.is_number:
-            caption = Caption(label(name, 28), output.format(float(outputs[index, 0]), 0))
+            caption = Caption(label(shorten_path(name, 28)), output.format(float(outputs[index, 0]), 0))
             caption.truth = "" if truth is None else f"true: {output.format(float(truth), 0)}"
         else:
-            caption = Caption(label(name, 28), f"{names[top]}  {100 * probs[index, top]:.1f} %")
+            caption = Caption(label(shorten_path(name, 28)), f"{names[top]}  {100 * probs[index, top]:.1f} %")
             if truth is not None:
                 caption.truth = f"true: {names[truth]}  {100 * probs[index, truth]:.1f} %"
                 caption.correct = top == int(truth)
@@ -88,6 +89,7 @@ def image_records(explanation: Explanation, info: DataInfo) -> list[dict]:
         if near is not None:
             record["nearest"] = {
                 "rows": near.rows[index].tolist(),
+                **({} if near.files is None else {"files": near.files[index]}),
                 "labels": [info.output.format(label, int(label)) for label in near.labels[index].tolist()],
                 "distances": near.distances[index].tolist(),
             }

@@ -15,7 +15,7 @@ from src.insight.explanation import Explanation, image_records, make_captions
 from src.insight.grad_cam import conv_layers
 from src.insight.summary import Summary
 from src.models.structure import predict_logits
-from src.plotting import class_labels, label
+from src.plotting import class_labels, label, shorten_path
 
 
 def write_architecture(folder: Path, summary: Summary) -> None:
@@ -87,10 +87,13 @@ def _neighbor_figure(explanation: Explanation, train_split: BatchDataset, info: 
     images = train_split[near.positions.flatten()][0].unflatten(0, near.positions.shape)
     labels = [[info.output.format(label, int(label)) for label in line] for line in near.labels.tolist()]
     note = f"the nearest of {near.searched:,} training images by the head's inputs: label  ·  Euclidean distance, "
-    note += "row of the training file"
-    captions, rows = make_captions(explanation, info), near.rows.tolist()
+    note += "row of the training file" if near.files is None else "file"
+    captions = make_captions(explanation, info)
+    names = [[f"row {row}" for row in rows] for rows in near.rows.tolist()]
+    if near.files is not None:
+        names = [[label(shorten_path(file, 14)) for file in files] for files in near.files]
     return attribution_figures.neighbor_figure(
-        explanation.images.cpu(), captions, images, labels, near.distances, note, rows
+        explanation.images.cpu(), captions, images, labels, near.distances, note, names
     )
 
 

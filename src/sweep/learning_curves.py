@@ -90,7 +90,7 @@ def plot_learning_curves(comparison: Comparison) -> Figure | None:
         named = rank < MOST_NAMED
         color = palette[rank] if named else QUIET
         mean, marker = factor * curve.mean, {"marker": "o", "ms": 3} if len(curve.epochs) < 3 else {}
-        name = label(curve.name) if named else None
+        name = label(curve.name, LONGEST_NAME + 40) if named else None
         axes.plot(
             curve.epochs, mean, color=color, lw=1.5 if named else 0.8, label=name, zorder=3 if named else 2, **marker
         )

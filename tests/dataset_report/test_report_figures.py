@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from src.data.datamodule import ImageData
 from src.dataset_report import image_grids
 from src.dataset_report.embeddings import non_overlapping, plot_thumbnails
 from src.dataset_report.figures import plot_class_counts
+from src.dataset_report.sample import sample_dataset
 
 
 def test_thumbnails_do_not_overlap_and_fill_the_room():
@@ -56,3 +58,15 @@ def test_names_on_maps_stay_inside_the_frame():
     for text in figure.axes[0].texts:
         box = text.get_bbox_patch().get_window_extent()
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1, text
+
+
+def test_images_of_files_are_named_by_them_and_others_by_their_row(picture_folder):
+    data = ImageData("folder", root=str(picture_folder), val=0.2)
+    train = sample_dataset(data, 10, 0).train
+    assert len(train) == 10 and all((picture_folder / file).is_file() for file in train.files)
+    labels = [train.files[row].partition("/")[0] for row in range(10)]
+    assert labels == [data.source.class_names[label] for label in train.labels.tolist()]
+    assert train.image_name(3) == train.files[3] and train.image_name(3, 6) == f"…{train.files[3][-5:]}"
+    assert train.files_of([1, 4]) == {"files": [train.files[1], train.files[4]]}
+    digits = sample_dataset(ImageData("digits", val=0.15), 10, 0).train
+    assert digits.image_name(3) == f"#{digits.rows[3]}" and digits.files_of([1]) == {}

@@ -85,3 +85,15 @@ def test_splits_of_a_folder_know_their_files(picture_folder):
         assert all((picture_folder / name).is_file() for name in split.names)
     assert len({*data.train_set.names, *data.val_set.names, *data.test_set.names}) == 48
     assert data.test_set.relabeled([1, 0]).names == data.test_set.names
+
+
+def test_the_worst_mistakes_are_named_by_their_files():
+    from src.evaluation.figures import worst_mistakes
+
+    files = tuple(f"{'long/' * 9}{name}.png" for name in ("a", "b", "c", "d", "e$"))
+    images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
+    for named, expected in ((files, 2), (None, 0)):
+        split = BatchDataset(images, torch.zeros(5, dtype=torch.int64), torch.tensor([4, 0, 2]), named)
+        figure = worst_mistakes(split, LABELS, LOGITS, ("x", "y", "z"))
+        texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+        assert len(texts) == expected and all(text.startswith("…") and text.endswith(".png") for text in texts)

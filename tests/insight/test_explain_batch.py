@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from src.data.batches import BatchDataset
 from src.data.info import DataInfo
 from src.errors import InputError
+from src.inference.model import InferenceModel
 from src.insight import layer_figures
 from src.insight.attribution import METHODS
 from src.insight.attribution_figures import Caption, neighbor_figure
-from src.insight.explain_batch import select_images, select_methods
+from src.insight.explain_batch import add_neighbors, select_images, select_methods
 from src.insight.explanation import Explanation, explanation_table, image_records, make_captions
 from src.insight.summary import summarize
 from src.models.lenet import LeNet
@@ -86,6 +88,19 @@ def test_an_explanation_as_text():
     assert image_records(explanation, number)[0]["estimate"] == pytest.approx(-22.5)
 
 
+def test_nearest_pictures_are_named_by_their_files():
+    explanation = Explanation(
+        torch.zeros(1, *SHAPE), ["a/1.png"], torch.tensor([[2.0, 0.0]]), torch.tensor([0]), labels=torch.tensor([0])
+    )
+    net = InferenceModel(LeNet(SHAPE, 2), INFO, {})
+    images = torch.randint(0, 255, (3, *SHAPE), dtype=torch.uint8)
+    split = BatchDataset(images, torch.tensor([0, 1, 0]), torch.tensor([2, 1]), ("b/0.png", "b/1.png", "b/2.png"))
+    add_neighbors(explanation, net, 2, split, torch.arange(2))
+    nearest = image_records(explanation, INFO)[0]["nearest"]
+    assert [f"b/{row}.png" for row in nearest["rows"]] == nearest["files"]
+    assert sorted(nearest["files"]) == ["b/1.png", "b/2.png"]
+
+
 def texts_of(figure) -> list[str]:
     texts = [text for axes in figure.axes for text in (axes.xaxis.label, axes.title, *axes.texts)]
     return [text.get_text() for text in [*figure.texts, *texts] if text.get_text()]
@@ -95,7 +110,8 @@ def test_the_text_under_a_neighbor_is_no_wider_than_its_image():
     names = ["straight-left-leaning", "class_name_12", "-44.9 deg", "T-shirt/top", "7"]
     images, near = 255 * torch.rand(8, *SHAPE), 255 * torch.rand(8, 5, *SHAPE)
     distances = torch.tensor([[0.12, 112.3, 12.3, 3.4, 2.2]]).expand(8, 5)
-    figure = neighbor_figure(images, [Caption("a", "3")] * 8, near, [names] * 8, distances, "note", [[12345] * 5] * 8)
+    places = [["row 12345", "…picture_9.jpeg", "…/DSC_0001.JPG", "…mm/wwm_MM.png", "…/a b/ä-12.png"]] * 8
+    figure = neighbor_figure(images, [Caption("a", "3")] * 8, near, [names] * 8, distances, "note", places)
     figure.draw_without_rendering()
     for axes in figure.axes:
         if axes.get_xlabel():
