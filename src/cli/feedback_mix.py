@@ -26,6 +26,7 @@ def add_mix(words: Sequence[str], path: Path) -> list[str]:
     kept = {f"data.{key}": trained[key] for key in KEPT if key in trained}
     described = {f"data.mix.{key}": value for key, value in describe_mix(trained).items()}
     added = {key: value for key, value in (described | kept).items() if key not in typed}
+    added = {key: value for key, value in added.items() if value is not None and value is not True}  # as in conf
     return [*(f"{key}={hydra_literal(value)}" for key, value in added.items()), *words]
 
 
