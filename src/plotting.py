@@ -54,6 +54,7 @@ def label(text: object, most: int = LONGEST_LABEL) -> str:
 
     Control characters and bytes that are not UTF-8 are escaped; of a text wider than `most` columns the middle is left
     out. Installed fonts that have its characters are found by their glyphs; a character that no font has becomes "?".
+    To be called before the figure is made: matplotlib's texts, ticks among them, take their fonts when they are made.
     """
     return _escape_formula(plain_label(text, most))
 
@@ -77,8 +78,9 @@ def class_labels(names: Sequence[str], most: int = 24, formulas: bool = True) ->
     for index, line in enumerate(lines):
         rest = "".join(c for c in line if c not in missing).strip()
         if rest != line or lines.count(line) > 1:
-            rest = f"#{index} {rest}" if any(map(str.isalnum, rest)) else f"#{index}"
-            rest = rest if display_width(rest) <= most + 4 else _shorten(rest, most)
+            number = f"#{index}"
+            room = most - len(number) - 1  # a number is never shortened
+            rest = f"{number} {_shorten(rest, room)}" if room > 3 and any(map(str.isalnum, rest)) else number
         labels.append(_escape_formula(rest) if formulas else rest)
     return labels
 

@@ -2,6 +2,7 @@
 
 import ast
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -31,7 +32,7 @@ from src.sweep.study import SearchSummary
 from tests.compression.test_compression_measures import row
 from tests.dataset_report.samples import dataset_sample
 from tests.run_folders import make_run
-from tests.test_plotting import NAMES
+from tests.test_plotting import NAMES, _forget_fonts
 from tests.test_structure import FILES, stem
 
 CLASSES = len(NAMES)
@@ -44,6 +45,14 @@ DRAWING = {  # the files of src that put texts into figures; each is drawn below
 }
 TEXT_CALLS = {"set_title", "set_xlabel", "set_ylabel", "suptitle", "annotate", "set_xticks", "set_yticks", "text"}
 RAW = {".name", ".class_names", "class_names", "key", "path", ".path", ".target"}  # what holds a text of a user
+
+
+@pytest.fixture(autouse=True)
+def _fonts_not_yet_found():
+    _forget_fonts()
+    with matplotlib.rc_context({"font.family": ["sans-serif"]}):
+        yield
+    _forget_fonts()
 
 
 def fixed_predictions(classes: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:

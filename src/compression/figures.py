@@ -21,6 +21,7 @@ def fastest_engine(row: dict) -> str:
 
 def write_compression_figure(path: Path, rows: Sequence[dict]) -> None:
     """Draw test accuracy against bytes, arithmetic and latency, as PNG; the first row is the network before."""
+    names = [label(row["name"]) for row in rows]
     figure = Figure(figsize=(11, 4), layout="constrained")
     for axes, (cost_name, cost) in zip(figure.subplots(1, 3, sharey=True), COSTS, strict=True):
         for index, row in enumerate(rows):
@@ -30,7 +31,7 @@ def write_compression_figure(path: Path, rows: Sequence[dict]) -> None:
             axes.errorbar(cost(row), 100 * row["acc"], interval, ls="", **style)
             offset = (7, 6 if index % 2 else -13)
             point = cost(row), 100 * row["acc"]
-            axes.annotate(label(row["name"]), point, offset, textcoords="offset points", fontsize=9)
+            axes.annotate(names[index], point, offset, textcoords="offset points", fontsize=9)
         axes.set(xlabel=cost_name, xlim=(0, 1.35 * max(map(cost, rows))))
         axes.grid(alpha=0.25)
         open_axes(axes)

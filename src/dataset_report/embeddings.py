@@ -81,6 +81,7 @@ def plot_thumbnails(
     drawn = non_overlapping(corners, THUMBNAIL + 1)
     colors = np.array([class_color(label, len(class_names)) for label in range(len(class_names))], np.float32)
     point_colors = colors[labels.numpy()]
+    names = class_labels(class_names, NAME_LENGTH)
     figure = Figure(figsize=(WIDTH, WIDTH + 0.25), layout="constrained")
     axes = figure.add_subplot()
     canvas = _paste(corners[drawn], _thumbnails(images[drawn], DARKEN * point_colors[drawn]))
@@ -88,7 +89,6 @@ def plot_thumbnails(
     dots = np.setdiff1d(np.arange(len(points)), drawn)
     centers = (corners + THUMBNAIL / 2) / CANVAS
     axes.scatter(*centers[dots].T, s=4, c=point_colors[dots], alpha=0.45, linewidths=0)
-    names = class_labels(class_names, NAME_LENGTH)
     for label in spread_classes(labels.bincount(minlength=len(names)).tolist()):
         members = (labels == label).numpy()
         if members.any():

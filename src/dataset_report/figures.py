@@ -36,6 +36,7 @@ def class_color(label: int, classes: int) -> tuple[float, float, float]:
 
 def plot_class_counts(counts: dict[str, list[int]], class_names: Sequence[str]) -> Figure:
     """Images per class as stacked bars, one layer per split."""
+    names = class_labels(class_names, NAME_COLUMNS)
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     axes, bottom = figure.add_subplot(), np.zeros(len(class_names))
     for split, values in counts.items():
@@ -44,7 +45,7 @@ def plot_class_counts(counts: dict[str, list[int]], class_names: Sequence[str]) 
         style |= {"hatch": "", "edgecolor": "none"} if len(class_names) > MOST_LETTERS else {}
         axes.bar(range(len(class_names)), values, 0.8 if len(class_names) <= MOST_LETTERS else 1, bottom, **style)
         bottom += values
-    _class_ticks(axes, class_labels(class_names, NAME_COLUMNS))
+    _class_ticks(axes, names)
     axes.set_ylabel("images", fontsize=FONT_SIZE)
     _legend_above(axes, 3)
     axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
@@ -82,9 +83,9 @@ def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str], show
     width = min((WIDTH - 0.95) / columns, 1.1)
     height = width * mean.shape[2] / mean.shape[3]
     block = 2 * height + 0.34
+    names = class_labels(class_names, max(3, int(12 * width)))
     figure = Figure(figsize=(columns * width + 0.95, math.ceil(len(shown) / columns) * block + 0.1))
     pictures, grey_std = to_float_rgb(mean), std.mean(1).numpy()
-    names = class_labels(class_names, max(3, int(12 * width)))
     colors = ScalarMappable(Normalize(0, max(1.0, float(grey_std.max()))), "viridis")
     for index, label in enumerate(shown):
         left, top = 0.1 + index % columns * width, index // columns * block + 0.24

@@ -52,7 +52,7 @@ def confusion_matrix(confusion: list[list[int]], class_names: tuple[str, ...]) -
 
 def _large_confusion_matrix(counts: np.ndarray, shares: np.ndarray, class_names: tuple[str, ...], title: str) -> Figure:
     """The matrix as an image, and the most frequent pairs as bars."""
-    classes, pairs = len(counts), confused_pairs(counts.tolist())
+    classes, pairs, names = len(counts), confused_pairs(counts.tolist()), class_labels(class_names, 22)
     figure = Figure(figsize=(10.4, 6.2), layout="constrained")
     matrix, bars = figure.subplots(1, 2, width_ratios=(3, 1.6))
     colors = matrix.imshow(
@@ -71,7 +71,6 @@ def _large_confusion_matrix(counts: np.ndarray, shares: np.ndarray, class_names:
     bars.set(xticks=[], yticks=[])
     bars.set_title("most frequent pairs: true → predicted" if pairs else "no mistakes", fontsize=10, loc="left")
     bars.spines["bottom"].set_visible(False)
-    names = class_labels(class_names, 20)
     bars.barh(range(len(pairs)), [pair.mistaken for pair in pairs], 0.34, color=WRONG)
     bars.set_ylim(max(len(pairs), 1) - 0.4, -0.85)
     for row, pair in enumerate(pairs):
@@ -97,6 +96,7 @@ def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_
     wrong = (predictions != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:24]
     rows, files = max(1, -(-len(worst) // 8)), batches.names
+    size = 9 if max(map(display_width, names)) <= 8 else 7.5
     figure = Figure(figsize=(10.8, 1.75 * rows + 0.5), layout="constrained")
     figure.suptitle(
         f"{len(wrong):,} of {len(labels):,} wrong; the most confident {len(worst)}" if len(wrong) else "no mistakes"
@@ -106,8 +106,9 @@ def worst_mistakes(batches: BatchDataset, labels: Tensor, logits: Tensor, class_
         image = batches[torch.tensor([index])][0][0].permute(1, 2, 0).numpy()
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         prediction, truth = names[predictions[index]], names[labels[index]]
-        axes.set_title(f"{prediction}  {100 * confidence[index]:.0f} %", fontsize=9, color=WRONG, pad=2)
-        axes.set_xlabel(f"is {truth}  {100 * probs[index, labels[index]]:.0f} %", fontsize=9, color=RIGHT, labelpad=1)
+        axes.set_title(f"{prediction}  {100 * confidence[index]:.0f} %", fontsize=size, color=WRONG, pad=2)
+        true = f"is {truth}  {100 * probs[index, labels[index]]:.0f} %"
+        axes.set_xlabel(true, fontsize=size, color=RIGHT, labelpad=1)
         if files is not None:
             text = label(shorten_path(files[index], LONGEST_PATH))
             axes.text(0.5, -0.16, text, fontsize=5.5, color=QUIET, ha="center", va="top", transform=axes.transAxes)
@@ -142,12 +143,13 @@ def reliability_diagram(logits: Tensor, labels: Tensor, ece: float) -> Figure:
 
 def regression_scatter(outputs: Tensor, labels: Tensor, info: DataInfo, rmse: float) -> Figure:
     """Estimated values of a regression target against the true ones."""
+    quantity = label(info.target)
     figure = Figure(figsize=(4.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     estimates, truth = (values.numpy() for values in info.output.metric_inputs(outputs, labels))
     axes.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "--", color=QUIET)
     axes.plot(truth, estimates, ".", ms=3, alpha=0.4, color=RIGHT)
-    axes.set(xlabel=f"true {label(info.target)}", ylabel="estimated")
+    axes.set(xlabel=f"true {quantity}", ylabel="estimated")
     axes.set_title(f"{len(truth):,} images, RMSE {rmse:.2f}", fontsize=11)
     open_axes(axes)
     return figure

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from src.data.info import DataInfo
+from src.errors import printable
 from src.insight.attribution_figures import Caption
 from src.insight.receptive_field import MapGeometry
 from src.plotting import class_labels, label, shorten_path, text_table
+
+NAME_CELL = 20  # characters of a class name in the table
 
 
 @dataclass
@@ -106,6 +109,7 @@ def explanation_table(records: list[dict]) -> str:
         truth = "–" if record["true"] is None else record["true"]
         truth = truth if isinstance(truth, str) else f"{truth:.1f}"
         error = f"{record['completeness_error']:+.3f}" if "completeness_error" in record else "–"
-        near = ", ".join(record["nearest"]["labels"]) if "nearest" in record else "–"
-        rows.append([record["image"], predicted, prob, truth, record.get("explained", "number"), error, near])
+        near = ", ".join(printable(one, NAME_CELL) for one in record.get("nearest", {"labels": "–"})["labels"])
+        names = [printable(name, NAME_CELL) for name in (predicted, truth, record.get("explained", "number"))]
+        rows.append([record["image"], names[0], prob, *names[1:], error, near])
     return text_table(rows)

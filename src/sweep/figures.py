@@ -26,6 +26,8 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
     """Write PNG and PDF files into `folder`; their names, without the suffix. No folder if there is nothing to draw."""
     scored = [run for run in comparison.runs if run.score(comparison.metric) is not None]
     keys = [key for key in comparison.configuration_keys if len({run.value(key) for run in scored}) > 1]
+    texts = [str(run.value(key)) for run in scored for key in keys] + [run.name for run in scored]
+    label(" ".join([comparison.metric, *keys, *texts]), most=1 << 20)  # finds the fonts before a figure is made
     ranked = sorted(scored, key=lambda run: comparison.sort_key(run.score(comparison.metric)))
     lightest_first = matplotlib.colormaps["viridis"](np.linspace(1, 0, len(ranked)))
     colors = {run.name: tuple(color) for run, color in zip(ranked, lightest_first, strict=True)}
