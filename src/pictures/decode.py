@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from src.errors import InputError
 from src.files import read_regular
@@ -13,7 +13,9 @@ from src.pictures.file_types import FORMATS, describe_unsupported, sniff_format
 
 LIGHT_INK = 170  # mean grey level above which ink on a transparent background is put on black
 OPAQUE_PAGE = 0.75  # share of opaque pixels above which they are a page, not ink on nothing
-BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # of grey levels; the largest level of a picture decides
+BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # of grey levels of a file that states none; the largest level decides
+MAX_SAMPLE_VALUE = 281  # tag of TIFF
+DEPTH_WHITES = (1023, 4095, 16_383)  # white of 10, 12 and 14 bits
 # Keys of Pillow's info that may hold a rotation.
 EXIF_KEYS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 # Limits are checked here, from a file's header; Pillow's own limit would add a warning and a second number.
@@ -135,7 +137,8 @@ def _normalize(picture: Image.Image, channels: int, max_side: int, lossy: bool) 
         size = size if (upright.width < upright.height) == (size[0] < size[1]) else size[::-1]
     mode = upright.mode
     if mode.startswith(("I", "F")):
-        upright = Image.fromarray(_to_8_bits(np.asarray(upright)))
+        pixels, note = _to_8_bits(np.asarray(upright), _white_level(picture))
+        upright, notes = Image.fromarray(pixels), notes + ([note] if note else [])
     elif upright.has_transparency_data:
         upright, note = _flatten_alpha(upright, channels)
         notes += [note] if note else []
@@ -171,18 +174,42 @@ def _apply_orientation(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _to_8_bits(levels: np.ndarray) -> np.ndarray:
-    """Grey levels of any depth as uint8: integers by the smallest depth that holds them all, floats by their range."""
+def _white_level(picture: Image.Image) -> int | None:
+    """The grey level that the file states as white; None of 32 bits, signed integers and floats, which state none.
+
+    16 bits are 0 to 65,535, whatever occurs: of PNG by its header (sBIT tells the depth before levels were scaled up),
+    of PGM and JPEG 2000 because Pillow scales them. A TIFF may state fewer bits, or the largest level of such a depth;
+    another largest level is a statistic of the picture.
+    """
+    if not picture.mode.startswith("I;16") and picture.format != "PPM":
+        return None
+    tags = getattr(picture, "tag_v2", {})
+    bits = min(16, *tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,)))
+    largest = max(tags.get(MAX_SAMPLE_VALUE, (0,)))
+    return largest if largest in DEPTH_WHITES else (1 << bits) - 1
+
+
+def _to_8_bits(levels: np.ndarray, white: int | None) -> tuple[np.ndarray, str | None]:
+    """Grey levels of any depth as uint8, and a note where it is guessed.
+
+    white: the level that the file states as white. Without it, or if levels lie above it, integers are scaled by the
+    smallest depth that holds them all, floats by their range.
+    """
     if levels.dtype.kind == "f":
         levels = np.nan_to_num(levels, posinf=0, neginf=0)
         low, high = float(levels.min()), float(levels.max())
+        white_level = 1 if high <= 1 else 255
+        note = f"floats without a stated range: read as 0 to {white_level}"
         if low < 0 or high > 255:
-            levels, high = (levels - low) / max(high - low, 1e-30), 1.0
-        return (levels * (255 if high <= 1 else 1)).round().astype(np.uint8)
-    largest = int(levels.max())
-    bits = next(depth for depth in BIT_DEPTHS if largest < 1 << depth)
+            levels, white_level = (levels - low) / max(high - low, 1e-30), 1
+            note = f"floats without a stated range: {low:.4g} is read as black, {high:.4g} as white"
+        return (levels * (255 / white_level)).round().astype(np.uint8), note
+    largest, guess = int(levels.max()), None
+    if white is None or largest > white:
+        bits = next(depth for depth in BIT_DEPTHS if largest < 1 << depth)
+        white, guess = (1 << bits) - 1, f"no depth stated: grey levels up to {largest:,} are read as {bits} bits"
     levels = levels.clip(0) if levels.dtype.kind == "i" else levels
-    return (levels if bits == 8 else levels * (255 / ((1 << bits) - 1)) + 0.5).astype(np.uint8)
+    return (levels if white == 255 else levels * (255 / white) + 0.5).astype(np.uint8), guess
 
 
 def _flatten_alpha(picture: Image.Image, channels: int) -> tuple[Image.Image, str | None]:
@@ -212,9 +239,10 @@ def _flatten_alpha(picture: Image.Image, channels: int) -> tuple[Image.Image, st
 
 def fit_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     """Scale a picture's longer side to `size` and fill up with its border's median: uint8 (channels, size, size)."""
-    image = ImageOps.contain(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.LANCZOS)
-    pixels = np.asarray(image).reshape(image.height, image.width, channels)
-    height, width = pixels.shape[:2]
+    image, longer = image.convert("L" if channels == 1 else "RGB"), max(image.size)
+    width, height = (max(1, round(side / longer * size)) for side in image.size)  # of 400x3 pixels a row is left
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image).reshape(height, width, channels)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     filled = np.empty((size, size, channels), np.uint8)
     filled[:] = np.median(border, axis=0).astype(np.uint8)

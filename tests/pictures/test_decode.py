@@ -16,7 +16,7 @@ def test_grey_levels_of_every_depth_are_scaled_to_8_bits():
     expected = (ramp * 255).round().astype(np.uint8)
     for pixels, kind in (
         ((ramp * 65535).astype(np.uint16), "PNG"),
-        ((ramp * 4095).astype(np.uint16), "PNG"),
+        ((ramp * 4095).astype(np.int32), "TIFF"),
         ((ramp * 65535).astype(np.int32), "TIFF"),
         (ramp.astype(np.float32), "TIFF"),
         ((ramp * 2000 - 1000).astype(np.float32), "TIFF"),
@@ -27,6 +27,31 @@ def test_grey_levels_of_every_depth_are_scaled_to_8_bits():
     not_finite = np.full((4, 4), np.nan, np.float32)
     not_finite[1] = np.inf
     assert decode(encode(not_finite, "TIFF")).pixels.max() == 0
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_the_brightness_of_16_bits_does_not_depend_on_the_picture(kind):
+    """Pixels of 900 of 65,535 are nearly black, beside white as alone."""
+    alone, beside = np.full((8, 8), 900, np.uint16), np.full((8, 8), 900, np.uint16)
+    beside[4:] = 65_535
+    decoded = [decode(encode(pixels, kind)) for pixels in (alone, beside)]
+    assert [int(picture.pixels[0, 0]) for picture in decoded] == [4, 4]
+    assert decoded[1].pixels[7, 7] == 255 and [picture.notes for picture in decoded] == [(), ()]
+
+
+def test_a_stated_depth_is_followed_and_a_guessed_one_is_noted():
+    levels = np.array([[0, 900], [1000, 4095]], np.uint16)
+    stated = decode(encode(levels, "TIFF", tiffinfo={281: 4095}))
+    assert stated.pixels.tolist() == [[0, 56], [62, 255]] and stated.notes == ()
+    statistic = decode(encode(levels, "TIFF", tiffinfo={281: 4000}))
+    assert statistic.pixels.max() == 16 and statistic.notes == ()
+    lying = decode(encode(levels * 16, "TIFF", tiffinfo={281: 4095}))
+    assert lying.pixels.max() == 255 and "65,520 are read as 16 bits" in lying.notes[0]
+    assert decode(b"P5 2 1 4095\n" + np.array([900, 4095], ">u2").tobytes()).pixels.tolist() == [[56, 255]]
+    guessed = decode(encode(levels.astype(np.int32), "TIFF"))
+    assert guessed.pixels.tolist() == [[0, 56], [62, 255]] and "up to 4,095 are read as 12 bits" in guessed.notes[0]
+    assert "0 to 1" in decode(encode(levels.astype(np.float32) / 4095, "TIFF")).notes[0]
+    assert "-5 is read as black" in decode(encode(levels.astype(np.float32) - 5, "TIFF")).notes[0]
 
 
 def test_limits_are_checked_before_pixels_are_decoded():

@@ -130,3 +130,27 @@ def test_without_ink_a_picture_is_one_image(scans):
     assert (one.images[0, 0] == 200).all(), "filled with the border's level"
     with pytest.raises(InputError, match=r"MNIST's form is 1x28x28, not 3x32x32"):
         Reader((3, 32, 32), ink=True)
+
+
+SIDES = [(height, width) for height in range(1, 41, 3) for width in range(1, 41, 3)]
+SIDES += [(400, 3), (3, 400), (1, 1), (1, 500), (500, 1), (2, 3000), (3000, 2), (1, 5000)]
+
+
+@pytest.mark.parametrize("ink", [True, False])
+@pytest.mark.parametrize("content", ["noise", "white", "ink", "line"])
+def test_pictures_of_every_shape_are_read(content, ink):
+    """No picture is too flat or too thin, and boxes lie within it."""
+    rng, readers = np.random.default_rng(0), [Reader((1, 28, 28), ink)]
+    readers += [] if ink else [Reader((3, 32, 32), False)]
+    for height, width in SIDES:
+        pixels = np.full((height, width, 3), 255, np.uint8)
+        if content == "noise":
+            pixels = rng.integers(0, 256, pixels.shape, dtype=np.uint8)
+        elif content == "ink":
+            pixels[height // 3 :, width // 3 : width // 3 + 1 + width // 3] = 0
+        elif content == "line":
+            pixels[height // 2] = 0
+        for reader in readers:
+            one = read(encode(pixels), reader=reader)[0]
+            assert one.images.shape[1:] == reader.shape
+            assert all(0 <= a < c <= width and 0 <= b < d <= height for a, b, c, d in one.boxes), (height, width)

@@ -132,3 +132,9 @@ def test_invalid_queries_get_422_and_name_the_key(app, query):
     response = post(app, sample_digit(), f"/predict?{query}")
     assert is_error(response, 422, "invalid")
     assert any(name in response.json()["error"]["message"] for name in ("top_k", "look", "20 fields"))
+
+
+@pytest.mark.parametrize("size", [(400, 3), (3, 400), (1, 1), (1, 500)])
+def test_pictures_as_flat_as_a_line_are_answered(app, size):
+    pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    assert post(app, encode_image(pixels)).status_code == 200
