@@ -13,7 +13,7 @@ from src.cli.command import command
 from src.cli.config import CONF, load_config, to_plain
 from src.cli.inputs import build_data, select_split
 from src.cli.job_record import output_folder
-from src.cli.overrides import command_text, hydra_literal, override_key
+from src.cli.overrides import command_text, hydra_literal, override_key, trust_words
 from src.cli.process import check_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, require_packages, text
 from src.files import OUTPUTS, display_path, write_bytes, write_json
@@ -78,7 +78,8 @@ def _write_results(cfg: DictConfig, about: dict, rows: list[dict], selected: int
         write_compression_figure(folder / "figures" / "compression.png", rows)
     reason = f"the smallest that loses at most {100 * cfg.tolerance:g} points on validation images, else the best there"
     log.info("\nkept: %s%s, in %s", name, f", {reason}" if len(rows) > 2 else "", display_path(file))
-    log.info("  evaluate  python -m src.evaluate ckpt=%s", display_path(folder))
+    trust = "".join(f" {word}" for word in trust_words(None if cfg.method == "int8" else cfg.trust))
+    log.info("  evaluate  python -m src.evaluate ckpt=%s%s", display_path(folder), trust)
 
 
 def _check_options(cfg: DictConfig, typed: Collection[str] = ()) -> None:

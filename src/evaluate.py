@@ -32,6 +32,7 @@ def main(cfg: DictConfig) -> float:
     from src.evaluation.evaluate import compute_metrics, metrics_table, predict
     from src.evaluation.predictions import PREDICTIONS, write_predictions
     from src.files import write_json
+    from src.model_files.extra_metrics import stored_metrics
     from src.model_files.load import load_predictor
 
     tune_process()
@@ -44,7 +45,7 @@ def main(cfg: DictConfig) -> float:
     batches = select_split(data, split, net)
     device = select_device(cfg.device) if net.engine == "torch" else "cpu"
     logits, labels = predict(net, data.loader(batches), device)
-    metrics = compute_metrics(logits, labels, net.info, net.temperature)
+    metrics = compute_metrics(logits, labels, net.info, net.temperature, stored_metrics(net.config, net.info, path))
 
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": split}

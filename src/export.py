@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from src.cli.command import command
 from src.cli.inputs import build_data, select_split
 from src.cli.job_record import output_folder
+from src.cli.overrides import trust_words
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, require, text
 from src.files import OUTPUTS, digest_of, display_path, write_bytes, write_json
@@ -67,8 +68,9 @@ def main(cfg: DictConfig) -> None:
     log.info("size      %s KiB", f"{len(content) / 1024:,.1f}")
     log.info("written   in %.1f s, compared in %.1f s", seconds["export"], seconds["compare"])
     log.info("compared  %s images of %s: %s", f"{compared['images']:,}", where, _differences(compared))
+    trust = " ".join(["", *trust_words(None if cfg.format == "onnx" else cfg.trust)])
     for verb, more in (("predict", " images=<files>"), ("evaluate", ""), ("serve", "")):
-        log.info("%-9s python -m src.%s ckpt=%s%s", verb, verb, display_path(file), more)
+        log.info("%-9s python -m src.%s ckpt=%s%s%s", verb, verb, display_path(file), trust, more)
 
 
 def _check_options(cfg: DictConfig) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.cli.command import command
+from src.cli.config import recorded_words
 from src.cli.references import resolve_overrides
 from src.sweep.ledger import resume_sweep
 from src.sweep.study import pruning_check, search_objectives
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float | None:
     """One run. Returns the best validation metric."""
     from src.training.fit import train  # torch and lightning: --help, --cfg job and completion answer at once
 
-    return train(cfg, list(HydraConfig.get().overrides.task), pruning_check(), search_objectives())
+    return train(cfg, recorded_words(), pruning_check(), search_objectives())
 
 
 if __name__ == "__main__":

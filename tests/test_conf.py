@@ -53,6 +53,8 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
     if (group, name) in STARTS_FROM_A_NETWORK:
         source = write_teacher(folder.parent / "source.ckpt", data_root, ResNet)
         given += [f"init_from={source}"]
+    if (group, name) == ("data", "own"):
+        given += ["data.source._target_=tests.small_data.own_data_set"]
     if (group, name) == ("loss", "distill"):
         given += [f"loss.teacher={write_teacher(folder.parent / 'teacher.ckpt', data_root)}"]
     if (group, name) == ("logger", "wandb"):

@@ -14,13 +14,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.cli.config import CONF
+from src.cli.config import CONF, config_folders, to_plain
 from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.job_record import open_record
-from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first
+from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first, override_key
 from src.cli.process import command_line, exit_on_signals, is_main_process
+from src.cli.targets import drop_replaced_keys, with_open_nodes
 from src.errors import InputError, printable, require
+from src.model_files.trust import check_recorded, trusted
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # not that it looked for fonts
@@ -72,8 +74,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
 def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[str]], run: Callable) -> None:
     if "COMP_LINE" in os.environ:
         _strip_interpreter()
-    typed = [expand_home(word) for word in typed]
-    words = flags_first(typed)
+    words = typed = flags_first([expand_home(word) for word in typed])
     if any(word in HELP_FLAGS for word in words):
         print(help_text(CONF, verb), flush=True)
         return
@@ -83,7 +84,7 @@ def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[s
     added = [word for word in words if word not in typed]
     if added and is_main_process() and not any(word in INFO_FLAGS for word in words):
         print(f"resolved to: {command_text(verb, words)}", flush=True)
-    with command_line(words):
+    with command_line(with_open_nodes(words)):
         run()
 
 
@@ -106,7 +107,13 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
     try:
         stays = not HydraConfig.get().job.chdir
         require(stays, "hydra.job.chdir=true: leave it out; paths are those of the folder where the command is typed")
-        result = task(cfg)
+        with trusted(cfg.get("trust")):
+            if cfg.get("resume_from"):  # before anything that a checkpoint's recorded command names is imported
+                check_recorded(to_plain(cfg), f"resume_from={cfg.resume_from}")
+            settings = HydraConfig.get()
+            typed = {override_key(word) for word in settings.overrides.task}
+            drop_replaced_keys(cfg, typed, settings.runtime.choices, config_folders(settings))
+            result = task(cfg)
     except BaseException as error:
         stopped = isinstance(error, CommandExit | KeyboardInterrupt)
         message = "interrupted" if isinstance(error, KeyboardInterrupt) else error_line(error)

@@ -1,5 +1,6 @@
 """From configs to objects and plain values; the only caller of Hydra's instantiate."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +13,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.error_line import error_line, message_line
+from src.cli.overrides import override_key
+from src.cli.targets import drop_replaced_keys, with_open_nodes
 from src.errors import InputError, require
 from src.files import OUTPUTS
-from src.model_files.renamed import current_target
+from src.model_files.renamed import PACKAGE, current_target, with_import_paths
+from src.model_files.trust import find_object
 
 ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
+CONF = next(path for path in (ROOT / "conf", ROOT / PACKAGE / "conf") if path.is_dir())  # checkout, or installed
 
 
 def load_config(overrides: Sequence[str] = (), verb: str = "train", output_dir: Path | str | None = None) -> DictConfig:
@@ -31,7 +35,7 @@ def load_config(overrides: Sequence[str] = (), verb: str = "train", output_dir: 
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose(verb, list(overrides), return_hydra_config=True)
+            cfg = hydra.compose(verb, with_open_nodes(overrides), return_hydra_config=True)
     except HydraException as error:
         raise InputError(error_line(error)) from error
     finally:
@@ -43,8 +47,23 @@ def load_config(overrides: Sequence[str] = (), verb: str = "train", output_dir: 
         unique = OUTPUTS.resolve() / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{cfg.get('run_name', verb)}"
         cfg.hydra.runtime.output_dir = str(output_dir or unique)
         _resolve_key(cfg, "output_dir")
+        choices = cfg.hydra.runtime.choices
         del cfg["hydra"]
+    drop_replaced_keys(cfg, {override_key(word) for word in overrides}, choices, [CONF])
     return cfg
+
+
+def config_folders(settings: DictConfig) -> list[Path]:
+    """The folders of a command's options: the project's, and that of --config-dir. settings: Hydra's own."""
+    sources = [source.path for source in settings.runtime.config_sources if source.schema == "file"]
+    return [Path(path) for path in sources]
+
+
+def recorded_words() -> list[str]:
+    """The running command as a run records it: its overrides, and --config-dir if it was given."""
+    settings = HydraConfig.get()
+    own = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
+    return [*(f"--config-dir={path}" for path in own), *settings.overrides.task]
 
 
 def _resolve_key(cfg: DictConfig, key: str) -> None:
@@ -71,12 +90,16 @@ def instantiate(node: DictConfig | None, key: str, *args, **kwargs) -> Any:
     require("_target_" in node, missing)
     if (target := current_target(node._target_)) != node._target_:
         node = OmegaConf.merge(node, {"_target_": target})
+    if PACKAGE != "src":
+        node = OmegaConf.create(with_import_paths(to_plain(node)))
     try:
         return hydra.utils.instantiate(node, *args, **kwargs, _convert_="all")
     except HydraException as error:
         cause = error.__cause__
         if isinstance(cause, InputError):
             raise cause from None
+        if located := re.search(r"Error (?:locating|loading) '?(?:target )?'([\w.]+)'", str(error)):
+            find_object(located[1], f"{key}: {located[1]}")
         message = message_line(cause or error)
         raise InputError(f"{key}: {node.get('_target_', '')} refused its arguments ({message})") from error
 

@@ -26,6 +26,10 @@ def data_as_trained(trained: dict, changes: dict):
     from src.data.datamodule import ImageData  # never a class that the file names
 
     options = {key: value for key, value in {**trained, **changes}.items() if not key.startswith("_")}
+    if options.get("source"):
+        from src.model_files.build import build_source
+
+        options["source"] = build_source(options["source"])
     try:
         return ImageData(**options)
     except TypeError as error:

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from src.errors import InputError, printable, require
 from src.files import display_path
+from src.model_files.renamed import PACKAGE
 from src.pictures.file_types import SUFFIXES
 
 CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # configs from outside conf/
@@ -26,7 +27,11 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     rest = iter(words)
     for word in rest:
         if word.startswith("-"):
-            flags += [word, *([next(rest, "")] if word in VALUED_FLAGS else [])]
+            flag, equals, value = word.partition("=")
+            if equals and flag in CONFIG_FLAGS:
+                flags += [flag, value]
+            else:
+                flags += [word, *([next(rest, "")] if word in VALUED_FLAGS else [])]
         else:
             overrides.append(word)
     return flags, overrides
@@ -112,7 +117,13 @@ def _unquoted(text: str) -> str:
 
 def command_text(verb: str, words: Sequence[str]) -> str:
     """A command as a user can paste it into a shell."""
-    return printable(shlex.join(["python", "-m", f"src.{verb}", *words]))
+    return printable(shlex.join(["python", "-m", f"{PACKAGE}.{verb}", *words]))
+
+
+def trust_words(trust: object) -> list[str]:
+    """The key `trust` with this value for a printed command; nothing for null or none."""
+    names = [trust] if isinstance(trust, str) else [*trust] if isinstance(trust, Iterable) else []
+    return [f"trust={hydra_literal(names)}"] if names else []
 
 
 def command_on(path: Path, verb: str, key: str, *flags: str) -> str:

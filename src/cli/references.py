@@ -60,6 +60,7 @@ def _recorded_command(words: Sequence[str]) -> list[str]:
     recorded = read_checkpoint(path)["config"].get("overrides")
     advice = "it was made in Python: resume it there, with the same overrides and resume_from"
     require(recorded is not None, f"resume_from={reference}: this run does not record its command; {advice}")
-    kept = [word for word in recorded if override_key(word) != "resume_from"]
+    # A file names neither what is trusted nor anything of Hydra itself, whose nodes make objects before a check.
+    kept = [word for word in recorded if not override_key(word).startswith(("resume_from", "trust", "hydra"))]
     pinned = [f"resume_from={hydra_literal(path)}", f"hydra.run.dir={hydra_literal(path.parents[1])}"]
     return flags_first([*kept, *added, *pinned, "hydra.output_subdir=null"])  # `JobRecord` writes the config

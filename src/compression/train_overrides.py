@@ -6,7 +6,8 @@ from pathlib import Path
 import yaml
 
 from src.cli.overrides import hydra_literal
-from src.errors import InputError, require
+from src.errors import require
+from src.model_files.trust import check_recorded
 
 DEFAULT_EPOCHS = 5  # for a run without a number of epochs
 NOT_ARGUMENTS = ("_target_", "_partial_", "_convert_")
@@ -18,7 +19,7 @@ def training_overrides(
     """Overrides for one training with `method`, from the config in the checkpoint.
 
     Data, augmentation, loss, mixup, views, weight averaging and weight decay are those of the run. A class that the
-    checkpoint names must be that of an option in `conf`; no other is built.
+    checkpoint names is one of an option in `conf`, one of torch's kind, or trusted; no other is built.
     value: sparsity, share to keep, or the config of the student.
     epochs: None takes half of the run's for prune and channels, and all of them for a student.
     """
@@ -55,17 +56,17 @@ def _data_overrides(conf: Path, options: dict) -> list[str]:
     known = sorted(path.stem for path in (conf / "data").glob("*.yaml"))
     require(name in known, f"the checkpoint was trained on data={name}, which is no option here: {', '.join(known)}")
     arguments = {key: value for key, value in options.items() if key not in NOT_ARGUMENTS and value is not None}
+    check_recorded(arguments, "data of the checkpoint")
     return [f"data={name}", *(f"++data.{key}={hydra_literal(value)}" for key, value in arguments.items())]
 
 
 def _group_overrides(conf: Path, group: str, options: dict | None) -> list[str]:
-    """The option of a group that has the class of `options`, and their other keys."""
+    """The option of a group that has the class of `options`, and their other keys; another class as its node."""
     if not options or not options.get("_target_"):
         return []
     for path in sorted((conf / group).glob("*.yaml")):
         if yaml.safe_load(path.read_text(encoding="utf-8")).get("_target_") == options["_target_"]:
             arguments = {key: value for key, value in options.items() if key not in NOT_ARGUMENTS}
             return [f"{group}={path.stem}", *(f"++{group}.{k}={hydra_literal(v)}" for k, v in arguments.items())]
-    raise InputError(
-        f"the checkpoint asks for {options['_target_']}, which is no option of {group}: give train={{...}}"
-    )
+    check_recorded(options, f"{group} of the checkpoint")
+    return [f"~{group}", f"++{group}={hydra_literal(options)}"]

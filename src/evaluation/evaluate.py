@@ -3,18 +3,25 @@
 import math
 import statistics
 import timeit
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from src.data.info import DataInfo
 from src.errors import printable
-from src.evaluation.metrics import CALIBRATION_BINS, make_classification_metrics, make_regression_metrics
+from src.evaluation.metrics import (
+    CALIBRATION_BINS,
+    RESERVED,
+    compute_extra,
+    make_classification_metrics,
+    make_regression_metrics,
+)
 from src.inference.model import Predictor
 from src.plotting import MANY_CLASSES, text_table
 
@@ -42,18 +49,27 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, (center - half) / (1 + spread)), min(1.0, (center + half) / (1 + spread))
 
 
-def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature: float | None = None) -> dict[str, Any]:
+def compute_metrics(
+    logits: Tensor,
+    labels: Tensor,
+    info: DataInfo,
+    temperature: float | None = None,
+    extra: Mapping[str, Metric] | None = None,
+) -> dict[str, Any]:
     """Every metric of an evaluation, as plain values; of a regression target in its unit.
 
     logits: (N, K); labels: (N,), N > 0; of a regression target (N, 1) and (N,), both over `info.scale`. acc_ci95 is
     Wilson's interval; per_class has each class' accuracy (its recall); confusion has a row per true class. With a
     temperature, ece is of the calibrated probabilities, ece_uncalibrated of the others; no other metric depends on it.
+    extra: more metrics by name (`src.model_files.extra_metrics`).
     """
+    inputs = info.output.metric_inputs(logits, labels)
+    more = {name: float(value) for name, value in compute_extra(extra or {}, *inputs).items()}
     if info.output.is_number:
         collection = make_regression_metrics(sync_on_compute=False)
-        collection.update(*info.output.metric_inputs(logits, labels))
+        collection.update(*inputs)
         values = {name: float(value) for name, value in collection.compute().items()}
-        return {"images": len(labels), "target": info.target, **values}
+        return {"images": len(labels), "target": info.target, **values, **more}
     classes, probs = info.num_classes, logits.softmax(1)
     collection = make_classification_metrics(classes, sync_on_compute=False)  # every process has all predictions
     collection.update(probs, labels)
@@ -67,6 +83,7 @@ def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature:
     return {
         "images": len(labels),
         **metrics,
+        **more,
         "acc_ci95": list(wilson_interval(sum(right), len(labels))),
         "loss": float(nn.functional.cross_entropy(logits, labels)),
         "per_class": {
@@ -79,10 +96,13 @@ def compute_metrics(logits: Tensor, labels: Tensor, info: DataInfo, temperature:
 
 def metrics_table(metrics: dict[str, Any]) -> str:
     """The result of `compute_metrics` as lines for a terminal; rates in per cent."""
+    added = {name: value for name, value in metrics.items() if isinstance(value, float) and name not in RESERVED}
+    extra = [(name, f"{value:6.4f}") for name, value in added.items()]
     if "mae" in metrics:
         unit = metrics["target"].rpartition("_")[2]
         errors = (("mean error", f"{metrics['mae']:6.2f} {unit}"), ("RMSE", f"{metrics['rmse']:6.2f} {unit}"))
-        return text_table([*errors, ("R²", f"{metrics['r2']:6.4f}"), ("images", f"{metrics['images']:6,}")], gap="   ")
+        rows = [*errors, ("R²", f"{metrics['r2']:6.4f}"), *extra, ("images", f"{metrics['images']:6,}")]
+        return text_table(rows, gap="   ")
     low, high = metrics["acc_ci95"]
     ece_note = "expected error of the probabilities"
     if "temperature" in metrics:
@@ -102,6 +122,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     lines = [
         f"{name:<12} {100 * metrics[key]:6.2f} %   ({note})" for key, (name, note) in notes.items() if key in metrics
     ]
+    lines += [f"{name:<12} {value}" for name, value in extra]
     lines += [f"loss         {metrics['loss']:6.4f}     (cross-entropy)", f"images       {metrics['images']:6,}"]
     return "\n".join([*lines, *_class_lines(metrics)])
 

@@ -1,5 +1,6 @@
 """The metrics of every evaluation, for classes and for a regression target."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,6 +9,11 @@ from torchmetrics import Metric, MetricCollection, classification, regression
 from src.data.info import DataInfo
 
 CALIBRATION_BINS = 15
+# Names of values that stand beside metrics in a log or in results.json.
+RESERVED = frozenset({
+    "acc", "precision", "recall", "f1", "ece", "top2", "mae", "rmse", "r2", "loss", "lr", "images_per_s", "images",
+    "target", "acc_ci95", "per_class", "confusion", "temperature", "ece_uncalibrated", "epoch", "loss_step",
+})  # fmt: skip
 
 
 def present_mean(values: Tensor, right: Any, missed: Any) -> Tensor:
@@ -73,30 +79,45 @@ def make_regression_metrics(**options: Any) -> MetricCollection:
     return MetricCollection(metrics)
 
 
-class ClassifierMetrics(nn.Module):
-    """The metrics of the task's network, of classes or of a regression target as `info` says."""
+def compute_extra(extra: Mapping[str, Metric], outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Every metric of `extra`, each one number, on the device of the outputs."""
+    values = {}
+    for name, metric in extra.items():
+        metric.to(outputs.device).update(outputs, labels)
+        values[name] = metric.compute().float().reshape(())
+        metric.reset()
+    return values
 
-    def __init__(self, info: DataInfo):
+
+class ClassifierMetrics(nn.Module):
+    """The metrics of the task's network, of classes or of a regression target as `info` says.
+
+    extra: more of them by name, which take the same inputs and compute one number each.
+    """
+
+    def __init__(self, info: DataInfo, extra: Mapping[str, Metric] | None = None):
         super().__init__()
         self.output, classes = info.output, info.num_classes
         self.acc: classification.MulticlassAccuracy | None = None
         if not self.output.is_number:
             self.acc = classification.MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.metrics = make_regression_metrics() if self.acc is None else make_classification_metrics(classes)
+        self.extra = dict(extra or {})  # no submodules: names such as train are an nn.Module's own
 
     @property
     def names(self) -> list[str]:
         """What every epoch of a training measures, as a config names it."""
         train = ["acc"] if self.acc is not None else []
-        names = [f"val/{name}" for name in [*self.metrics.keys(), "loss"]]
+        names = [f"val/{name}" for name in [*self.metrics.keys(), *self.extra, "loss"]]
         return sorted([*names, *(f"train/{name}" for name in [*train, "loss", "lr", "images_per_s"])])
 
     def compute_split(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Every metric and the loss of a whole split: logits (N, K) and int64 (N,), or values (N, 1) and (N,)."""
-        self.metrics.update(*self.output.metric_inputs(outputs, labels))
+        inputs = self.output.metric_inputs(outputs, labels)
+        self.metrics.update(*inputs)
         values = {**self.metrics.compute(), "loss": self.output.loss(outputs, labels)}
         self.metrics.reset()
-        return values
+        return values | compute_extra(self.extra, *inputs)
 
     def compute_train(self, predictions: Tensor, labels: Tensor) -> dict[str, float]:
         """train/acc of predicted classes (N,); nothing for a regression target."""

@@ -5,31 +5,27 @@ SHA-256 of all bytes before it, so that a file carries its own digest and stays 
 """
 
 import hashlib
-import importlib
 import io
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor, nn
+from torch import nn
 
 from src.data.info import DataInfo
 from src.errors import InputError, require
 from src.files import write_bytes
 from src.finetune.method import Method
 from src.inference.model import InferenceModel
+from src.model_files.build import build_network, build_part, outline
 from src.model_files.locate import read_model_file
-from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.renamed import with_current_targets
-from src.model_files.schema import check_archive, check_checkpoint, size_limit
+from src.model_files.schema import check_archive, check_checkpoint
 from src.models.structure import reset_head
 
-T = TypeVar("T", bound=nn.Module | Method)
 DIGEST_PREFIX = b"sha256:"
 COMMENT_BYTES = len(DIGEST_PREFIX) + 64
-PACKAGES = {nn.Module: "src.models.", Method: "src.finetune."}  # classes that a file may name
 
 
 def checkpoint_bytes(checkpoint: dict) -> bytes:
@@ -106,7 +102,7 @@ def load_model(path: Path | str, base: Path | str | None = None, whole: bool = F
 
     Adapters that can be merged are merged. base: the source model of an adapter checkpoint, if it moved. whole: refuse
     an adapter checkpoint, as the base of one.
-    Raises InputError for what `read_checkpoint` refuses, classes from outside `src.models` and `src.finetune`, weights
+    Raises InputError for what `read_checkpoint` refuses, classes from outside the project that are not trusted, weights
     that do not fit the network, and a missing or wrong base.
     """
     checkpoint = read_checkpoint(path)
@@ -116,10 +112,9 @@ def load_model(path: Path | str, base: Path | str | None = None, whole: bool = F
         require(not whole, f"{path} is itself an adapter: it cannot be the base of another")
         model, inherited = _load_base(checkpoint, info, path, base)
     else:
-        with size_limit(config, len(weights), sum(value.numel() for value in weights.values()), path):
-            _build_adapted(config, info, path)
-        model = _build_network(config, info, path)
-    methods = [_build(Method, options, path) for options in structure[inherited:]]
+        outline(config, info, path, len(weights), sum(value.numel() for value in weights.values()))
+        model = build_network(config, info, path)
+    methods = [build_part(Method, options, path) for options in structure[inherited:]]
     for method in methods:
         model = method.adapt(model, info.shape)
     _load_weights(model, checkpoint, path)
@@ -147,36 +142,6 @@ def _load_weights(model: nn.Module, checkpoint: dict, path: Path | str) -> None:
         raise InputError(f"{path}: the weights do not fit the network ({problem})")
 
 
-def rebuild_model(
-    metadata: Metadata, read: Callable[[dict[str, Tensor]], dict[str, Tensor]], content: bytes, path: Path | str
-) -> InferenceModel:
-    """The network of an exported file (content) in eval mode, with all its weights from `read`.
-
-    read: takes the network's state dict on the meta device and returns one with values; before it returns, nothing is
-    computed and no memory is taken. Raises InputError for a network from outside `src.models`, or weights that do not
-    fit.
-    """
-    config, info = metadata.config, metadata.info
-    try:
-        with size_limit(config, len(content) // 64, len(content), path):
-            expected = _build_adapted(config, info, path).state_dict()
-        weights = read(expected)
-        model = _build_adapted(config, info, path)
-    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
-        if str(error).startswith("ckpt="):  # it names the file already
-            raise
-        raise InputError(f"{path}: its network cannot be built ({error})") from None
-    misfits = sorted(expected.keys() ^ weights.keys())
-    misfits = misfits or [key for key in expected if weights[key].shape != expected[key].shape]
-    misfits = misfits or [key for key in expected if weights[key].dtype != expected[key].dtype]
-    if misfits:
-        raise InputError(f"{path}: the weights do not fit the network (first: {misfits[0]})")
-    model.load_state_dict(weights)
-    net = InferenceModel(model, info, config).eval()
-    attach_metadata(net, metadata, content, path)
-    return net
-
-
 def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | str | None) -> tuple[nn.Module, int]:
     """The source model of an adapter checkpoint, and how many of the checkpoint's methods it already contains."""
     file, digest = Path(base or checkpoint["base"]["file"]), checkpoint["base"]["sha256"]
@@ -187,38 +152,3 @@ def _load_base(checkpoint: dict, info: DataInfo, path: Path | str, base: Path | 
     if checkpoint["config"].get("fresh_head"):
         reset_head(source.model, info.num_classes)
     return source.model, len(source.config["structure"])
-
-
-def _build_adapted(config: dict, info: DataInfo, path: Path | str) -> nn.Module:
-    """The network of a stored config as all its methods adapt it, none merged."""
-    model = _build_network(config, info, path)
-    for options in config.get("structure", []):
-        model = _build(Method, options, path).adapt(model, info.shape)
-    return model
-
-
-def _build_network(config: dict, info: DataInfo, path: Path | str) -> nn.Module:
-    options = {**config.get("model", {}), "shape": info.shape, "num_classes": info.num_classes}
-    return _build(nn.Module, options, path)
-
-
-def _build(kind: type[T], options: dict, path: Path | str) -> T:
-    """The object that a node of a stored config describes: `_target_` and its arguments.
-
-    kind: nn.Module or Method. Raises InputError if the class is not in its package or refuses the arguments, so that
-    a file never chooses which code runs.
-    """
-    arguments = {key: value for key, value in options.items() if key not in ("_target_", "_convert_")}
-    target = str(options.get("_target_"))
-    if not target.startswith(PACKAGES[kind]):
-        raise InputError(f"{path} asks for {target}: only networks and methods from here are built from a file")
-    if "weights" in arguments:
-        arguments["weights"] = None  # the checkpoint has them
-    module, _, name = target.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-        if not issubclass(cls, kind):
-            raise TypeError(f"{name} is no {kind.__name__}")
-        return cls(**arguments)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: {target} cannot be built ({error})") from None

@@ -20,7 +20,12 @@ from src.model_files.renamed import with_current_targets
 from src.model_files.schema import check_metadata, read_info
 
 FORMAT = "mnist-lightning-hydra 1"
-CONFIG_KEYS = ("model", "structure", "data")  # of a training's config: what commands on a trained network read
+CONFIG_KEYS = (
+    "model",
+    "structure",
+    "data",
+    "metrics",
+)  # of a training's config: what commands on a trained network read
 DIGEST_KEY, DIGEST_PLACEHOLDER = "sha256", "0" * 64
 EMPTY_DIGEST = {DIGEST_KEY: DIGEST_PLACEHOLDER}  # among the strings of a file that holds its own digest
 
@@ -52,6 +57,8 @@ class Metadata:
 def make_metadata(net: Predictor) -> Metadata:
     """The metadata of a network from any file."""
     config = {key: net.config[key] for key in CONFIG_KEYS if key in net.config}
+    if not config.get("metrics"):
+        config.pop("metrics", None)
     packages = ("torch", "onnx", "onnxruntime", "safetensors")
     versions = {"python": platform.python_version(), **dict.fromkeys(packages, "not installed")}
     for name in packages:

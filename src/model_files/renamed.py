@@ -5,6 +5,7 @@ Checkpoints, exported files and configs store classes as `_target_` paths. This 
 
 from typing import Any
 
+PACKAGE = __name__.partition(".")[0]  # src in the checkout; the wheel installs it under its own name
 MOVED_MODULES = {
     "src.callbacks": "src.training.callbacks",
     "src.data.module": "src.data.datamodule",
@@ -29,6 +30,21 @@ def current_target(target: str) -> str:
     """The path today of a `_target_`; what never moved is returned as it is."""
     module, dot, name = target.rpartition(".")
     return MOVED_CLASSES.get(target) or f"{MOVED_MODULES.get(module, module)}{dot}{name}"
+
+
+def import_path(target: str) -> str:
+    """Where a `_target_` is imported from: one of src from the package that this is installed as."""
+    return f"{PACKAGE}{target[3:]}" if target.startswith("src.") else target
+
+
+def with_import_paths(config: Any) -> Any:
+    """A config of plain values with the `import_path` of every `_target_` in it, at any depth."""
+    if isinstance(config, dict):
+        return {
+            k: import_path(v) if k == "_target_" and isinstance(v, str) else with_import_paths(v)
+            for k, v in config.items()
+        }
+    return [with_import_paths(value) for value in config] if isinstance(config, list) else config
 
 
 def with_current_targets(config: Any) -> Any:

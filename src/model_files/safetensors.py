@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.errors import InputError, require, require_packages
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import rebuild_model
+from src.model_files.build import rebuild_model
 from src.model_files.locate import read_model_file
 from src.model_files.metadata import EMPTY_DIGEST, embed_digest, make_metadata, read_metadata
 
@@ -27,7 +27,7 @@ def safetensors_bytes(net: InferenceModel) -> bytes:
 def read_safetensors(path: Path | str) -> InferenceModel:
     """The network of a safetensors file of this project, computed by torch.
 
-    Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
+    Raises InputError for a file that is damaged, foreign or too large, a network that a file may not name, or weights
     that do not fit it.
     """
     require_packages("export", "safetensors")

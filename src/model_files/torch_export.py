@@ -17,7 +17,8 @@ from torch import Tensor
 
 from src.errors import InputError
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import check_archive_digest, embed_archive_digest, rebuild_model
+from src.model_files.build import rebuild_model
+from src.model_files.checkpoint import check_archive_digest, embed_archive_digest
 from src.model_files.locate import read_model_file
 from src.model_files.metadata import make_metadata, read_metadata
 from src.model_files.tracing import trace_model
@@ -51,7 +52,7 @@ def exported_graph(content: bytes) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 def read_torch_export(path: Path | str) -> InferenceModel:
     """The network of a .pt2 file of this project, built from its metadata and weights; its graph does not run.
 
-    Raises InputError for a file that is damaged, foreign or too large, a network from outside `src.models`, or weights
+    Raises InputError for a file that is damaged, foreign or too large, a network that a file may not name, or weights
     that do not fit it.
     """
     content = read_model_file(path)

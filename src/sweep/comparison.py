@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from omegaconf import OmegaConf
+
 from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric
 
 MISSING = "–"
@@ -98,6 +100,7 @@ def compare_runs(
     extra_metrics: further columns; `parameters` is added where runs differ in it. swept: keys that are columns even
     where all runs have the same value.
     """
+    _declare_metrics(runs)
     metric, mode = resolve_metric(runs, metric)
     if len({run.score("parameters") for run in runs} - {None}) > 1:
         extra_metrics = dict.fromkeys([*extra_metrics, "parameters"])
@@ -118,6 +121,15 @@ def compare_runs(
         comparison.configurations.append(Configuration(named, members, counted, scores, *spread))
     comparison.configurations.sort(key=lambda each: (comparison.amounts(each.values), comparison.sort_key(each.mean)))
     return comparison
+
+
+def _declare_metrics(runs: Sequence[Run]) -> None:
+    """Let `monitor_mode` know the metrics that the runs' configs add."""
+    nodes = [run.config.get("metrics") for run in runs if OmegaConf.is_dict(run.config)]
+    if added := OmegaConf.merge({}, *(node for node in nodes if OmegaConf.is_dict(node))):
+        from src.model_files.extra_metrics import declare_stored  # torch
+
+        declare_stored(OmegaConf.to_container(added))
 
 
 def mean_and_sd(runs: Sequence[Run], metric: str) -> tuple[float | None, float | None]:

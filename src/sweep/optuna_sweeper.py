@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 
+from src.cli.config import to_plain
 from src.errors import InputError, choice, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
 from src.sweep.ledger import flatten_space
@@ -78,13 +79,16 @@ class OptunaSweeper(JobSweeper):
 
     def _check_objectives(self) -> None:
         from src.evaluation.metrics import make_classification_metrics, make_regression_metrics
+        from src.model_files.extra_metrics import declare_directions
 
         checkpoints = (self.config.get("callbacks") or {}).get("checkpoints")
         saved = self.config.trainer.enable_checkpointing is not False and checkpoints
         require(bool(saved), "without checkpoints no job reports a result: leave them on for a search")
         numbers = self.config.data.get("target") not in (None, "class")
         metrics = make_regression_metrics() if numbers else make_classification_metrics(10)
-        validation = [f"val/{name}" for name in (*metrics, "loss")]
+        added = to_plain(self.config.metrics)
+        declare_directions(added)
+        validation = [f"val/{name}" for name in (*metrics, *added, "loss")]
         if not self.objectives:
             monitor = checkpoints.get("monitor", "auto")
             self.objectives = [("val/mae" if numbers else "val/acc") if monitor == "auto" else monitor]

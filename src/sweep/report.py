@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from src.cli.config import load_config
+from src.cli.config import CONF, load_config
+from src.errors import InputError
 from src.files import display_path, write_bytes
 from src.sweep.comparison import Comparison
 from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
@@ -36,8 +36,8 @@ def write_sweep_report(
 def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
     """Write the best configuration as <folder>/best/experiment/best.yaml, for --config-dir and experiment=best.
 
-    It selects the same options and sets every value that differs from theirs. None if the run's config cannot be read,
-    or an option no longer exists.
+    It selects the same options and sets every value that differs from theirs; those of the user's own option files are
+    written out. None if the run's config cannot be read.
     """
     best = comparison.best
     run = next(run for run in best.runs if run.state == "finished")
@@ -48,9 +48,14 @@ def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
         for group, option in run.choices.items()
         if option is not None and not group.startswith("hydra") and group not in ("experiment", "hparams_search")
     }
+    groups = {
+        group: option
+        for group, option in groups.items()
+        if option[:1] == "[" or (CONF / group / f"{option}.yaml").is_file()
+    }
     try:
         composed = load_config([f"{group}={option}" for group, option in groups.items()])
-    except HydraException:
+    except InputError:
         return None
     changed = _changed_values(*(OmegaConf.to_container(config, resolve=False) for config in (run.config, composed)))
     score = format_metric(best.mean, comparison.metric, best.sd)

@@ -15,19 +15,22 @@ from src.cli.config import instantiate, to_plain
 from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
+from src.data.per_image import as_augmentation, try_augmentation
 from src.errors import duration, require
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
+from src.model_files.extra_metrics import build_metrics, try_metrics
 from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
+from src.model_files.trust import trusted
 from src.pictures.inputs import resolve_ink
 from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback
 from src.training.checkpoints import Checkpoints
 from src.training.compatibility import check_compatible, check_limits, check_monitors
 from src.training.distillation import Distill
 from src.training.initialize import InitialModel, apply_method, check_options, copy_source, load_source
-from src.training.optimizers import check_optimizer
+from src.training.own_parts import build_callback, build_loss, build_optimization, try_network
 from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
 from src.training.stop import StopBetweenSteps
@@ -82,24 +85,37 @@ def build(
     search (`PruningCallback`, and the metrics it optimizes). callbacks: more of them, beside the config's.
     Raises InputError for options that cannot be used, alone or together, and for a source or a run that does not fit.
     """
+    with trusted(cfg.trust):
+        return _build(cfg, overrides, should_prune, objectives, callbacks)
+
+
+def _build(
+    cfg: DictConfig,
+    overrides: Sequence[str] | None,
+    should_prune: ShouldPrune | None,
+    objectives: Sequence[str],
+    callbacks: Sequence[Callback],
+) -> Session:
     quiet_libraries()  # the Trainer reports its devices as soon as it is built
     check_training_options(cfg)
     set_threads(cfg.threads)
     config = with_current_targets(to_plain(cfg))  # a resumed run's command may name a class by an older path
     check_options(config)
-    optimizer, scheduler = instantiate(cfg.optimizer, "optimizer"), instantiate(cfg.scheduler, "scheduler")
-    check_optimizer(optimizer, scheduler)
+    optimizer, scheduler = build_optimization(cfg, config)
     metric = objectives[0] if objectives else None
     pruning = [PruningCallback(metric, should_prune)] if should_prune is not None else []
     trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
     torch.manual_seed(cfg.seed)
-    data = instantiate(cfg.data, "data", augment=instantiate(cfg.augment, "augment"))
+    data = instantiate(cfg.data, "data", augment=as_augmentation(instantiate(cfg.augment, "augment")))
     source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
     resume_from, checkpoint = _checkpoint_to_resume(cfg)
     _read_data(data, source, checkpoint, cfg.test)
+    try_augmentation(data.augment, data.train_set[torch.arange(min(2, len(data.train_set)))][0])
     config["data"] |= data.settled
     initial = _initial_model(cfg, config, data, source, overrides or ())
-    loss = instantiate(cfg.loss, "loss", class_counts=data.class_counts)
+    loss = build_loss(cfg.loss, initial.info, data.class_counts, bool(cfg.task.mixup or cfg.task.cutmix))
+    metrics = build_metrics(config["metrics"], initial.info)
+    try_metrics(metrics, initial.info)
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
@@ -108,7 +124,8 @@ def build(
         data.normalize_by(initial.info.mean, initial.info.std)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
-    task = _task(cfg, config, initial, overrides, optimizer=optimizer, scheduler=scheduler, loss=loss)
+    parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics}
+    task = _task(cfg, config, initial, overrides, **parts)
     check_compatible(initial.info.output, task, cfg.views)
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
     check_monitors(trainer, task.metrics.names)
@@ -140,6 +157,7 @@ def _initial_model(
         initial = copy_source(stored, source, info, overrides)
     else:
         model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
+        try_network(model, stored, info)
         initial = InitialModel(model, info, config=stored)
     return apply_method(initial, method, config["finetune"])
 
@@ -192,7 +210,7 @@ def _trainer(cfg: DictConfig, extra_callbacks: Sequence[Callback]) -> tuple[Trai
         "checkpoints" in nodes,
         "no callback saves the network: give callbacks=[default,...], or callbacks.checkpoints=null on purpose",
     )
-    callbacks = [instantiate(node, f"callbacks.{name}") for name, node in nodes.items() if node]
+    callbacks = [build_callback(name, node) for name, node in nodes.items() if node]
     if cfg.dashboard._target_:
         callbacks.append(instantiate(cfg.dashboard, "dashboard"))
     if not cfg.trainer.enable_progress_bar:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from src.cli.error_line import CommandExit, error_line
 from src.cli.job_record import begin_job, job_started
-from src.cli.overrides import command_on, hydra_literal
+from src.cli.overrides import command_on, hydra_literal, trust_words
 from src.cli.process import tune_process
 from src.data.summary import describe_data, write_skipped
 from src.errors import InputError, require
@@ -61,7 +61,7 @@ def train(
         except (KeyboardInterrupt, CommandExit) as stop:
             message = f"stopped before its results were written; finish with: {_resume_command(session)}"
             raise CommandExit(getattr(stop, "status", 130), message) from None
-        log.info("\n%s", next_steps(session.folder, trainer.loggers, session.seconds))
+        log.info("\n%s", next_steps(session))
     return checkpoints.best_score
 
 
@@ -102,7 +102,7 @@ def fit(session: Session) -> None:
 def _resume_command(session: Session) -> str:
     if session.overrides is None:  # made in Python
         return f"the same overrides and resume_from={hydra_literal(display_path(session.folder))}"
-    return command_on(session.folder, "train", "resume_from")
+    return command_on(session.folder, "train", "resume_from", *trust_words(session.config["trust"]))
 
 
 def summary(session: Session) -> str:
@@ -118,13 +118,13 @@ def summary(session: Session) -> str:
     return f"{described}\n{line}" if (described := describe_data(data)) else line
 
 
-def next_steps(folder: Path, loggers: list, seconds: float) -> str:
+def next_steps(session: Session) -> str:
     """Where the results are, and what to type next."""
-    run = display_path(folder)
-    lines = [f"{seconds:.1f} s; everything is in {run}"]
-    if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
+    folder, trust = session.folder, trust_words(session.config["trust"])
+    lines = [f"{session.seconds:.1f} s; everything is in {display_path(folder)}"]
+    if any(isinstance(logger, TensorBoardLogger) for logger in session.trainer.loggers):
         program = f"{display_path(Path(sys.executable).parent)}/tensorboard"
         lines.append(f"  watch     {shlex.join([program, '--logdir', display_path(folder.parent)])}")
-    lines.append(f"  evaluate  {command_on(folder, 'evaluate', 'ckpt')}")
-    lines.append(f"  draw      {command_on(folder, 'serve', 'ckpt')}")
+    lines.append(f"  evaluate  {command_on(folder, 'evaluate', 'ckpt', *trust)}")
+    lines.append(f"  draw      {command_on(folder, 'serve', 'ckpt', *trust)}")
     return "\n".join(lines)

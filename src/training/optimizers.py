@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from src.errors import InputError, boolean, fraction, number, require
+from src.errors import InputError, boolean, fraction, number, printable, require
 from src.finetune.closed_form import ClosedForm
 from src.finetune.method import Method
 
@@ -48,8 +48,9 @@ def new_optimizer(make_optimizer: Callable, groups: list[dict], clipped: bool = 
         optimizer = make_optimizer(groups)
     except InputError:
         raise
-    except (ValueError, TypeError, IndexError, RuntimeError) as error:
-        raise InputError(f"optimizer refused its arguments ({error}): see conf/optimizer") from None
+    except Exception as error:  # a user's own may raise anything
+        raise InputError(f"optimizer refused its arguments ({printable(error, 300)}): see conf/optimizer") from None
+    require(isinstance(optimizer, Optimizer), f"optimizer: {type(optimizer).__name__} is no torch.optim.Optimizer")
     if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
         optimizer.register_step_pre_hook(_start_momentum)
     if clipped and hasattr(optimizer, "_step_supports_amp_scaling"):  # a fused one would unscale them after that
@@ -74,13 +75,32 @@ def check_optimizer(make_optimizer: Callable, make_scheduler: Callable) -> None:
     """Raise InputError for arguments that the optimizer or the scheduler refuses, by building both for one layer."""
     _, weight_decay = lr_and_weight_decay(make_optimizer)
     _check_arguments(make_optimizer)
-    optimizer = new_optimizer(make_optimizer, parameter_groups(nn.Linear(1, 1), weight_decay))
+    maker = getattr(make_optimizer, "func", make_optimizer)
+    closure = inspect.signature(getattr(maker, "step", maker)).parameters.get("closure")
+    repeats = closure is not None and closure.default is inspect.Parameter.empty
+    name = getattr(maker, "__name__", "it")
+    require(not repeats, f"optimizer: {name} computes the loss several times a step, and training here does it once")
+    layer = nn.Linear(1, 1)
+    optimizer = new_optimizer(make_optimizer, parameter_groups(layer, weight_decay))
     try:
         make_scheduler(optimizer, total_steps=1000)
     except InputError:
         raise
-    except (ValueError, TypeError) as error:
-        raise InputError(f"scheduler refused its arguments ({error}): see conf/scheduler") from None
+    except Exception as error:
+        raise InputError(f"scheduler refused its arguments ({printable(error, 300)}): see conf/scheduler") from None
+    _try_step(layer, optimizer)
+
+
+def _try_step(layer: nn.Module, optimizer: Optimizer) -> None:
+    """Raise InputError for an optimizer that cannot step from gradients alone, as training here makes its steps."""
+    name = type(optimizer).__name__
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            optimizer.step()
+    except Exception as error:
+        raise InputError(f"optimizer: {name} cannot be used: {printable(error, 200)}; give another") from None
 
 
 def _check_arguments(make_optimizer: Callable) -> None:

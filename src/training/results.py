@@ -16,6 +16,7 @@ from src.evaluation.predictions import FOLD_FILE, PREDICTIONS, write_predictions
 from src.files import write_json
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import load_model, write_temperature
+from src.model_files.trust import trusted
 from src.training.build import Session
 from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
@@ -35,7 +36,8 @@ def write_results(session: Session) -> dict:
         raise ValueError("a session without checkpoints has no results: trainer.enable_checkpointing=true")
     pruned = any(isinstance(callback, PruningCallback) and callback.pruned for callback in callbacks_of(trainer))
     path = checkpoints.best if checkpoints.best.is_file() else checkpoints.last
-    net = load_model(path)
+    with trusted(session.config.get("trust")):
+        net = load_model(path)
     if not (pruned or net.info.output.is_number):
         _calibrate(session, net, path)
     results = _training_results(session, checkpoints, net, path)
@@ -98,7 +100,8 @@ def _test(session: Session, net: InferenceModel, results: dict, path: Path) -> d
     """Put the metrics of the test split, and after fine-tuning gain and forgetting, into `results`; return figures."""
     data, device = session.data, _device(session)
     logits, labels = predict(net, data.test_dataloader(), device)
-    results["test"] = compute_metrics(logits, labels, net.info, net.temperature)
+    extra = session.task.metrics.extra
+    results["test"] = compute_metrics(logits, labels, net.info, net.temperature, extra)
     write_predictions(session.folder / PREDICTIONS, data.test_set, logits, labels, net.info, net.temperature)
     if (source := session.initial.source) is not None:
         method, count = session.initial.method, results["parameters"]

@@ -13,6 +13,7 @@ from torch import Tensor
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.errors import InputError, is_integer, is_number, printable
+from src.model_files.renamed import PACKAGE
 from src.training.callbacks import EarlyStopping
 from src.training.checkpoints import Checkpoints
 from src.training.lr_range import RateRange
@@ -123,7 +124,7 @@ def _check_weights(checkpoint: Mapping[str, Any], task: Classifier) -> None:
 
 def _kind_of(part: Any) -> dict[str, Any] | None:
     """The state of a part from here, Lightning or torch; None for a user's, which may become anything."""
-    known = type(part).__module__.partition(".")[0] in ("src", "lightning", "torch")
+    known = type(part).__module__.partition(".")[0] in (PACKAGE, "lightning", "torch")
     return part.state_dict() if known else None
 
 

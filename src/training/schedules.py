@@ -3,19 +3,68 @@
 A schedule's shape is not part of its state: a run that is resumed for more epochs follows the longer schedule.
 """
 
+import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau, StepLR
 
-from src.errors import fraction, integer, positive_int, require
+from src.errors import InputError, choice, fraction, integer, positive_int, require
 from src.evaluation.monitor import monitor_mode
 
 NEVER = sys.maxsize  # epochs between two steps that Lightning makes
+
+
+def adapt_schedule(make: Callable) -> Callable[..., dict]:
+    """A partial of torch's schedulers, or of one like them, to be called as the schedules here, which stay as they are.
+
+    Two keys are not the scheduler's own: interval, epoch or step, between two of its steps (epoch, but step where it
+    takes total_steps, which is filled in), and monitor, of ReduceLROnPlateau. Partials among its arguments, as
+    SequentialLR has them, are called with the optimizer.
+    """
+    maker, options = getattr(make, "func", make), dict(getattr(make, "keywords", {}))
+    named = inspect.signature(maker).parameters
+    extra = {key: options.pop(key) for key in ("interval", "monitor") if key in options and key not in named}
+    interval = extra.get("interval") or ("step" if "total_steps" in named else "epoch")
+    choice("scheduler.interval", interval, ("epoch", "step"))
+
+    def make_schedule(optimizer: Optimizer, total_steps: int) -> dict:
+        arguments = dict(options)
+        for key, value in options.items():
+            if isinstance(value, list) and value and all(isinstance(each, partial) for each in value):
+                arguments[key] = [each(optimizer) for each in value]
+        if "total_steps" in named and options.get("total_steps") is None:
+            arguments["total_steps"] = total_steps
+        plateau_of = extra.get("monitor") or "val/loss"
+        if isinstance(maker, type) and issubclass(maker, ReduceLROnPlateau):
+            arguments.setdefault("mode", monitor_mode(plateau_of))
+        made = maker(optimizer, **arguments)
+        if isinstance(made, dict):
+            require(not extra, f"scheduler.{next(iter(extra), '')} is for torch's own schedulers: leave it out")
+            return made
+        require(isinstance(made, LRScheduler), f"scheduler: {type(made).__name__} is no scheduler of torch's kind")
+        if not isinstance(made, ReduceLROnPlateau):
+            require("monitor" not in extra, f"scheduler.monitor: {type(made).__name__} watches no metric: leave it out")
+            return {"scheduler": made, "interval": interval}
+        require(interval == "epoch", "scheduler.interval=step: ReduceLROnPlateau steps when a metric is measured")
+        return {"scheduler": made, "interval": "epoch", "monitor": plateau_of, "frequency": NEVER}
+
+    return make_schedule
+
+
+def check_schedule_length(configs: Sequence[LRSchedulerConfig], total_steps: float) -> None:
+    """Raise InputError for a scheduler, as of a resumed run, that ends before training does and cannot go on."""
+    for config in configs:
+        planned, name = getattr(config.scheduler, "total_steps", None), type(config.scheduler).__name__
+        if planned is not None and config.interval == "step" and planned < total_steps:
+            raise InputError(
+                f"scheduler: {name} has {planned:,} steps and training {total_steps:,.0f}: train no longer"
+            )
 
 
 def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> dict:

@@ -3,7 +3,7 @@
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from src.data.batches import derive_seed
 from src.data.info import DataInfo
@@ -23,7 +24,7 @@ from src.training.epoch_sums import EpochSums
 from src.training.losses import CrossEntropy
 from src.training.mixup import mix
 from src.training.optimizers import lr_and_weight_decay, new_optimizer, trained_groups
-from src.training.schedules import constant, step_plateau
+from src.training.schedules import check_schedule_length, constant, step_plateau
 from src.training.trainer_state import data_of, planned_epochs, require_measured
 
 
@@ -45,6 +46,7 @@ class Classifier(LightningModule):
     log_every: steps between two readings of the loss; each reading waits for the device.
     config: plain values kept in the checkpoint, from which `load_model` rebuilds the network.
     base: file and digest of the source model, where checkpoints hold only what changes.
+    metrics: more of them by name, measured in validation and test.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Classifier(LightningModule):
         log_every: int = 50,
         config: dict | None = None,
         base: dict | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ):
         super().__init__()
         number("task.mixup", mixup, least=0)
@@ -70,7 +73,7 @@ class Classifier(LightningModule):
         self.strict_loading = base is None
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
-        self.metrics = ClassifierMetrics(info)
+        self.metrics = ClassifierMetrics(info, metrics)
         self.latest: dict[str, float] = {}  # metric -> value, for the progress bar
         self._head = [find_head(model)[1]] if method else []  # in a list, so as not to be saved twice
         self.sums = EpochSums()
@@ -94,6 +97,7 @@ class Classifier(LightningModule):
         return self
 
     def on_train_start(self) -> None:
+        check_schedule_length(self.trainer.lr_scheduler_configs, self._total_steps)
         self.on_train_epoch_start()  # not called in a run that is resumed within an epoch
         self.sums.resume(self.global_rank, self.device)
 
@@ -154,10 +158,9 @@ class Classifier(LightningModule):
             return
         if self.method:
             self.method.on_epoch_end(self.model)
-        accuracy = self.metrics.compute_train(*predicted)
         summary = {
             "train/loss": self.sums.loss,
-            **accuracy,
+            **self.metrics.compute_train(*predicted),
             "train/images_per_s": self.latest["train/images_per_s"],
             "train/lr": self._lr,
         }
@@ -177,9 +180,8 @@ class Classifier(LightningModule):
         self.latest["train/images_per_s"] = (self.sums.images - self.sums.images_before) / (
             time.perf_counter() - self._started
         )
-        if not self.trainer.is_last_batch:
-            for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": total / count, "train/lr": self._lr}, step=self.global_step)
+        for logger in () if self.trainer.is_last_batch else self.loggers:
+            logger.log_metrics({"train/loss_step": total / count, "train/lr": self._lr}, step=self.global_step)
 
     @property
     def _lr(self) -> float:

@@ -7,8 +7,9 @@ from lightning.pytorch import Callback, Trainer
 
 from src.data.datamodule import ImageData
 from src.errors import require
+from src.model_files.renamed import PACKAGE
 
-OUR_CALLBACKS = ("src.", "lightning.")  # packages of callbacks that measure nothing more
+OUR_CALLBACKS = (f"{PACKAGE}.", "lightning.")  # packages of callbacks that measure nothing more
 
 
 def planned_epochs(trainer: Trainer) -> int:

@@ -7,6 +7,7 @@ from src.data.source import Source
 from src.data.sources import idx_catalog
 from src.data.sources.folder import load_folder
 from src.data.sources.idx import load_emnist, load_idx
+from src.data.sources.own import load_own
 from src.data.sources.replay import mix_corrections, rename_mix_keys
 from src.data.sources.scans import load_sklearn_digits, load_usps
 from src.data.transforms import transform_source
@@ -42,6 +43,7 @@ LOADERS: dict[str, Callable[..., Source]] = {
     "usps": load_usps,
     "digits": load_sklearn_digits,
     "folder": load_folder,
+    "own": load_own,
     "feedback": load_feedback,
 }
 

@@ -1,0 +1,59 @@
+"""Classes of one's own on a command line: new keys beside a `_target_`, and an option's keys that it replaces."""
+
+import pytest
+
+from src.cli.config import load_config, to_plain
+from src.cli.targets import with_open_nodes
+from src.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["scheduler._target_=a.B", "scheduler.T_max=3"], ["++scheduler._target_=a.B", "++scheduler.T_max=3"]),
+        (["metrics.x._target_=a.B", "metrics.x.k=1"], ["++metrics.x._target_=a.B", "++metrics.x.k=1"]),
+        (["+callbacks.x._target_=a.B", "callbacks.x.n=1"], ["+callbacks.x._target_=a.B", "++callbacks.x.n=1"]),
+        (["metrics={x:{_target_:a.B}}"], ["++metrics={x:{_target_:a.B}}"]),
+        (["augment.transforms=[{_target_:a.B}]"], ["++augment.transforms=[{_target_:a.B}]"]),
+        (["model=lenet", "optimizer.lr=1", "~loss"], ["model=lenet", "optimizer.lr=1", "~loss"]),
+        (["scheduler=step", "optimizer._target_=a.B", "scheduler.epochs=1"],
+         ["scheduler=step", "++optimizer._target_=a.B", "scheduler.epochs=1"]),
+        (["-m", "--config-dir", "x", "loss._target_=a.B"], ["-m", "--config-dir", "x", "++loss._target_=a.B"]),
+    ],
+)  # fmt: skip
+def test_keys_beside_a_typed_class_are_added(typed, expected):
+    assert with_open_nodes(typed) == expected
+
+
+def composed(tmp_path, *words):
+    return to_plain(load_config(words, output_dir=tmp_path))
+
+
+def test_a_replaced_class_keeps_the_keys_it_has(tmp_path):
+    cfg = composed(tmp_path, "optimizer._target_=torch.optim.NAdam", "optimizer.momentum_decay=0.01")
+    assert cfg["optimizer"].keys() == {"_target_", "_partial_", "lr", "weight_decay", "betas", "momentum_decay"}
+    cfg = composed(tmp_path, "scheduler._target_=torch.optim.lr_scheduler.StepLR", "scheduler.step_size=2")
+    assert cfg["scheduler"].keys() == {"_target_", "_partial_", "step_size"}
+    cfg = composed(
+        tmp_path, "augment=affine", "augment._target_=torchvision.transforms.v2.RandomAffine", "augment.degrees=9"
+    )
+    assert cfg["augment"].keys() == {"_target_", "degrees"}  # scale is another thing there
+    cfg = composed(tmp_path, "loss._target_=torch.nn.CrossEntropyLoss", "loss.label_smoothing=0.0")
+    assert cfg["loss"].keys() == {"_target_", "label_smoothing"}
+
+
+def test_what_was_typed_stays_for_the_class_to_refuse(tmp_path):
+    cfg = composed(tmp_path, "optimizer._target_=torch.optim.NAdam", "optimizer.fused=true")
+    assert cfg["optimizer"]["fused"] is True
+
+
+def test_options_of_the_project_are_left_alone(tmp_path):
+    assert composed(tmp_path, "scheduler=cosine")["scheduler"].keys() == {"_target_", "_partial_", "warmup", "final"}
+
+
+@pytest.mark.parametrize("target", ["torch.optim.NAdm", "nowhere.X", "X", "torch..optim", ""])
+def test_a_misspelt_class_is_one_line(tmp_path, target):
+    with pytest.raises(InputError) as caught:
+        composed(tmp_path, f"optimizer._target_='{target}'", "optimizer.x=1")
+        raise InputError("an empty target is refused later")
+    assert "\n" not in str(caught.value)
