@@ -177,9 +177,8 @@ def _apply_orientation(picture: Image.Image) -> Image.Image:
 def _white_level(picture: Image.Image) -> int | None:
     """The grey level that the file states as white; None of 32 bits, signed integers and floats, which state none.
 
-    16 bits are 0 to 65,535, whatever occurs: of PNG by its header (sBIT tells the depth before levels were scaled up),
-    of PGM and JPEG 2000 because Pillow scales them. A TIFF may state fewer bits, or the largest level of such a depth;
-    another largest level is a statistic of the picture.
+    16 bits are 0 to 65,535, whatever occurs: PNG's sBIT is the depth before scaling, and Pillow scales PGM. A TIFF may
+    state fewer bits, or the largest level of such a depth; another largest level is a statistic of the picture.
     """
     if not picture.mode.startswith("I;16") and picture.format != "PPM":
         return None
