@@ -81,8 +81,9 @@ def summarize_model(cfg: DictConfig) -> None:
     from src.insight.summary import summarize, summary_table
 
     shape = (cfg.channels or 1, cfg.size or 28, cfg.size or 28)
+    random = {"weights": None} if cfg.model.get("weights") else {}  # a summary needs no values
     try:
-        model = instantiate(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10)
+        model = instantiate(cfg.model, "model", shape=shape, num_classes=cfg.num_classes or 10, **random)
     except InputError as error:
         raise InputError(str(error).replace("data.size", "size")) from None
     summary, folder = summarize(model, shape), output_folder()

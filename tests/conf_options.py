@@ -14,7 +14,7 @@ SHAPE = (1, 28, 28)
 
 def make_model(name: str) -> nn.Module:
     """A network for ten classes of 28x28 grey images, with the same initial weights every time."""
-    size = ["model.size=32"] if name == "pretrained" else []
+    size = ["model.size=32", "model.weights=null"] if name == "pretrained" else []
     cfg = load_config([f"model={name}", *size])
     torch.manual_seed(0)
     return instantiate(cfg.model, shape=SHAPE, num_classes=10, _convert_="all")

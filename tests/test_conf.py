@@ -49,7 +49,7 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
     if (group, name) == ("experiment", "lr_range"):
         given += ["trainer.enable_checkpointing=true"]
     if (group, name) == ("model", "pretrained"):
-        given += ["model.size=32"]
+        given += ["model.size=32", "model.weights=null"]
     if (group, name) in STARTS_FROM_A_NETWORK:
         source = write_teacher(folder.parent / "source.ckpt", data_root, ResNet)
         given += [f"init_from={source}"]

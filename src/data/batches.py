@@ -73,6 +73,7 @@ class SeededBatchSampler(SequentialSampler):
 
     size: number of images. seed: None for their own order. start: batches to skip once, for a run resumed within an
     epoch. min_steps: batches per epoch at least; a small data set is repeated, each time in a new order.
+    A last batch of one image joins the batch before it: batch norm cannot train on a single value per channel.
     rank, world: this process' share; every process gets equally many, the beginning of the order fills up the end.
     A SequentialSampler by type, or Lightning's overfit_batches would replace it by one of single images.
     """
@@ -92,12 +93,13 @@ class SeededBatchSampler(SequentialSampler):
         self.repeats = max(1, -(-min_steps * batch_size * world // size)) if seed is not None else 1
         self.total = min_steps * batch_size * world if self.repeats > 1 else size
         self.per_process = -(-self.total // world)
+        self.joins = seed is not None and 1 < batch_size < self.per_process and self.per_process % batch_size == 1
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.per_process // self.batch_size)
+        return -(-self.per_process // self.batch_size) - self.joins
 
     def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]  # the base yields single positions
         start, self.start = self.start, 0
@@ -109,7 +111,15 @@ class SeededBatchSampler(SequentialSampler):
             order = torch.cat(orders)[: self.total] if self.repeats > 1 else orders[0]
         if self.world > 1:
             order = order.repeat(2)[: self.per_process * self.world][self.rank :: self.world]
-        yield from order.split(self.batch_size)[start:]
+        batches = list(order.split(self.batch_size))
+        if self.joins:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        yield from batches[start:]
+
+    @property
+    def has_single_image(self) -> bool:
+        """Whether a batch holds one image: all of them, or the only one."""
+        return self.batch_size == 1 or (self.per_process % self.batch_size == 1 and not self.joins)
 
 
 class FeatureCache:

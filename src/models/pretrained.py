@@ -1,24 +1,29 @@
 """Any classification network of torchvision, its first convolution and head fitted to the data."""
 
-import warnings
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from src.errors import InputError, integer, require
+from src.errors import InputError, integer
+from src.models.published_weights import find_weights, image_side, normalization, published_weights, read_weights
+
+MIN_SIZE = 32
 
 
 class Pretrained(nn.Module):
     """A torchvision network by name, on images resized to `size`.
 
     name: one of `torchvision.models.list_models(module=torchvision.models)`.
-    weights: None (random), DEFAULT or another name of torchvision's weights (downloaded), or a file with a state_dict.
+    weights: DEFAULT or another name of torchvision's weights (downloaded once), a file with a state_dict, or None
+    (random). `normalization` holds the mean and std per channel that they expect, None for random weights.
     For one channel the kernels of the first convolution are summed over their three inputs, so that a grey image gives
     the logits of its RGB copy. The head starts afresh if the number of classes differs.
     size: side that images are resized to, pixels, at least 32; None is the side the network was trained at.
-    Raises InputError for an unknown name or weights, or a file that does not fit the network.
+    Raises InputError for an unknown name or weights, a file that does not fit the network, and a size that the network
+    cannot take.
     """
 
     def __init__(
@@ -26,27 +31,26 @@ class Pretrained(nn.Module):
         shape: tuple[int, int, int],
         num_classes: int,
         name: str = "resnet18",
-        weights: str | None = None,
+        weights: str | None = "DEFAULT",
         size: int | None = None,
     ):
-        from torchvision import models
-
-        names = models.list_models(module=models)
-        if name not in names:
-            similar = [n for n in names if name and n.startswith(name[:4])]
-            raise InputError(
-                f"model.name={name} is no classification network of torchvision: one of {', '.join(similar or names)}"
-            )
-        integer("model.size", size, 32, optional=True, unit="pixels")
+        check_name(name)
+        integer("model.size", size, MIN_SIZE, optional=True, unit="pixels")
         super().__init__()
-        # Their auxiliary heads are for training at ImageNet's scale.
-        auxiliary = name in ("googlenet", "inception_v3")
-        options = {"init_weights": True, "aux_logits": False} if auxiliary else {}
-        self.net = models.get_model(name, weights=None, num_classes=num_classes, **options)
-        self.size = size or models.get_model_weights(name).DEFAULT.transforms().crop_size[0]  # downloads nothing
+        published = published_weights(name, weights)
+        self.size = size or image_side(published)
+        self.default_size = image_side(published_weights(name, None))
+        _check_patches(name, weights, self.size, image_side(published))
+        self.net = _build(name, num_classes, self.size)
+        if size is not None:
+            check_size(name, self.net, size, image_side(published))
         self._adapt_input(shape[0])
+        self.normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self.start = "from scratch"
         if weights is not None:
-            self._load_weights(_read_weights(name, weights))
+            self._load_weights(read_weights(name, weights))
+            self.normalization = normalization(name, published, shape[0])
+            self.start = f"weights: {published.name if weights in type(published).__members__ else weights}"
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
@@ -84,30 +88,83 @@ class Pretrained(nn.Module):
         self.net.load_state_dict(state, strict=False)
 
 
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights
+def prepare(name: str = "resnet18", weights: str | None = "DEFAULT", size: int | None = None, **other) -> None:
+    """Check the options of `Pretrained` and fetch its weights, before any data are read.
 
-    path = Path(weights).expanduser()
-    if path.is_file():
+    Raises InputError for what `Pretrained` refuses of them.
+    """
+    check_name(name)
+    if size is not None:
+        _check_patches(name, weights, size, image_side(published_weights(name, weights)))
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a file it cannot read
-            raise InputError(f"model.weights={path} is not a file of weights ({type(error).__name__})") from None
-        require(
-            isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()),
-            f"model.weights={path} holds no state_dict: a map of names to tensors",
-        )
-        return dict(state)
-    known = get_model_weights(name)
-    if weights not in known.__members__:
+            with torch.device("meta"):
+                Pretrained((3, MIN_SIZE, MIN_SIZE), 2, name, None, size)
+        except NotImplementedError:  # RegNet computes its widths with tensors
+            Pretrained((3, MIN_SIZE, MIN_SIZE), 2, name, None, size)
+    if weights is not None:
+        find_weights(name, weights)
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a name that is no classification network of torchvision."""
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        similar = [n for n in names if name and n.startswith(name[:4])]
         raise InputError(
-            f"model.weights={weights} is no file and no weights of {name}: a file, null, {', '.join(known.__members__)}"
+            f"model.name={name} is no classification network of torchvision: one of {', '.join(similar or names)}"
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dict(known[weights].get_state_dict(progress=True, check_hash=True))
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"model.weights={weights}: the download for {name} failed ({error}); give a file of weights, or null"
-        ) from None
+
+
+def check_size(name: str, net: nn.Module, size: int, trained: int) -> None:
+    """Raise InputError, with the sizes that fit, if a torchvision network does not take images of side `size`.
+
+    Tried without values, on the meta device. trained: the side the network was trained at.
+    """
+
+    def fits(side: int) -> bool:
+        entries = {key: value.to("meta") for key, value in [*net.named_parameters(), *net.named_buffers()]}
+        try:
+            with torch.no_grad():
+                functional_call(net, entries, (torch.empty(2, 3, side, side, device="meta"),))
+        except (RuntimeError, ValueError, AssertionError):  # a map of no pixels, a side that windows do not divide
+            return False
+        return True
+
+    if not fits(size):
+        only = not fits(trained + 1)
+        least = trained if only else _least(fits, MIN_SIZE, trained)
+        sizes = f"{trained} only" if only else f"{least} or more"
+        raise InputError(f"model.size={size}: {name} takes images of {sizes}; null takes {trained}")
+
+
+def _least(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """The least side that fits, where every larger one does."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return low
+
+
+def _check_patches(name: str, weights: str | None, size: int, trained: int) -> None:
+    """A vision transformer is built for one size; its weights hold a position for each patch of that size."""
+    if not name.startswith("vit_"):
+        return
+    patch = int(name[-2:])
+    if weights is not None and size != trained:
+        raise InputError(f"model.size={size}: {name} with weights takes images of {trained} only; leave model.size out")
+    if size % patch:
+        next_size = -(-size // patch) * patch
+        raise InputError(f"model.size={size}: {name} takes multiples of {patch} pixels, such as {next_size}")
+
+
+def _build(name: str, num_classes: int, size: int) -> nn.Module:
+    from torchvision import models
+
+    options: dict = {}
+    if name in ("googlenet", "inception_v3"):  # their auxiliary heads are for training at ImageNet's scale
+        options = {"init_weights": True, "aux_logits": False}
+    elif name.startswith("vit_"):
+        options = {"image_size": size}
+    return models.get_model(name, weights=None, num_classes=num_classes, **options)

@@ -25,11 +25,20 @@ from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
 from src.model_files.trust import trusted
 from src.pictures.inputs import resolve_ink
-from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback
+from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback, check_callbacks
 from src.training.checkpoints import Checkpoints
 from src.training.compatibility import check_compatible, check_limits, check_monitors
 from src.training.distillation import Distill
-from src.training.initialize import InitialModel, apply_method, check_options, copy_source, load_source
+from src.training.initialize import (
+    InitialModel,
+    apply_method,
+    check_options,
+    check_single_images,
+    copy_source,
+    load_source,
+    new_network,
+    set_normalization,
+)
 from src.training.own_parts import build_callback, build_loss, build_optimization, try_network
 from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
@@ -120,8 +129,7 @@ def _build(
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
     ended = _ended_results(Path(cfg.output_dir), checkpoint, initial.config)
-    if initial.source is not None:
-        data.normalize_by(initial.info.mean, initial.info.std)
+    set_normalization(initial, data, checkpoint)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics}
@@ -158,8 +166,10 @@ def _initial_model(
     else:
         model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
         try_network(model, stored, info)
-        initial = InitialModel(model, info, config=stored)
-    return apply_method(initial, method, config["finetune"])
+        initial = new_network(model, info, stored)
+    initial = apply_method(initial, method, config["finetune"])
+    check_single_images(initial, data)
+    return initial
 
 
 def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, dict]:
@@ -211,6 +221,7 @@ def _trainer(cfg: DictConfig, extra_callbacks: Sequence[Callback]) -> tuple[Trai
         "no callback saves the network: give callbacks=[default,...], or callbacks.checkpoints=null on purpose",
     )
     callbacks = [build_callback(name, node) for name, node in nodes.items() if node]
+    check_callbacks(callbacks)
     if cfg.dashboard._target_:
         callbacks.append(instantiate(cfg.dashboard, "dashboard"))
     if not cfg.trainer.enable_progress_bar:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from lightning.pytorch import Trainer, callbacks
@@ -149,6 +149,15 @@ class EarlyStopping(callbacks.EarlyStopping):
                 "early stopping ended this run: %s did not improve in %d epochs; "
                 "raise callbacks.early_stopping.patience to train on", self.monitor, self.wait_count,
             )  # fmt: skip
+
+
+def check_callbacks(found: Sequence[Callback]) -> None:
+    """Raise InputError for a callback that puts averaged weights into the network only after the last checkpoint."""
+    for callback in found:
+        name = type(callback).__name__
+        late = isinstance(callback, callbacks.StochasticWeightAveraging)
+        advice = "callbacks=[default,ema] validates, saves and tests the average"
+        require(not late, f"{name} averages weights after the last checkpoint, which would hold others: {advice}")
 
 
 class EMA(WeightAveraging):

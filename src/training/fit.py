@@ -109,13 +109,21 @@ def summary(session: Session) -> str:
     """Network, device, data and seed of a session, as lines for the log; a user's own pictures first."""
     data, model, loss = session.data, session.initial.model, session.task.loss
     count = sum(parameter.numel() for parameter in model.parameters())
+    source = session.initial.source
+    start = getattr(model, "start", "from scratch") if source is None else f"weights: {source.file}"
     line = (
-        f"{type(model).__name__}, {count:,} parameters, on {session.trainer.strategy.root_device}; data={data.name}: "
-        f"{len(data.train_set):,} images to train, {len(data.val_set):,} to validate; seed {session.config['seed']}"
+        f"{_network_name(session)}, {count:,} parameters, {start}, on {session.trainer.strategy.root_device}; "
+        f"data={data.name}: {len(data.train_set):,} images to train, {len(data.val_set):,} to validate; "
+        f"seed {session.config['seed']}"
     )
     if isinstance(loss, Distill):
         line += f"\nteacher: {loss.net.file}, weights of epoch {loss.net.epoch}, {loss.net.views} view(s) of each image"
     return f"{described}\n{line}" if (described := describe_data(data)) else line
+
+
+def _network_name(session: Session) -> str:
+    """LeNet, or Pretrained resnet18."""
+    return " ".join(filter(None, (type(session.initial.model).__name__, session.initial.config["model"].get("name"))))
 
 
 def next_steps(session: Session) -> str:

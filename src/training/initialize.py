@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from src.errors import InputError, choice, require, text
 from src.model_files.locate import EXPORTED, find_checkpoint
@@ -15,6 +16,8 @@ from src.model_files.locate import EXPORTED, find_checkpoint
 if TYPE_CHECKING:  # torch: not before a job runs
     from torch import nn
 
+    from src.data.batches import SeededBatchSampler
+    from src.data.datamodule import ImageData
     from src.data.info import DataInfo
     from src.finetune.method import Method
     from src.inference.model import InferenceModel
@@ -41,11 +44,36 @@ class InitialModel:
 
 
 def check_options(config: dict) -> None:
-    """Raise InputError for values of init_from, head and checkpoint that cannot be used."""
+    """Fetch the network's weights; raise InputError for values of model, init_from, head and checkpoint of no use."""
     choice("head", config["head"], HEADS)
     choice("checkpoint", config["checkpoint"], CHECKPOINTS)
     text("init_from", config["init_from"], "one run or file", optional=True)
     require(config["init_from"] or config["head"] == "auto", f"head={config['head']} needs a source: give init_from")
+    prepare_network(config)
+
+
+def prepare_network(config: dict) -> None:
+    """Check what the network's options need beyond the data, and fetch its weights, before any data are read.
+
+    config: of the training, plain values. Raises InputError for options or weights that cannot be used.
+    """
+    options = {key: value for key, value in config["model"].items() if not key.startswith("_")}
+    if not config["init_from"] and config["model"].get("_target_") == "src.models.pretrained.Pretrained":
+        from src.models.pretrained import prepare
+
+        prepare(**options)
+
+
+def new_network(model: nn.Module, info: DataInfo, config: dict) -> InitialModel:
+    """A network that starts without a source; published weights bring their normalization and their size.
+
+    config: of the training, plain values.
+    """
+    if (expected := getattr(model, "normalization", None)) is not None:
+        info = replace(info, mean=expected[0], std=expected[1])
+        if model.size != model.default_size:  # rebuilt from a checkpoint, which brings its weights, it takes DEFAULT's
+            config = {**config, "model": {**config["model"], "size": model.size}}
+    return InitialModel(model, info, config=config)
 
 
 def load_source(init_from: str, outputs: Path) -> InferenceModel:
@@ -95,7 +123,7 @@ def apply_method(initial: InitialModel, method: Method | None, options: dict) ->
         require(
             initial.source is not None or config["model"].get("weights") is not None,
             "finetune starts from a trained network: give init_from=<run, file.ckpt or newest>, or "
-            "model=pretrained model.weights=DEFAULT; finetune=none trains from scratch",
+            "model=pretrained; finetune=none trains from scratch",
         )
         find_head(initial.model)
         model = method.adapt(initial.model, initial.info.shape, initial.fresh_head)
@@ -111,6 +139,44 @@ def apply_method(initial: InitialModel, method: Method | None, options: dict) ->
         _check_adapter_checkpoint(initial)
     fresh_source_head = initial.fresh_head and initial.source is not None
     return replace(initial, config={**config, "fresh_head": fresh_source_head})
+
+
+def set_normalization(initial: InitialModel, data: ImageData, checkpoint: dict) -> None:
+    """Normalize the data as the network expects it. checkpoint: of the run that is resumed, or empty."""
+    from src.data.info import DataInfo
+
+    if checkpoint:  # as the run normalized from its start
+        facts = DataInfo.from_dict(checkpoint["facts"])
+        initial.info = replace(initial.info, mean=facts.mean, std=facts.std)
+    if (initial.info.mean, initial.info.std) != (data.info.mean, data.info.std):
+        data.normalize_by(initial.info.mean, initial.info.std)
+
+
+def check_single_images(initial: InitialModel, data: ImageData) -> None:
+    """Raise InputError if a batch has one image and a batch norm of the network sees one pixel of it.
+
+    Tried on a copy, and only where a batch has one image.
+    """
+    sampler = cast("SeededBatchSampler", data.train_dataloader().sampler)
+    if not sampler.has_single_image:
+        return
+    import torch
+
+    model = copy.deepcopy(initial.model).train()
+    if initial.method is not None:
+        initial.method.set_trainable(model, sys.maxsize, 1)  # frozen norms do not train
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model(torch.zeros(1, *initial.info.shape))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        count = len(data.train_set)
+        fix = "give data.batch_size=2 or more" if count > 1 else "give more training images"
+        raise InputError(
+            f"data.batch_size={data.batch_size} of {count} training image{'s' * (count != 1)}: a batch of one image "
+            f"leaves this network's batch norm a single value per channel, which has no variance: {fix}"
+        ) from None
 
 
 def match_data_info(source: InferenceModel, info: DataInfo, head: str) -> tuple[DataInfo, bool]:

@@ -47,3 +47,21 @@ def test_two_processes_together_see_the_batches_of_one(size):
 
 def test_derived_seeds_differ():
     assert len({derive_seed(a, b) for a in range(50) for b in range(50)}) == 2500
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("batch_size", [2, 4, 10])
+@pytest.mark.parametrize("size", range(1, 45))
+def test_no_batch_has_one_image_unless_a_process_has_no_other(size, batch_size, world):
+    """Batch norm has no variance of a single value; no image is left out, and a resumed order is the same."""
+    samplers = [SeededBatchSampler(size, batch_size, 0, rank=rank, world=world) for rank in range(world)]
+    shares = [list(sampler) for sampler in samplers]
+    counts = [[len(batch) for batch in share] for share in shares]
+    assert all(count == counts[0] for count in counts)
+    assert len(counts[0]) == len(samplers[0])
+    assert (min(counts[0]) == 1) == samplers[0].has_single_image
+    assert min(counts[0]) > 1 or counts[0] == [1]
+    assert max(counts[0]) <= batch_size + 1
+    assert {int(row) for share in shares for batch in share for row in batch} == set(range(size))
+    resumed = list(SeededBatchSampler(size, batch_size, 0, start=len(counts[0]) - 1, world=world))
+    assert [batch.tolist() for batch in resumed] == [shares[0][-1].tolist()]

@@ -54,7 +54,7 @@ def test_an_unsupported_method_is_refused():
 
 
 def test_grad_cam_avoids_maps_of_one_pixel():
-    net = Pretrained(SHAPE, 10, size=32)
+    net = Pretrained(SHAPE, 10, weights=None, size=32)
     _, layer = select_methods(None, net, None, summarize(net, SHAPE))
     assert layer == "net.layer3.1.bn2"  # 2x2; layer4 is 1x1
 

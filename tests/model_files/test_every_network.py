@@ -34,7 +34,7 @@ KNOBS = {
     "hidden": [[120, 84], [], [9]],
 }
 LENETS = [{knob: values[row % len(values)] for knob, values in KNOBS.items()} for row in range(len(ACTIVATIONS))]
-SMALL_KNOBS = {"pretrained": {"size": 32}}
+SMALL_KNOBS = {"pretrained": {"size": 32, "weights": None}}
 CASES = [(name, SMALL_KNOBS.get(name, {})) for name in OPTIONS] + [("lenet", knobs) for knobs in LENETS]
 
 
