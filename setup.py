@@ -18,6 +18,7 @@ COMMAND = re.compile(r"\bpython -m src\.")
 
 def renamed(text: str) -> str:
     """A module's or an option's text with its imports and commands under the installed name."""
+    text = re.sub(r"^import src$", f"import {NAME} as src", text, flags=re.MULTILINE)
     return COMMAND.sub(f"python -m {NAME}.", IMPORT.sub(rf"\g<1>{NAME}", text))
 
 

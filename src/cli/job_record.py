@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from src import STARTED
+import src
 from src.cli.process import is_main_process, is_sweep_job
 from src.files import read_json, write_bytes, write_json
 
@@ -24,7 +24,7 @@ class JobRecord:
 
     def __init__(self, cfg: DictConfig):
         self.cfg, self.folder, self.begun = cfg, output_folder(), False
-        self.started = time.perf_counter() if is_sweep_job() else STARTED  # imports are part of a command
+        self.started = time.perf_counter() if is_sweep_job() else src.STARTED  # imports are part of a command
         self.date = time.time() - self.seconds()
         self.resumes = bool(cfg.get("resume_from")) and not is_sweep_job()
         if not self.resumes:
