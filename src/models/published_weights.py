@@ -79,7 +79,7 @@ def find_weights(name: str, weights: str) -> Path:
         raise InputError(
             f"model.weights={weights}: the weights of {name} are not in {display_path(folder)} and cannot be "
             f"downloaded ({reason}): put {file.name} of {url} there, give model.weights=<that file>, "
-            "or train from scratch with model.weights=null"
+            "or train from scratch: experiment=photos_scratch, or model.weights=null"
         ) from None
     return file
 

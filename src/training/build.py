@@ -3,12 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from src.cli.config import instantiate, to_plain
@@ -16,16 +14,15 @@ from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.data.per_image import as_augmentation, try_augmentation
-from src.errors import duration, require
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import CheckpointFiles, read_checkpoint
+from src.model_files.checkpoint import read_checkpoint
 from src.model_files.extra_metrics import build_metrics, try_metrics
 from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
 from src.model_files.trust import trusted
 from src.pictures.inputs import resolve_ink
-from src.training.callbacks import EpochProgressBar, NoProfiler, PruningCallback, check_callbacks
+from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
 from src.training.compatibility import check_compatible, check_limits, check_monitors
 from src.training.distillation import Distill
@@ -39,11 +36,11 @@ from src.training.initialize import (
     new_network,
     set_normalization,
 )
-from src.training.own_parts import build_callback, build_loss, build_optimization, try_network
+from src.training.own_parts import build_loss, build_optimization, try_network
 from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
-from src.training.stop import StopBetweenSteps
 from src.training.task import Classifier
+from src.training.trainer import build_trainer
 
 ShouldPrune = Callable[[int, float | None], bool]
 
@@ -113,7 +110,7 @@ def _build(
     optimizer, scheduler = build_optimization(cfg, config)
     metric = objectives[0] if objectives else None
     pruning = [PruningCallback(metric, should_prune)] if should_prune is not None else []
-    trainer, checkpoints = _trainer(cfg, [*callbacks, *pruning])
+    trainer, checkpoints = build_trainer(cfg, [*callbacks, *pruning])
     torch.manual_seed(cfg.seed)
     data = instantiate(cfg.data, "data", augment=as_augmentation(instantiate(cfg.augment, "augment")))
     source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
@@ -212,38 +209,3 @@ def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Seque
         base={"file": source.file, "sha256": source.digest} if source is not None else None,
         **parts,
     )
-
-
-def _trainer(cfg: DictConfig, extra_callbacks: Sequence[Callback]) -> tuple[Trainer, Checkpoints | None]:
-    nodes = cfg.get("callbacks") or {}
-    require(
-        "checkpoints" in nodes,
-        "no callback saves the network: give callbacks=[default,...], or callbacks.checkpoints=null on purpose",
-    )
-    callbacks = [build_callback(name, node) for name, node in nodes.items() if node]
-    check_callbacks(callbacks)
-    if cfg.dashboard._target_:
-        callbacks.append(instantiate(cfg.dashboard, "dashboard"))
-    if not cfg.trainer.enable_progress_bar:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, EpochProgressBar)]
-    if not cfg.trainer.enable_checkpointing:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
-    callbacks += [*extra_callbacks, StopBetweenSteps()]
-    checkpoints = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
-    loggers: list[Logger] = [
-        instantiate(node, f"logger.{name}") for name, node in (cfg.get("logger") or {}).items() if node
-    ]
-    seconds = duration("trainer.max_time", cfg.trainer.max_time, optional=True)
-    trainer = instantiate(
-        cfg.trainer,
-        "trainer",
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[CheckpointFiles()],
-        default_root_dir=str(cfg.output_dir),
-        enable_progress_bar=any(isinstance(callback, EpochProgressBar) for callback in callbacks),
-        enable_checkpointing=checkpoints is not None,
-        profiler=cfg.trainer.profiler or NoProfiler(),
-        max_time=None if seconds is None else timedelta(seconds=seconds),
-    )
-    return trainer, checkpoints
