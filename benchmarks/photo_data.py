@@ -1,4 +1,4 @@
-"""Drawn photographs: eight shapes whose colour, place, size, angle, ground, light and noise tell nothing."""
+"""Drawn photographs: eight shapes whose colour, place, size, slant, ground, light and noise tell nothing."""
 
 import csv
 import math
@@ -58,29 +58,28 @@ def draw_mask(shape: str, side: int) -> Image.Image:
 
 
 def draw_picture(shape: str, rng: np.random.Generator) -> Image.Image:
-    """One picture of 64x64: the shape in any colour, place, size and angle, on a ground with clutter before it."""
+    """One picture of 64x64: the shape in any colour, place, size and slant on a ground of two tones, in some light."""
     side = SIDE * SUPERSAMPLED
     rows, columns = np.mgrid[:side, :side] / side
     low = rng.integers(30, 226, 3)
-    high = (low + rng.integers(-70, 71, 3)).clip(0, 255)
+    high = (low + rng.integers(-60, 61, 3)).clip(0, 255)
     turn = rng.uniform(0, 2 * np.pi)
-    ramp = (columns * np.cos(turn) + rows * np.sin(turn)) * rng.uniform(0.5, 3)
-    wave = 0.5 + 0.5 * np.sin(2 * np.pi * (ramp * rng.uniform(0.5, 4) + rng.uniform()))
+    wave = 0.5 + 0.5 * np.sin(2 * np.pi * (columns * np.cos(turn) + rows * np.sin(turn)) * rng.uniform(0.2, 3))
     ground = low * wave[..., None] + high * (1 - wave[..., None])
-    size = int(side * rng.uniform(0.4, 0.85))
-    mask = draw_mask(shape, size).rotate(rng.uniform(0, 360), Image.Resampling.BICUBIC)
+    size = int(side * rng.uniform(0.4, 0.9))
+    mask = draw_mask(shape, size).rotate(rng.uniform(-25, 25), Image.Resampling.BICUBIC)
     color = rng.integers(0, 256, 3)
-    while np.abs(color - ground.mean((0, 1))).sum() < 140:
+    while np.abs(color - ground.mean((0, 1))).sum() < 120:
         color = rng.integers(0, 256, 3)
     picture = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
-    corner = tuple(int(rng.integers(-size // 8, side - size + size // 8 + 1)) for _ in range(2))
+    corner = tuple(int(rng.integers(0, side - size + 1)) for _ in range(2))
     picture.paste(Image.new("RGB", (size, size), tuple(color.tolist())), corner, mask)
-    draw = ImageDraw.Draw(picture)
-    for _ in range(rng.integers(0, 3)):  # clutter
+    for _ in range(rng.integers(0, 2)):  # clutter
         ends = [tuple(rng.integers(0, side, 2).tolist()) for _ in range(2)]
-        draw.line(ends, fill=tuple(rng.integers(0, 256, 3).tolist()), width=int(rng.integers(2, 8)))
+        fill = tuple(rng.integers(0, 256, 3).tolist())
+        ImageDraw.Draw(picture).line(ends, fill=fill, width=int(rng.integers(2, 6)))
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5))).resize((SIDE, SIDE), Image.Resampling.BOX)
-    light = rng.uniform(0.5, 1.2) + rng.normal(0, rng.uniform(0.01, 0.08), (SIDE, SIDE, 3))
+    light = rng.uniform(0.6, 1.2) + rng.normal(0, rng.uniform(0.01, 0.06), (SIDE, SIDE, 3))
     return Image.fromarray((np.asarray(picture) * light).clip(0, 255).astype(np.uint8))
 
 
