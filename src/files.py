@@ -102,10 +102,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 atomically; bytes of a file's name that are not UTF-8 are escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write indented JSON atomically."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode(errors="backslashreplace"))  # file names may hold bytes that are not UTF-8
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def lock(path: Path) -> FileLock:
@@ -121,6 +125,21 @@ def lock(path: Path) -> FileLock:
     return FileLock(path.parent / ".lock")
 
 
+def utf8_name(path: str | Path) -> str:
+    r"""A path that the system gave, or a part of one, as the same text in every locale: its bytes read as UTF-8.
+
+    Bytes that are not UTF-8 are escaped, as caf\udce9, so that JSON, CSV and SQLite take the text. Python itself reads
+    a path in the locale's encoding, with LC_ALL=C as ASCII.
+    """
+    text = os.fsencode(path).decode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def system_path(text: str) -> Path:
+    """The path whose UTF-8 is this text, in every locale; a path that the system gave stays as it is."""
+    return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
+
+
 def display_path(path: Path) -> str:
     """The path for a terminal: relative if it is below the working directory, control characters escaped."""
-    return printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
+    return printable(utf8_name(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path))

@@ -84,13 +84,13 @@ def _predict(cfg: DictConfig, sources: list, predictor: "Predictor", reader: "Re
 
 
 def _write_results(format: str, records: list[dict], about: dict, seconds: float) -> str:
-    from src.files import write_bytes, write_json
+    from src.files import write_json, write_text
     from src.inference.records import records_to_csv, records_to_json, records_to_table
 
     suffix, to_text = ("csv", records_to_csv) if format == "csv" else ("json", records_to_json)
     content = to_text(records)
     folder = output_folder()
-    write_bytes(folder / f"predictions.{suffix}", f"{content}\n".encode(errors="backslashreplace"))
+    write_text(folder / f"predictions.{suffix}", f"{content}\n")
     keys = {"not_read": "error", "empty": "reason", "low_confidence": "low_confidence"}
     counts = {name: sum(bool(record.get(key)) for record in records) for name, key in keys.items()}
     results = {**about, "pictures": len(records), **counts, "seconds": round(seconds, 3)}

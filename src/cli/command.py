@@ -1,7 +1,6 @@
 """The shell around every command: Hydra, one-line errors, the run's folder, its status and its log."""
 
 import functools
-import io
 import logging
 import os
 import re
@@ -19,7 +18,7 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.job_record import open_record
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first, override_key
-from src.cli.process import command_line, exit_on_signals, is_main_process
+from src.cli.process import command_line, escape_for_terminal, exit_on_signals, is_main_process
 from src.cli.targets import drop_replaced_keys, with_open_nodes
 from src.errors import InputError, printable, require
 from src.model_files.trust import check_recorded, trusted
@@ -47,9 +46,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
         def main() -> None:
             verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
-            for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets its code instead
-                if isinstance(stream, io.TextIOWrapper):
-                    stream.reconfigure(errors="backslashreplace")
+            escape_for_terminal()
             try:
                 exit_on_signals()
                 _main(config_name, sys.argv[1:], resolve, run)

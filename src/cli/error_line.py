@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def _error_text(error: BaseException) -> str:
         return _hydra_line(error)
     if isinstance(error, OmegaConfBaseException):
         return message_line(error)
+    if isinstance(error, UnicodeEncodeError) and "utf-8" not in (error.encoding, sys.getfilesystemencoding()):
+        return f"{error.object} cannot be the name of a file in this locale ({error.encoding}): PYTHONUTF8=1 reads all"
     if isinstance(error, OSError) and (problem := disk_full(error)):
         return f"{display_path(Path(error.filename)) if error.filename else 'a file'} is not written: {problem}"
     if "group override must be a string" in str(error):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 import src
 from src.cli.process import is_main_process, is_sweep_job
-from src.files import read_json, write_bytes, write_json
+from src.files import read_json, write_json, write_text
 
 HYDRA_FOLDER = ".hydra"
 
@@ -67,7 +67,7 @@ class JobRecord:
         folder = self.folder / HYDRA_FOLDER
         folder.mkdir(exist_ok=True)
         for name, node in (("config", self.cfg), ("hydra", hydra), ("overrides", hydra.hydra.overrides.task)):
-            write_bytes(folder / f"{name}.yaml", OmegaConf.to_yaml(node).encode())
+            write_text(folder / f"{name}.yaml", OmegaConf.to_yaml(node))
 
 
 _running: JobRecord | None = None

@@ -1,6 +1,9 @@
 """Settings of the process that a command runs in: threads, allocator, warnings, signals, its command line."""
 
+import codecs
 import ctypes
+import io
+import json
 import logging
 import os
 import signal
@@ -90,6 +93,19 @@ def check_training_options(cfg: DictConfig) -> None:
             f"trainer.accelerator={trainer.accelerator}, but torch finds no GPU here: "
             "give trainer.accelerator=auto or trainer.accelerator=cpu"
         )
+
+
+def escape_for_terminal() -> None:
+    """Let a terminal get \\u82f9 for a character that its encoding lacks, which JSON too reads as that character."""
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+    codecs.register_error("json_escape", escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="json_escape")
 
 
 def exit_on_signals() -> None:

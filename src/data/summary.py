@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from src.data.datamodule import ImageData
-from src.files import write_bytes
+from src.files import write_text
 from src.plotting import text_table
 
 LISTED = 20  # classes; of more only the range is said
@@ -47,4 +47,4 @@ def write_skipped(data: ImageData, folder: Path) -> None:
     if data.skipped:
         output = io.StringIO()
         csv.writer(output, lineterminator="\n").writerows([("file", "reason"), *data.skipped])
-        write_bytes(folder / SKIPPED, output.getvalue().encode(errors="backslashreplace"))
+        write_text(folder / SKIPPED, output.getvalue())

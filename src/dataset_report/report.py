@@ -13,7 +13,7 @@ from src.dataset_report import augment_section, basic_sections, label_section, m
 from src.dataset_report.context import ReportContext, Section
 from src.dataset_report.image_grids import DPI
 from src.errors import printable, require
-from src.files import write_bytes, write_json
+from src.files import write_bytes, write_json, write_text
 
 SECTIONS: dict[str, Callable[[ReportContext], Section]] = {
     "counts": basic_sections.counts_section,
@@ -77,7 +77,7 @@ def write_dataset_report(
         "seconds": seconds,
     }
     write_json(folder / "report.json", numbers)
-    write_bytes(folder / "report.html", render_html(f"The data: {data.name}", about, sections, images, notes).encode())
+    write_text(folder / "report.html", render_html(f"The data: {data.name}", about, sections, images, notes))
     return numbers, {key: text for section in sections.values() for key, text in section.summary.items()}
 
 

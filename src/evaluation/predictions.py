@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src.files import read_rows, write_bytes
+from src.files import read_rows, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ def write_predictions(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([head, *columns])
     writer.writerows(zip(images, *values, strict=True))
-    write_bytes(path, text.getvalue().encode(errors="backslashreplace"))  # a file's name may not be UTF-8
+    write_text(path, text.getvalue())
 
 
 def load_predictions(path: Path) -> Predictions:

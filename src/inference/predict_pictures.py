@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from src.errors import require
+from src.files import system_path, utf8_name
 from src.inference.model import Predictor
 from src.inference.records import LOW_CONFIDENCE, prediction_records
 from src.pictures.decode import FILE_LIMITS, DecodeLimits, PictureError
@@ -36,7 +37,7 @@ def list_sources(patterns: Sequence[str], read_stdin: Callable[[], bytes]) -> li
             sources["-"] = content
         else:
             paths = find_pictures(names, missing=True)
-            sources |= {str(path).encode(errors="backslashreplace").decode(): path for path in paths}
+            sources |= {utf8_name(path): path for path in paths}
     require(bool(sources), "images=-: standard input has only empty lines")
     return list(sources.items())
 
@@ -47,7 +48,7 @@ def _file_names(content: bytes) -> list[str] | None:
     if plain_ppm or b"\0" in content or content.lstrip()[:1] in (b"<", b"%", b"{"):
         return None
     try:
-        return [line for line in content.decode().splitlines() if line.strip()]
+        return [str(system_path(line)) for line in content.decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
         return None
 

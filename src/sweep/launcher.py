@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.cli.process import exit_on_signals
+from src.cli.process import escape_for_terminal, exit_on_signals
 from src.errors import positive_int, require
 
 GRACE_S = 30  # for a job to save its state after SIGTERM
@@ -174,6 +174,7 @@ def _run_in_worker(name: str, context, task, config, overrides: list[str], numbe
     """Run a job in a worker process; its error is sent as text, since not every exception can be pickled."""
     Plugins.instance()
     JobRuntime.instance().set("name", name)
+    escape_for_terminal()
     exit_on_signals()
     try:
         result = run_sweep_job(context, task, config, overrides, number)

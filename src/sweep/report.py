@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from src.cli.config import CONF, load_config
 from src.errors import InputError
-from src.files import display_path, write_bytes
+from src.files import display_path, write_text
 from src.sweep.comparison import Comparison
 from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
 from src.sweep.study import SearchSummary
@@ -68,7 +68,7 @@ def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
     )
     path = folder / "best" / "experiment" / "best.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, text.encode())
+    write_text(path, text)
     return path
 
 

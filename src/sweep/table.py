@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from src.files import write_bytes
+from src.files import write_text
 from src.plotting import text_table
 from src.sweep.comparison import MISSING, Comparison, mean_and_sd
 from src.sweep.latex import latex_table
@@ -119,7 +119,7 @@ def write_tables(comparison: Comparison, folder: Path, notes: Sequence[str] = ()
     for name, rows in (("runs", runs), ("configurations", configurations)):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        write_bytes(folder / f"{name}.csv", text.getvalue().encode())
+        write_text(folder / f"{name}.csv", text.getvalue())
     between = "\n".join(["```", *notes, "```", "", ""]) if notes else ""
     order = ", then ".join([*comparison.amount_keys, comparison.metric])
     direction = "more" if comparison.mode == "max" else "less"
@@ -128,8 +128,7 @@ def write_tables(comparison: Comparison, folder: Path, notes: Sequence[str] = ()
         f"epoch; sd is the standard deviation over seeds or folds.\n\n## Configurations\n\n"
         f"{markdown_table(configurations)}\n{between}## Runs\n\n{markdown_table(runs)}"
     )
-    write_bytes(folder / "table.md", text.encode())
+    write_text(folder / "table.md", text)
     shown = [row[:-1] for row in _display_rows(comparison)]  # without the names of the runs
     caption = f"{len(comparison.runs)} runs by {order}; mean and standard deviation over n seeds or folds"
-    table = latex_table(shown, len(comparison.configuration_keys), caption)
-    write_bytes(folder / "table.tex", table.encode(errors="backslashreplace"))
+    write_text(folder / "table.tex", latex_table(shown, len(comparison.configuration_keys), caption))

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from src.errors import InputError, printable
-from src.files import display_path, read_rows, write_bytes
+from src.files import display_path, read_rows, write_text
 
 
 class EpochCSVLogger(Logger):
@@ -68,7 +68,7 @@ class EpochCSVLogger(Logger):
         writer.writeheader()
         writer.writerows(row for _, row in sorted(self.rows.items()))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.path, text.getvalue().encode())
+        write_text(self.path, text.getvalue())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

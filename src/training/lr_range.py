@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.errors import InputError, number, require
-from src.files import write_bytes
+from src.files import write_text
 from src.training.task import Classifier
 from src.training.trainer_state import is_dry_run
 
@@ -178,7 +178,7 @@ class RateRange(Callback):
         for step, (rate, loss) in enumerate(zip(self.rates, self.losses, strict=True)):
             writer.writerow([step, f"{rate:.6g}", f"{loss:.6g}", f"{smooth[step]:.6g}" if step < len(smooth) else ""])
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.folder / "lr_range.csv", text.getvalue().encode())
+        write_text(self.folder / "lr_range.csv", text.getvalue())
 
         figure = lr_range_figure(np.array(self.rates), np.array(self.losses), found)
         (self.folder / "figures").mkdir(exist_ok=True)

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from src.cli.config import instantiate
 from src.errors import duration, require
 from src.model_files.checkpoint import CheckpointFiles
-from src.training.callbacks import EpochProgressBar, NoProfiler, check_callbacks
+from src.training.callbacks import NoProfiler, check_callbacks
 from src.training.checkpoints import Checkpoints
 from src.training.own_parts import build_callback
 from src.training.stop import StopBetweenSteps
@@ -41,7 +42,7 @@ def build_trainer(cfg: Any, extra_callbacks: Sequence[Callback]) -> tuple[Traine
     if cfg.dashboard._target_:
         callbacks.append(instantiate(cfg.dashboard, "dashboard"))
     if not cfg.trainer.enable_progress_bar:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, EpochProgressBar)]
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     if not cfg.trainer.enable_checkpointing:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
     callbacks += [*extra_callbacks, StopBetweenSteps()]
@@ -57,7 +58,7 @@ def build_trainer(cfg: Any, extra_callbacks: Sequence[Callback]) -> tuple[Traine
         logger=loggers or False,
         plugins=[CheckpointFiles()],
         default_root_dir=str(cfg.output_dir),
-        enable_progress_bar=any(isinstance(callback, EpochProgressBar) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_checkpointing=checkpoints is not None,
         profiler=cfg.trainer.profiler or NoProfiler(),
         precision=_precision(cfg.trainer),

@@ -1,6 +1,8 @@
 """How folders of pictures may be laid out."""
 
+import os
 import shutil
+import sys
 
 import pytest
 from PIL import Image
@@ -42,6 +44,17 @@ def test_split_names_are_understood_in_any_case(train, val, test, tmp_path):
     for part, name in ((data.train_set, train), (data.val_set, val), (data.test_set, test)):
         assert len(files(part)) == 18
         assert {file.split("/")[0] for file in files(part)} == {name}
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode")
+def test_names_of_bytes_and_of_line_breaks_are_classes(tmp_path):
+    write_photos(tmp_path, 6, names=("a\nb", os.fsdecode(b"caf\xe9"), "苹果"))
+    data = set_up(tmp_path)
+    assert data.info.class_names == ("a\nb", "caf\\udce9", "苹果")
+    assert {file.split("/")[0] for file in data.test_set.files} == set(data.info.class_names)
+    write_photos(tmp_path, 6, names=("caf\\udce9",))
+    with pytest.raises(InputError, match="two folders that read the same"):
+        set_up(tmp_path)
 
 
 def test_without_val_or_test_they_are_cut_from_training(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from src.cli.config import load_config
 from src.errors import InputError
@@ -113,6 +113,13 @@ def test_torch_losses_optimizers_and_schedulers_work_as_they_are(data_root, tmp_
     assert isinstance(trained.task.optimizers().optimizer, torch.optim.NAdam)
     assert trained.trainer.lr_scheduler_configs[0].interval == "epoch"
     assert trained.task.optimizers().param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)  # after T_max epochs
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_another_progress_bar_takes_the_place_of_ours(data_root, tmp_path, shown):
+    bar = ["callbacks.progress=null", "+callbacks.rich._target_=lightning.pytorch.callbacks.RichProgressBar"]
+    session = make_session(data_root, tmp_path / "run", *bar, f"trainer.enable_progress_bar={str(shown).lower()}")
+    assert isinstance(session.trainer.progress_bar_callback, RichProgressBar) == shown
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from src.data.source import Source, Split
 from src.data.sources.folder_layout import Layout, read_layout
 from src.data.splits import stratified_mask
 from src.errors import InputError, choice, integer, number, printable, require
-from src.files import display_path
+from src.files import display_path, system_path, utf8_name
 from src.pictures.cache import PictureCache
 from src.pictures.decode import PictureError, read_file
 from src.pictures.reader import Reader
@@ -144,10 +144,13 @@ class PictureFolder:
         in_val = dict(wanted)
         kept, images, damaged = self.read([entry for entry, _ in wanted])
         labels = torch.tensor([label for _, label in kept], dtype=torch.long)
-        names = tuple(os.path.relpath(path, self.root) for path, _ in kept)
+        names = tuple(self._name(path) for path, _ in kept)
         mask = torch.tensor([in_val[entry] for entry in kept]) if "val" in self.layout.splits else None
-        skipped = tuple((os.path.relpath(path, self.root), _reason(path, why)) for path, why in damaged.items())
+        skipped = tuple((self._name(path), _reason(path, why)) for path, why in damaged.items())
         return Split(images, labels, names, mask, skipped)
+
+    def _name(self, path: Path) -> str:
+        return utf8_name(os.path.relpath(path, self.root))
 
     def describe(self, cut: bool = True) -> str:
         """What was read, how, and what was left out. cut: whether the test split, if it is cut here, matters."""
@@ -218,7 +221,7 @@ def load_folder(
     choice("data.on_error", on_error, ("stop", "skip"))
     number("data.memory_gb", memory_gb, least=0)
     number("data.cache_gb", cache_gb, least=0)
-    base = Path(root).expanduser()
+    base = system_path(root).expanduser()
     found = read_layout(base, layout)
     folder = base.parent if base.is_file() else base
     return _source(PictureFolder(folder, found, size, channels, memory_gb, cache_gb, on_error == "skip"))

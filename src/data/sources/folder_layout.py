@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.data.sources.label_table import read_label_table
 from src.errors import InputError, choice, require
-from src.files import display_path
+from src.files import display_path, utf8_name
 from src.pictures.file_types import FORMATS
 from src.pictures.listing import LeftOut, count_loose, list_pictures, visible_folders
 
@@ -98,9 +98,12 @@ def _read_split(base: Path, names: tuple[str, ...], left_out: LeftOut) -> list[t
 
 
 def _read_classes(base: Path, left_out: LeftOut) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    names = tuple(visible_folders(base))
+    found = visible_folders(base)
+    folders = {utf8_name(folder): folder for folder in found}
+    require(len(folders) == len(found), f"{display_path(base)} has two folders that read the same: rename one of them")
+    names = tuple(sorted(folders))
     count_loose(base, left_out)
-    return names, [(path, k) for k, name in enumerate(names) for path in list_pictures(base / name, left_out)]
+    return names, [(path, k) for k, name in enumerate(names) for path in list_pictures(base / folders[name], left_out)]
 
 
 def _from_table(path: Path) -> Layout:

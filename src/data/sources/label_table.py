@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from src.errors import InputError, printable, require
-from src.files import display_path, read_text
+from src.files import display_path, read_text, system_path
 from src.pictures.listing import is_picture
 
 COLUMNS = {
@@ -42,7 +42,7 @@ def read_label_table(path: Path, split_names: Mapping[str, Sequence[str]]) -> li
         where = f"{name}, line {number}"
         require(len(row) > max(places.values()), f"{where}: {len(row)} cells, the first line has {len(rows[0])}")
         cells = {column: row[place].strip() for column, place in places.items()}
-        file = path.parent / cells["file"]
+        file = path.parent / system_path(cells["file"])
         split = splits.get(cells.get("split", "train").lower())
         shown = printable(cells["file"], 120)
         require(cells["label"] != "", f"{where}: {shown} has no label")
