@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TypeVar
 from unicodedata import category
@@ -24,7 +25,10 @@ def printable(text: object, most: int | None = None) -> str:
     So are line breaks, marks that change the direction of writing, and bytes of file names that are not UTF-8.
     most: characters; of a longer text the middle is left out.
     """
-    line = "".join(c if c.isprintable() or category(c) == "Zs" else repr(c)[1:-1] for c in str(text))
+    line = str(text)
+    with suppress(UnicodeError):  # with LC_ALL=C a name that is UTF-8 is surrogates too
+        line = line.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    line = "".join(c if c.isprintable() or category(c) == "Zs" else repr(c)[1:-1] for c in line)
     if most is not None and len(line) > most:
         line = f"{line[: most // 2]}…{line[len(line) - most // 2 :]}"
     return line

@@ -142,4 +142,4 @@ def system_path(text: str) -> Path:
 
 def display_path(path: Path) -> str:
     """The path for a terminal: relative if it is below the working directory, control characters escaped."""
-    return printable(utf8_name(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path))
+    return printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)

@@ -55,6 +55,8 @@ def label(text: object, most: int = LONGEST_LABEL) -> str:
     Control characters and bytes that are not UTF-8 are escaped; of a text wider than `most` columns the middle is left
     out. Installed fonts that have its characters are found by their glyphs; a character that no font has becomes "?".
     To be called before the figure is made: matplotlib's texts, ticks among them, take their fonts when they are made.
+    Arabic letters are joined and Hebrew runs from right to left from matplotlib 3.11 on; before, letters stand alone,
+    from left to right.
     """
     return _escape_formula(plain_label(text, most))
 
@@ -70,13 +72,15 @@ def class_labels(names: Sequence[str], most: int = 24, formulas: bool = True) ->
     """The class names for a figure, as `label` makes them, and different where the names are.
 
     A name with characters that no font has becomes its number, #3, and what can be shown of it; so does a name that its
-    shortened form does not tell from another. formulas: escape what matplotlib would read as one; false for Pillow.
+    shortened form does not tell from another. formulas: escape what matplotlib would read as one; false for Pillow,
+    which draws a name in one font, `font_file`.
     """
     lines = [_on_one_line(name, most) for name in names]
     missing = _undrawable("".join(lines))
     labels = []
     for index, line in enumerate(lines):
-        rest = "".join(c for c in line if c not in missing).strip()
+        known = None if formulas or line.isascii() else _glyphs(font_file(line))
+        rest = "".join(c for c in line if c not in missing and (known is None or c in known)).strip()
         if rest != line or lines.count(line) > 1:
             number = f"#{index}"
             room = most - len(number) - 1  # a number is never shortened

@@ -4,6 +4,7 @@ import io
 import logging
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
@@ -19,6 +20,7 @@ NAMES = [
     "りんご",
     "사과",
     "تفاح",
+    "תפוח 12",
     "🍎",
     "a\nb",
     "caf\udce9",
@@ -80,6 +82,36 @@ def test_a_font_is_found_by_its_characters(own_fonts, tmp_path):
     assert label(letter) == letter and len(matplotlib.rcParams["font.family"]) == 2
     assert "DejaVuSans.ttf" not in font_file(letter) and "DejaVuSans.ttf" in font_file("7")
     draw([letter])
+
+
+def test_pillow_draws_a_name_in_the_font_that_has_most_of_it(own_fonts):
+    letter = next(
+        c for c in map(chr, range(0x2100, 0x2C00)) if not plotting._undrawable(c) and c not in default_glyphs()
+    )
+    only = default_glyphs() - plotting._glyphs(font_file(letter))
+    other = min(c for c in only if c.isalpha())  # no font has both
+    assert class_labels([other + letter]) == [other + letter]
+    assert class_labels([other + letter, letter, "é"], formulas=False) == [f"#0 {other}", letter, "é"]
+
+
+def test_letters_are_joined_from_right_to_left():
+    """Joined, three letters of Arabic are narrower than side by side; Hebrew in another order is another picture."""
+    if tuple(map(int, matplotlib.__version__.split(".")[:2])) < (3, 11):
+        pytest.skip("matplotlib joins letters from 3.11 on")
+    assert text_picture("ببب").any(0).sum() < 3 * text_picture("ب").any(0).sum()
+    hebrew = text_picture("תח"), text_picture("ח"), text_picture("ת")
+    left = hebrew[0].any(0).nonzero()[0]
+    first = hebrew[0][:, left[0] : left[0] + hebrew[1].any(0).sum()]
+    assert (first == hebrew[1][:, hebrew[1].any(0)]).mean() > 0.9
+
+
+def text_picture(text: str) -> np.ndarray:
+    """Where ink is, bool (H, W)."""
+    figure = Figure((3, 1), dpi=100)
+    figure.text(0.1, 0.4, label(text), size=30)
+    output = io.BytesIO()
+    figure.savefig(output, format="raw")
+    return np.frombuffer(output.getvalue(), np.uint8).reshape(100, 300, 4)[..., 0] < 128
 
 
 def default_glyphs() -> frozenset[str]:

@@ -37,8 +37,11 @@ def _error_text(error: BaseException) -> str:
         return _hydra_line(error)
     if isinstance(error, OmegaConfBaseException):
         return message_line(error)
-    if isinstance(error, UnicodeEncodeError) and "utf-8" not in (error.encoding, sys.getfilesystemencoding()):
-        return f"{error.object} cannot be the name of a file in this locale ({error.encoding}): PYTHONUTF8=1 reads all"
+    if isinstance(error, UnicodeEncodeError) and _is_of_name(error):
+        name = printable(error.object, 200)
+        return (
+            f"{name} cannot be opened under this name ({error.encoding}): rename it, or set PYTHONUTF8=1 if it is UTF-8"
+        )
     if isinstance(error, OSError) and (problem := disk_full(error)):
         return f"{display_path(Path(error.filename)) if error.filename else 'a file'} is not written: {problem}"
     if "group override must be a string" in str(error):
@@ -48,6 +51,15 @@ def _error_text(error: BaseException) -> str:
     file = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), None)
     hint = f"the traceback is in {display_path(Path(file))}" if file else "HYDRA_FULL_ERROR=1 shows the traceback"
     return f"{type(error).__name__}: {message_line(error)} ({hint})"
+
+
+def _is_of_name(error: UnicodeEncodeError) -> bool:
+    """Whether a library or the system refused the name of a file, which it takes in UTF-8 or the locale's encoding."""
+    refused = error.object[error.start : error.end]
+    return any("\udc80" <= c <= "\udcff" for c in refused) or "utf-8" not in (
+        error.encoding,
+        sys.getfilesystemencoding(),
+    )
 
 
 def message_line(error: BaseException) -> str:

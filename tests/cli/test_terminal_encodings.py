@@ -1,0 +1,174 @@
+"""Terminals that are not UTF-8: every command prints its tables and messages, and its files are UTF-8."""
+
+import base64
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+from urllib.request import Request, urlopen
+
+import pytest
+
+from src.server.settings import Settings
+from tests.commands import output_of, start, wait_for
+from tests.photo_files import write_photos
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode"),
+]
+FOLDERS = ("苹果", "Äpfel", os.fsdecode(b"caf\xe9"))
+CLASSES = {"苹果", "Äpfel", "caf\\udce9"}
+TERMINALS = {  # encoding -> the environment; without PYTHONIOENCODING Python takes ASCII, for names of files too
+    "cp932": {"PYTHONUTF8": "0", "PYTHONIOENCODING": "cp932"},
+    "latin-1": {"PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+    "ascii": {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    "ANSI_X3.4-1968": {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+}
+C = "ANSI_X3.4-1968"
+SHORT = ("data=folder", "model=lenet", "trainer.accelerator=cpu", "trainer.max_epochs=1")
+TABLES = {"runs.csv", "configurations.csv", "table.md", "table.tex"}
+
+
+def command(terminal, *words):
+    """Standard output of a command that succeeds and warns of nothing."""
+    process = start(*words, env=TERMINALS[terminal], encoding=terminal)
+    out, err = output_of(process, 300)
+    assert process.returncode == 0, err
+    assert not {"Traceback", "Warning", "error:"} & {*err.replace(":", ": ").split(), *err.split()}, err
+    return out
+
+
+def shown(name, terminal):
+    """A name as a terminal shows it."""
+    return "".join(c if encodable(c, terminal) else f"\\u{ord(c):04x}" for c in name)
+
+
+def encodable(character, encoding):
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def names_in(text, terminal):
+    return {name for name in CLASSES if shown(name, terminal) in text}
+
+
+def rows(path):
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder whose own name is not ASCII either."""
+    return write_photos(tmp_path_factory.mktemp("photos") / "Bücher", 12, names=FOLDERS)
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+    """Trains once in each terminal; returns the run's folder and what was printed."""
+    runs: dict = {}
+
+    def train(terminal):
+        if terminal not in runs:
+            folder = tmp_path_factory.mktemp("runs") / "run"
+            words = (f"data.root='{photos}'", "logger=tensorboard", "dashboard=rich", f"hydra.run.dir='{folder}'")
+            runs[terminal] = folder, command(terminal, "src.train", *SHORT, *words)
+        return runs[terminal]
+
+    return train
+
+
+@pytest.mark.parametrize("terminal", TERMINALS)
+def test_a_training_and_an_evaluation(terminal, trained, tmp_path):
+    folder, out = trained(terminal)
+    assert names_in(out, terminal) == CLASSES and "Bücher".encode(terminal, "replace").decode(terminal)[-4:] in out
+    assert {row["truth"] for row in rows(folder / "predictions.csv")} == CLASSES
+    assert {row["file"].split("/")[0] for row in rows(folder / "predictions.csv")} == CLASSES
+    assert (folder / "figures/confusion_matrix.png").is_file()
+    out = command(terminal, "src.evaluate", f"ckpt='{folder}'", "device=cpu", f"hydra.run.dir={tmp_path}")
+    assert names_in(out, terminal) == CLASSES
+    assert rows(tmp_path / "predictions.csv") == rows(folder / "predictions.csv")
+    assert set(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["classes"]) == CLASSES
+
+
+def test_a_name_that_a_library_cannot_open_is_one_line(photos, tmp_path):
+    words = (f"data.root='{photos}'", "logger=tensorboard", f"hydra.run.dir='{tmp_path}/rün'")
+    process = start("src.train", *SHORT, *words, env=TERMINALS[C], encoding=C)
+    _, err = output_of(process, 300)
+    assert process.returncode == 1 and err.count("\n") == 1
+    assert "r\\u00fcn" in err and "set PYTHONUTF8=1" in err
+
+
+@pytest.mark.parametrize(("trains", "evaluates"), [(C, "ascii"), ("ascii", C)])
+def test_a_network_of_another_locale_is_evaluated(trains, evaluates, trained, tmp_path):
+    folder, _ = trained(trains)
+    command(evaluates, "src.evaluate", f"ckpt='{folder}'", "device=cpu", "figures=false", f"hydra.run.dir={tmp_path}")
+    assert rows(tmp_path / "predictions.csv") == rows(folder / "predictions.csv")
+
+
+@pytest.mark.parametrize("terminal", ["cp932", "ascii"])
+def test_predictions_as_json_are_json(terminal, trained, photos, tmp_path):
+    folder, _ = trained(terminal)
+    words = (f"images='{photos}'", "format=json", "device=cpu", f"hydra.run.dir={tmp_path}")
+    records = json.loads(command(terminal, "src.predict", f"ckpt='{folder}'", *words))
+    assert records == json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    assert {one["label"] for one in records[0]["digits"][0]["top"]} == CLASSES
+    assert {record["file"].split("/")[-2] for record in records} == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("terminal", "words", "file"),
+    [
+        ("latin-1", ("src.explain", "images='{photos}'", "n=3"), "explain.log"),
+        ("cp932", ("src.predict", "images='{photos}'", "format=table"), "predictions.json"),
+        ("ascii", ("src.compress", "method=int8"), "results.json"),
+    ],
+)
+def test_other_commands_on_a_network(terminal, words, file, trained, photos, tmp_path):
+    folder, _ = trained(terminal)
+    verb, *options = (word.format(photos=photos) for word in words)
+    out = command(terminal, verb, f"ckpt='{folder}'", *options, f"hydra.run.dir={tmp_path}")
+    assert len(out.splitlines()) > 3
+    assert (tmp_path / file).read_text(encoding="utf-8")
+
+
+def test_a_report(photos, tmp_path):
+    out = command(C, "src.report", "data=folder", f"data.root='{photos}'", f"hydra.run.dir={tmp_path}")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "36 pictures of 3 classes" in out and all(name in page for name in CLASSES)
+
+
+def test_a_sweep_of_good_jobs_has_all_its_files(photos, trained, tmp_path):
+    words = (f"data.root='{photos}'", "test=false", "logger=csv", f"hydra.sweep.dir='{tmp_path}/süß'")
+    out = command("cp932", "src.train", "-m", "seed=0,1", *SHORT, *words)
+    assert "[2/2]" in out and {path.name for path in (tmp_path / "süß").iterdir()} >= TABLES
+    assert (tmp_path / "süß/figures/curves.png").is_file()
+    given = [str(trained(terminal)[0]) for terminal in ("cp932", "ascii")]
+    shutil.copytree(given[1], tmp_path / "other")
+    out = command("latin-1", "src.compare", given[0], str(tmp_path / "other"), f"hydra.run.dir={tmp_path / 'c'}")
+    assert "McNemar" in out or "differ" in out
+
+
+def test_a_server_and_a_correction(trained, photos, tmp_path):
+    folder, _ = trained(C)
+    options = ("port=0", f"feedback='{tmp_path}/Öl.sqlite'", f"hydra.run.dir={tmp_path}/serve")
+    process = start("src.serve", f"ckpt='{folder}'", *options, env=TERMINALS[C], encoding=C)
+    try:
+        wait_for(tmp_path / "serve/results.json")
+        address = json.loads((tmp_path / "serve/results.json").read_text())["address"]
+        picture = next((photos / "苹果").iterdir()).read_bytes()
+        body = {"image": base64.b64encode(picture).decode(), "answer": "caf\\udce9", "correction": "苹果"}
+        request = Request(f"{address}/corrections", json.dumps(body).encode(), {"content-type": "application/json"})
+        with urlopen(request, timeout=Settings.deadline_s) as response:
+            assert response.status == 201
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = output_of(process, 60)
+    assert process.returncode == 143 and err == "stopped\n"
+    assert "run/checkpoints/best.ckpt" in out and "\\u00d6l.sqlite, 0 so far" in out
