@@ -11,7 +11,7 @@ from src.cli.inputs import SPLITS, build_data, check_device, select_device, sele
 from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import choice, require, text
-from src.files import OUTPUTS, display_path
+from src.files import OUTPUTS, display_path, system_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def default_split(data: "ImageData", trained: dict) -> str:
     """
     if data.name != "folder":
         return "test"
-    roots = [Path(root or "").expanduser().resolve() for root in (data.root, trained.get("root"))]
+    roots = [system_path(root or "").expanduser().resolve() for root in (data.root, trained.get("root"))]
     return "test" if trained.get("name") == "folder" and roots[0] == roots[1] else "all"
 
 
