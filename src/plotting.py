@@ -4,6 +4,7 @@ matplotlib is imported where a figure is drawn, and not by tables.
 """
 
 import logging
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,10 @@ LONGEST_LABEL = 40  # columns of a text in a figure
 MANY_CLASSES = 20  # beyond so many, figures and tables show the worst classes and pairs instead of all
 FILLERS = ("lastresort", "last resort", "adobe blank", "bmp fallback")  # fonts whose glyphs are boxes
 FONT_ADVICE = "install a font that has them (Debian: apt-get install fonts-noto-cjk fonts-noto-core) and draw again"
+
+RTL = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+"  # letters of Hebrew, Arabic and their relatives
+RTL_WORDS = re.compile(rf"{RTL}(?:\s+{RTL})*")
+LEFT_TO_RIGHT = "\u200e"  # a mark without ink
 
 log = logging.getLogger(__name__)
 _reported: list[str] = []  # what no font has is said once
@@ -58,7 +63,7 @@ def label(text: object, most: int = LONGEST_LABEL) -> str:
     Arabic letters are joined and Hebrew runs from right to left from matplotlib 3.11 on; before, letters stand alone,
     from left to right.
     """
-    return _escape_formula(plain_label(text, most))
+    return _keep_order(_escape_formula(plain_label(text, most)))
 
 
 def plain_label(text: object, most: int = LONGEST_LABEL) -> str:
@@ -85,7 +90,7 @@ def class_labels(names: Sequence[str], most: int = 24, formulas: bool = True) ->
             number = f"#{index}"
             room = most - len(number) - 1  # a number is never shortened
             rest = f"{number} {_shorten(rest, room)}" if room > 3 and any(map(str.isalnum, rest)) else number
-        labels.append(_escape_formula(rest) if formulas else rest)
+        labels.append(_keep_order(_escape_formula(rest) if formulas else rest))
     return labels
 
 
@@ -119,6 +124,11 @@ def _shorten(line: str, most: int) -> str:
 
 def _escape_formula(line: str) -> str:
     return line.replace("$", r"\$")
+
+
+def _keep_order(line: str) -> str:
+    """Let what stands beside words from right to left, such as a number, stay on its side of them."""
+    return RTL_WORDS.sub(lambda words: f"{LEFT_TO_RIGHT}{words[0]}{LEFT_TO_RIGHT}", line)
 
 
 def _undrawable(text: str) -> frozenset[str]:

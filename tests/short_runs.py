@@ -37,11 +37,13 @@ def train(
     target: str = "class",
     augment=None,
     flags: dict | None = None,
+    folder_of_pictures: bool = False,
     **options,
 ) -> Classifier:
-    """A short run, with a checkpoint and TensorBoard."""
+    """A short run on the KMNIST below `root`, or on a folder of pictures, with a checkpoint and TensorBoard."""
     augment = augment or (Identity() if target == "angle" else Shift(1))
-    data = ImageData("kmnist", root=str(root), download=False, val=50, batch_size=32, augment=augment, target=target)
+    name, val = ("folder", 0.25) if folder_of_pictures else ("kmnist", 50)
+    data = ImageData(name, root=str(root), download=False, val=val, batch_size=32, augment=augment, target=target)
     data.setup()
     torch.manual_seed(0)
     model = make(data)

@@ -1,5 +1,8 @@
 """Write training, seen from inside, to TensorBoard once per epoch: conf/dashboard."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -165,9 +168,9 @@ class Dashboard(Callback):
         if self._curves is None:
             mistakes = counts.sum(1) - counts.diag()
             self._curves = mistakes.argsort(descending=True, stable=True)[:MANY_CLASSES].sort().values.tolist()
+        short = short_names(names)
         for index in self._curves:
-            tag = f"pr/{printable(names[index], 60)}"
-            self.writer.add_pr_curve(tag, (labels == index).numpy(), probs[:, index].numpy(), step)
+            self.writer.add_pr_curve(f"pr/{short[index]}", (labels == index).numpy(), probs[:, index].numpy(), step)
         wrong = len(labels) - int(counts.trace())
         title = f"validation, {_epoch_name(trainer)}: {wrong:,} of {len(labels):,} wrong"
         matrix = image_grids.confusion_image(counts, names, title)
@@ -183,7 +186,8 @@ class Dashboard(Callback):
         else:
             header = ["image", "label", "answer", "is"]
             pairs = zip(self._labels.tolist(), logits.argmax(1).tolist(), strict=True)
-            rows = [_metadata_row(info.class_names[label], info.class_names[predicted]) for label, predicted in pairs]
+            names = short_names(info.class_names)
+            rows = [_metadata_row(names[label], names[predicted]) for label, predicted in pairs]
         thumbnails = torch.from_numpy(image_grids.to_rgb(self._images).copy()).permute(0, 3, 1, 2).float() / 255
         self.writer.add_embedding(
             record.features.cpu(), rows, thumbnails, trainer.global_step, tag="features", metadata_header=header
@@ -202,9 +206,15 @@ def balanced_rows(labels: Tensor, count: int, numbers: bool = False) -> Tensor:
     return (rank_in_class * (int(labels.max()) + 1) + labels).argsort()[:count]
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """Class names for tags and cells: one line of at most 60 characters, with a number where two would be equal."""
+    lines = [printable(name, 60) for name in names]  # a tab or a line break would end a cell
+    counts = Counter(lines)
+    return [f"{line} #{index}" if counts[line] > 1 else line for index, line in enumerate(lines)]
+
+
 def _metadata_row(label: str, predicted: str) -> list[str]:
     # TensorBoard names points by the first column that holds more than numbers.
-    label, predicted = printable(label), printable(predicted)  # a tab or a line break would end its cell
     name, right = f"is {label}", label == predicted
     return [name if right else f"{name}, answered {predicted}", label, predicted, "right" if right else "wrong"]
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from src.errors import printable
 
 GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "finetune", "task")
+MOST = 1000  # characters of a value
 SKIPPED = ("root", "mirrors", "download", "seed", "split_seed", "num_workers", "eval_batch_size", "memory_gb", "fused")
 
 
@@ -51,6 +52,6 @@ def flat_hyperparameters(config: dict) -> dict[str, str | int | float | bool]:
                 flat[group] = value.rpartition(".")[2] if value else "none"
             elif not key.startswith("_") and key not in SKIPPED:
                 text = value if isinstance(value, str) else json.dumps(value)
-                flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float) else printable(text)
+                flat[f"{group}.{key}"] = value if isinstance(value, bool | int | float) else printable(text, MOST)
     flat["data"] = flat.pop("data.name")
     return {key: value if value is not None else "null" for key, value in flat.items()}

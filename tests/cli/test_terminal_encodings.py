@@ -94,7 +94,7 @@ def test_a_training_and_an_evaluation(terminal, trained, tmp_path):
     out = command(terminal, "src.evaluate", f"ckpt='{folder}'", "device=cpu", f"hydra.run.dir={tmp_path}")
     assert names_in(out, terminal) == CLASSES
     assert rows(tmp_path / "predictions.csv") == rows(folder / "predictions.csv")
-    assert set(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["classes"]) == CLASSES
+    assert set(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["per_class"]) == CLASSES
 
 
 def test_a_name_that_a_library_cannot_open_is_one_line(photos, tmp_path):

@@ -22,11 +22,13 @@ from src.finetune.method import Head, ProbeThenFull
 from src.model_files.checkpoint import read_checkpoint
 from src.models.lenet import LeNet
 from src.models.resnet import ResNet
+from src.plotting import MANY_CLASSES
 from src.training.callbacks import EMA
 from src.training.losses import MeanSquaredError
 from src.training.schedules import constant
 from src.training.task import Classifier
 from tests.commands import one_line, run
+from tests.photo_files import write_photos
 from tests.short_runs import LAYERS, assert_same, events, small_lenet, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*returned `None`.*")  # a closed-form head makes no steps
@@ -116,6 +118,27 @@ def test_every_tag_is_written_in_every_epoch(rich):
     assert {tag for tag in tags["tensors"] if tag.startswith("pr/")} == {f"pr/{name}" for name in names}
     assert [event.step for event in found.Tensors(f"pr/{names[0]}")] == steps[1:]
     assert "40 fixed" in found.Tensors("about/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+@pytest.mark.parametrize("count", [3, 120])
+def test_class_names_of_any_kind_have_tags_of_their_own(count, tmp_path):
+    ends = [f"{index:03}{'y' * 70}" for index in range(count - 3)]
+    names = sorted(["苹果", "$a_b$", "a\nb", *(f"{'x' * 70}{end}" for end in ends)])
+    write_photos(tmp_path / "photos", 5, names=names)
+    run = {"folder_of_pictures": True, "epochs": 1, "augment": Identity()}
+    task = train(tmp_path / "photos", tmp_path / "run", Dashboard(sample=130), **run)
+    assert list(task.info.class_names) == names
+    found = events(tmp_path / "run")
+    curves = [tag.removeprefix("pr/") for tag in found.Tags()["tensors"] if tag.startswith("pr/")]
+    assert len(curves) == min(count, MANY_CLASSES) and max(map(len, curves)) < 67
+    assert all(len(found.Tensors(f"pr/{curve}")) == 1 for curve in curves)
+    if count == 3:
+        assert set(curves) == {"苹果", "$a_b$", r"a\nb"}
+    (table,) = (tmp_path / "run").rglob("metadata.tsv")
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    assert {len(row) for row in rows} == {4} and len({row[1] for row in rows}) == count
+    (matrix,) = found.Images("confusion/validation")
+    assert max(matrix.width, matrix.height) < 700
 
 
 def test_histograms_count_every_value(rich):
