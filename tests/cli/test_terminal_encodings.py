@@ -77,7 +77,7 @@ def trained(photos, tmp_path_factory):
     def train(terminal):
         if terminal not in runs:
             folder = tmp_path_factory.mktemp("runs") / "run"
-            words = (f"data.root='{photos}'", "logger=tensorboard", "dashboard=rich", f"hydra.run.dir='{folder}'")
+            words = (f"data.root='{photos}'", "logger=none", "figures=false", f"hydra.run.dir='{folder}'")
             runs[terminal] = folder, command(terminal, "src.train", *SHORT, *words)
         return runs[terminal]
 
@@ -90,8 +90,9 @@ def test_a_training_and_an_evaluation(terminal, trained, tmp_path):
     assert names_in(out, terminal) == CLASSES and "Bücher".encode(terminal, "replace").decode(terminal)[-4:] in out
     assert {row["truth"] for row in rows(folder / "predictions.csv")} == CLASSES
     assert {row["file"].split("/")[0] for row in rows(folder / "predictions.csv")} == CLASSES
-    assert (folder / "figures/confusion_matrix.png").is_file()
-    out = command(terminal, "src.evaluate", f"ckpt='{folder}'", "device=cpu", f"hydra.run.dir={tmp_path}")
+    out = command(
+        terminal, "src.evaluate", f"ckpt='{folder}'", "device=cpu", "figures=false", f"hydra.run.dir={tmp_path}"
+    )
     assert names_in(out, terminal) == CLASSES
     assert rows(tmp_path / "predictions.csv") == rows(folder / "predictions.csv")
     assert set(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["per_class"]) == CLASSES
@@ -112,8 +113,7 @@ def test_a_network_of_another_locale_is_evaluated(trains, evaluates, trained, tm
     assert rows(tmp_path / "predictions.csv") == rows(folder / "predictions.csv")
 
 
-@pytest.mark.parametrize("terminal", ["cp932", "ascii"])
-def test_predictions_as_json_are_json(terminal, trained, photos, tmp_path):
+def test_predictions_as_json_are_json(trained, photos, tmp_path, terminal="ascii"):
     folder, _ = trained(terminal)
     words = (f"images='{photos}'", "format=json", "device=cpu", f"hydra.run.dir={tmp_path}")
     records = json.loads(command(terminal, "src.predict", f"ckpt='{folder}'", *words))
@@ -125,21 +125,22 @@ def test_predictions_as_json_are_json(terminal, trained, photos, tmp_path):
 @pytest.mark.parametrize(
     ("terminal", "words", "file"),
     [
-        ("latin-1", ("src.explain", "images='{photos}'", "n=3"), "explain.log"),
-        ("cp932", ("src.predict", "images='{photos}'", "format=table"), "predictions.json"),
-        ("ascii", ("src.compress", "method=int8"), "results.json"),
+        ("latin-1", ("src.explain", "images='{photos}'", "n=2", "figures=false"), "explain.log"),
+        ("ascii", ("src.export", "format=safetensors"), "export.log"),
     ],
 )
 def test_other_commands_on_a_network(terminal, words, file, trained, photos, tmp_path):
     folder, _ = trained(terminal)
     verb, *options = (word.format(photos=photos) for word in words)
     out = command(terminal, verb, f"ckpt='{folder}'", *options, f"hydra.run.dir={tmp_path}")
-    assert len(out.splitlines()) > 3
+    assert out.strip()
     assert (tmp_path / file).read_text(encoding="utf-8")
 
 
 def test_a_report(photos, tmp_path):
-    out = command(C, "src.report", "data=folder", f"data.root='{photos}'", f"hydra.run.dir={tmp_path}")
+    out = command(
+        C, "src.report", "data=folder", f"data.root='{photos}'", "sections=[counts]", f"hydra.run.dir={tmp_path}"
+    )
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "36 pictures of 3 classes" in out and all(name in page for name in CLASSES)
 
