@@ -75,7 +75,7 @@ async def handle_correction(batcher: Batcher, store: CorrectionStore | None, req
     image = inputs.images[_index_of(given.box, inputs)]
     try:
         number = await asyncio.to_thread(
-            store.add, image, given.image, given.answer, given.correction, job.model.net.digest
+            store.add, image, given.image, given.answer, given.correction, job.model.net.digest, job.model.described
         )
     except StoreFullError as error:
         log.warning("correction rejected: %s", error)

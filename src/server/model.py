@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from src.data.info import DataInfo
+from src.data.sources.correction_networks import describe_network
 from src.errors import InputError, is_number
 from src.files import read_json
 from src.inference.records import prediction_records
@@ -43,6 +44,7 @@ class ServedModel:
         self.net = net = load_predictor(path, base, threads=1)
         self.info = info = net.info
         self.ink = resolve_ink(ink, info.shape, net.config.get("data", {}))
+        self.described = describe_network(info.class_names, net.config.get("data", {}))  # stored with its corrections
         self.reader = Reader(info.shape, self.ink, several)
         self._probs = numpy_predictor(net, threads=1)
         self.engine = self._probs.engine

@@ -1,16 +1,22 @@
 """The store of corrections: what it returns, shares, limits and refuses."""
 
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from src.data.sources.correction_networks import CorrectedNetwork, describe_network
+from src.data.sources.correction_schema import CORRECTIONS, VERSION
 from src.data.sources.corrections import CorrectionStore, StoreFullError, read_corrections
 from src.errors import InputError
 from tests.data.corrections import make_image, make_store
+
+LEGACY_STORE = Path(__file__).parent / "legacy/feedback.sqlite"
 
 
 def test_corrections_are_read_as_they_were_added(tmp_path):
@@ -39,6 +45,107 @@ def test_the_last_correction_of_an_image_counts(tmp_path):
         store.add(make_image(seed), b"", "0", correction)
     found = [(c.id, c.correction, c.superseded) for c in read_corrections(store.path)]
     assert found == [(3, "7", ((1, "1"),)), (4, "2", ((2, "2"),))]
+
+
+RATINGS = CorrectedNetwork(tuple("9876543210"), "folder", "/srv/ratings")
+DIGITS = CorrectedNetwork(tuple("0123456789"), "mnist", "data")
+
+
+def test_each_row_knows_the_network_that_answered(tmp_path):
+    store = CorrectionStore(tmp_path / "f.sqlite")
+    for seed, model, network in (
+        (0, "a", DIGITS),
+        (1, "b", RATINGS),
+        (0, "b", RATINGS),
+        (2, "c", None),
+        (3, "a", DIGITS),
+    ):
+        store.add(make_image(seed), b"", "0", "1", model, network)
+    assert [one.networks for one in read_corrections(store.path)] == [(DIGITS, RATINGS), (RATINGS,), (None,), (DIGITS,)]
+    with closing(sqlite3.connect(store.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM networks").fetchone() == (2,), "each is stored once"
+
+
+def test_a_network_is_known_by_its_data():
+    classes = DIGITS.class_names
+    assert (
+        describe_network(classes, {"name": "feedback", "root": "x", "mix": {"name": "mnist", "root": "data"}}) == DIGITS
+    )
+    assert describe_network(classes, {}) == describe_network(classes, {"name": ["mnist"]}) == CorrectedNetwork(classes)
+    assert DIGITS.has_data_of(DIGITS._replace(data_root="/elsewhere")), "MNIST is MNIST wherever its files are"
+    assert not DIGITS.has_data_of(DIGITS._replace(data_name="usps"))
+    assert DIGITS.has_data_of(CorrectedNetwork(classes)), "nothing says otherwise"
+    photos = CorrectedNetwork(("a", "b"), "folder", "photos")
+    assert photos.has_data_of(photos._replace(data_root=str(Path("photos").resolve())))
+    assert not photos.has_data_of(photos._replace(data_root="other/photos"))
+
+
+def write_version_1(path, count: int) -> None:
+    """A store as the first version wrote it."""
+    store = make_store(path.with_name("new.sqlite"), count)
+    store.close()
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute(CORRECTIONS)
+        old.execute("ATTACH ? AS new", (str(store.path),))
+        old.execute("INSERT INTO corrections SELECT * FROM new.corrections")
+        old.execute("PRAGMA user_version=1")
+
+
+def version_of(path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_version_1_is_read_as_it_is_and_brought_to_version_2_by_the_server(tmp_path):
+    path = tmp_path / "f.sqlite"
+    write_version_1(path, 3)
+    before, content = read_corrections(path), path.read_bytes()
+    assert [one.networks for one in before] == [(None,)] * 3
+    assert path.read_bytes() == content, "training only reads"
+    stores = [CorrectionStore(path) for _ in range(4)]  # several servers at once
+    threads = [threading.Thread(target=store.count) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert version_of(path) == VERSION == 2
+    assert [one[:2] for one in read_corrections(path)] == [one[:2] for one in before]
+    assert stores[0].add(make_image(9), b"", "0", "1", "digest", DIGITS) == 4
+    assert [one.networks for one in read_corrections(path)] == [(DIGITS,)] * 4, "older rows are of the same file"
+    assert stores[1].count() == 4
+
+
+def test_a_file_of_version_1_that_is_no_store_stays_as_it_is(tmp_path):
+    path = tmp_path / "f.sqlite"
+    write_version_1(path, 3)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE more (x)")
+    with pytest.raises(InputError, match="holds other things"):
+        CorrectionStore(path).count()
+    assert version_of(path) == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'networks'").fetchone() == (0,)
+
+
+def test_a_store_of_the_first_version_in_a_folder_without_permission_is_read(tmp_path):
+    shutil.copy(LEGACY_STORE, tmp_path / "f.sqlite")
+    (tmp_path / "f.sqlite").chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        assert all(one.networks == (None,) * len(one.networks) for one in read_corrections(tmp_path / "f.sqlite"))
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("classes", ["", "{}", "[]", "[1]", "[" * 100_000, "\x00"])
+def test_a_network_with_other_values_is_refused(tmp_path, classes):
+    store = CorrectionStore(tmp_path / "f.sqlite")
+    store.add(make_image(0), b"", "0", "1", "a", DIGITS)
+    store.close()
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE networks SET classes = ?", (classes,))
+    with pytest.raises(InputError, match="no store of corrections, or damaged"):
+        read_corrections(store.path)
 
 
 def test_threads_and_processes_share_a_store(tmp_path):

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from src.data.datamodule import ImageData
+from src.data.sources.correction_networks import CorrectedNetwork
+from src.data.sources.correction_selection import ALWAYS_TRAINED
 from src.data.sources.corrections import CorrectionStore
-from src.data.sources.replay import ALWAYS_TRAINED
+from src.data.sources.idx_catalog import KUZUSHIJI_NAMES
 from src.errors import InputError
 from src.pictures.inputs import resolve_ink
 from tests.data.corrections import make_image, make_store
@@ -163,6 +165,48 @@ def test_corrections_of_other_networks_are_left_out_and_counted(tmp_path, data_r
     ]
     assert data.train_set.images[200:].equal(torch.stack([torch.from_numpy(make_image(n)) for n in range(3)]))
     assert data.train_set.labels[200:].tolist() == [0, 1, 2]
+
+
+def kuzushiji(data_name="kmnist", data_root="data", names=KUZUSHIJI_NAMES):
+    return CorrectedNetwork(tuple(names), data_name, data_root)
+
+
+def test_equally_named_classes_of_other_data_are_left_out(tmp_path, data_root, caplog):
+    store = CorrectionStore(tmp_path / "f.sqlite")
+    networks = {
+        "a": kuzushiji(),
+        "b": kuzushiji(names=reversed(KUZUSHIJI_NAMES)),  # the same classes in another order
+        "c": kuzushiji("folder", "/srv/ratings"),
+        "d": kuzushiji(names=(*KUZUSHIJI_NAMES, "wi")),  # it might have meant something else
+    }
+    for index, model in enumerate("abccd"):
+        store.add(make_image(index), b"", "ki", "o", model, networks[model])
+    store.add(make_image(0), b"", "ki", "su", "c", networks["c"])  # of an image that both networks have read
+    with caplog.at_level("INFO", "src"):
+        data = make_data(store.path, data_root)
+    assert caplog.messages == [
+        "2 corrections of 2 pictures; held out: 0",
+        "1 correction belongs to another network (classes o, ki, su, tsu, na, ha, ma, ya, re, wo and 1 more; 1x28x28): "
+        "left out",
+        "3 corrections were made with a network of the same classes that was trained on folder in /srv/ratings, this one "
+        "on kmnist: left out; data.other_data=true takes such corrections",
+    ]
+    assert data.train_set.labels[200:].tolist() == [0, 0], "the other network's word on an image does not count"
+    caplog.clear()
+    with caplog.at_level("INFO", "src"):
+        data = make_data(store.path, data_root, other_data=True)
+    assert caplog.messages[0] == "5 corrections of 4 pictures, the last row of each counts; held out: 0"
+    assert data.train_set.labels[200:].tolist() == [2, 0, 0, 0]
+
+
+def test_a_store_of_another_network_alone_is_an_error(tmp_path, data_root):
+    store = CorrectionStore(tmp_path / "f.sqlite")
+    store.add(make_image(0), b"", "ki", "o", "a", kuzushiji("folder", "/srv/ratings"))
+    expected = r"made with networks trained on folder in /srv/ratings, this one on kmnist: .* or data\.other_data=true"
+    with pytest.raises(InputError, match=expected):
+        make_data(store.path, data_root)
+    with pytest.raises(InputError, match=r"data\.other_data=2: true or false"):
+        make_data(store.path, data_root, other_data=2)
 
 
 @pytest.mark.parametrize("held_out", [0.0, 0.5])

@@ -33,6 +33,8 @@ def test_corrections_are_stored_with_what_the_network_read(make_app, tmp_path):
         record["label"],
         app.batcher.model.net.digest,
     )
+    assert stored.networks == (app.batcher.model.described,) * 2
+    assert stored.networks[0].class_names == tuple("0123456789")
     seen = post(app, sample_digit(), "/predict?look=true").json()["digits"][0]["seen"]
     assert np.array_equal(stored.image[0].numpy(), np.asarray(Image.open(io.BytesIO(base64.b64decode(seen)))))
 

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import re
 import sqlite3
 import threading
 import time
@@ -16,24 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.data.sources.correction_networks import CorrectedNetwork, from_columns, to_columns
+from src.data.sources.correction_schema import COUNT_TABLES, check_schema, prepare_schema
 from src.errors import InputError, is_integer, require
 
 FILE_NAME = "feedback.sqlite"
-VERSION = 1
 TIMEOUT_S = 5  # for a file that another process writes
 MAX_ROWS, MAX_MEGABYTES = 20_000, 512
-COUNT_ROWS, COUNT_TABLES = "SELECT count(*) FROM corrections", "SELECT count(*) FROM sqlite_master"
+COUNT_ROWS = "SELECT count(*) FROM corrections"
 MAX_NAME_LENGTH = 200  # characters of a class name
-TABLE = """CREATE TABLE corrections (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    made_at TEXT NOT NULL,      -- UTC, ISO 8601
-    image BLOB NOT NULL,        -- grey levels as the network read them
-    channels INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
-    picture BLOB NOT NULL,      -- the file as it was uploaded
-    answer TEXT,                -- the predicted class, NULL for none
-    correction TEXT NOT NULL,   -- the true class
-    model TEXT NOT NULL         -- SHA-256 of the model file
-)"""
 
 
 class StoreFullError(InputError):
@@ -44,7 +34,8 @@ class StoredCorrection(NamedTuple):
     """One corrected image, uint8 (C, H, W) as the network read it, and its true class.
 
     id: of its last row; digest: SHA-256 of the image's bytes, equal for equal images; superseded: ids and classes of
-    its earlier rows, which no longer count.
+    its earlier rows, which no longer count; networks: that answered, of each of its rows, the last one last; None where
+    the store does not say.
     """
 
     id: int
@@ -54,6 +45,7 @@ class StoredCorrection(NamedTuple):
     prediction: str | None
     model: str
     superseded: tuple[tuple[int, str], ...] = ()
+    networks: tuple[CorrectedNetwork | None, ...] = (None,)
 
 
 class CorrectionStore:
@@ -69,11 +61,18 @@ class CorrectionStore:
         self._connection: sqlite3.Connection | None = None
 
     def add(
-        self, image: Tensor | np.ndarray, picture: bytes, prediction: str | None, correction: str, model: str = ""
+        self,
+        image: Tensor | np.ndarray,
+        picture: bytes,
+        prediction: str | None,
+        correction: str,
+        model: str = "",
+        network: CorrectedNetwork | None = None,
     ) -> int:
         """Store one correction; returns its id, from 1.
 
-        image: uint8 (C, H, W), as the network read it; picture: the uploaded file; model: SHA-256 of the model file.
+        image: uint8 (C, H, W), as the network read it; picture: the uploaded file; model: SHA-256 of the model file;
+        network: what that file says of itself, stored once.
         Raises StoreFullError if the store is full, InputError if it is not writable or the values are invalid.
         """
         array = np.ascontiguousarray(image.numpy() if isinstance(image, Tensor) else image)
@@ -91,6 +90,9 @@ class CorrectionStore:
                 with connection:  # a transaction
                     connection.execute("BEGIN IMMEDIATE")
                     self._check_limits(connection)
+                    if network is not None:
+                        values = (model, *to_columns(network))
+                        connection.execute("INSERT OR IGNORE INTO networks VALUES (?, ?, ?, ?)", values)
                     cursor = connection.execute(
                         "INSERT INTO corrections (made_at, image, channels, height, width, picture, answer, "
                         "correction, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -126,12 +128,7 @@ class CorrectionStore:
             connection = sqlite3.connect(self.path, timeout=TIMEOUT_S, check_same_thread=False, isolation_level=None)
             try:
                 _use_write_ahead_log(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                if not _value(connection, "PRAGMA user_version") and not _value(connection, COUNT_TABLES):
-                    connection.execute(TABLE)
-                    connection.execute(f"PRAGMA user_version={VERSION}")
-                connection.execute("COMMIT")
-                _check_schema(connection, self.path)
+                prepare_schema(connection, self.path)
             except BaseException:
                 connection.close()
                 raise
@@ -182,8 +179,9 @@ def read_corrections(path: Path | str) -> list[StoredCorrection]:
     no_store = f"data.root={path} is no store of corrections"
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=TIMEOUT_S)) as connection:
+            connection.execute("BEGIN")  # one state of a file that a server may be writing
             require(_value(connection, COUNT_TABLES) > 0, f"{no_store}: it is empty")
-            _check_schema(connection, file)
+            networks = _read_networks(connection) if check_schema(connection, file) > 1 else {}
             count, size = _value(connection, COUNT_ROWS), file.stat().st_size
             fine = count <= MAX_ROWS and size <= 2 * MAX_MEGABYTES * 1_000_000  # a write-ahead log is beside it
             require(fine, f"{no_store}: it has {count:,} rows in {size / 1e6:,.0f} MB, the server keeps {MAX_ROWS:,}")
@@ -197,13 +195,22 @@ def read_corrections(path: Path | str) -> list[StoredCorrection]:
                 pixels = torch.from_numpy(np.frombuffer(image, np.uint8).reshape(shape).copy())
                 last = found.get(digest)
                 superseded = (*last.superseded, (last.id, last.correction)) if last else ()
-                found[digest] = StoredCorrection(row_id, digest, pixels, correction, prediction, model, superseded)
+                answered = (*(last.networks if last else ()), networks.get(model))
+                found[digest] = StoredCorrection(
+                    row_id, digest, pixels, correction, prediction, model, superseded, answered
+                )
     except InputError:
         raise
     except (sqlite3.Error, ValueError) as error:
         raise InputError(f"{no_store}, or damaged ({error})") from None
     require(bool(found), f"data.root={path} holds no corrections yet: correct predictions on the page of src.serve")
     return list(found.values())
+
+
+def _read_networks(connection: sqlite3.Connection) -> dict[str, CorrectedNetwork]:
+    """The networks that answered, by SHA-256 of their files."""
+    rows = connection.execute("SELECT model, classes, data_name, data_root FROM networks")
+    return {model: from_columns(*columns) for model, *columns in rows}
 
 
 def _value(connection: sqlite3.Connection, query: str) -> int:
@@ -215,19 +222,3 @@ def _is_correction(image: object, shape: list, correction: object, prediction: o
     pixels = isinstance(image, bytes) and all(map(is_integer, shape)) and min(shape) > 0 and len(image) == prod(shape)
     named = isinstance(correction, str) and 0 < len(correction) <= MAX_NAME_LENGTH
     return pixels and named and isinstance(prediction, str | None) and isinstance(model, str)
-
-
-def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise InputError unless the file has the table of corrections and nothing else: no view and no trigger."""
-    version = _value(connection, "PRAGMA user_version")
-    require(
-        version == VERSION, f"{path} has version {version}, this project reads version {VERSION}: give another file"
-    )
-    entries = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name != 'sqlite_sequence'").fetchall()
-    good = [(kind, name, _columns(sql)) for kind, name, sql in entries] == [("table", "corrections", _columns(TABLE))]
-    require(good, f"{path} holds other things than one table of corrections: give another file")
-
-
-def _columns(sql: str | None) -> str:
-    """A statement without comments and with single spaces."""
-    return " ".join(re.sub(r"--.*", "", sql or "").split())

@@ -5,6 +5,7 @@ from functools import partial
 
 from src.data.source import Source
 from src.data.sources import idx_catalog
+from src.data.sources.correction_networks import describe_network
 from src.data.sources.folder import load_folder
 from src.data.sources.idx import load_emnist, load_idx
 from src.data.sources.own import load_own
@@ -31,7 +32,7 @@ def load_feedback(
     options = {"root": mix.get("root"), "download": download, "mirrors": mirrors, **extra}
     with rename_mix_keys(tuple(extra)):
         original = transform_source(load_dataset(mix["name"], **options), **transforms)
-    return mix_corrections(root, original, **replay_options)
+    return mix_corrections(root, describe_network(original.class_names, mix), original, **replay_options)
 
 
 LOADERS: dict[str, Callable[..., Source]] = {
