@@ -6,6 +6,7 @@ No torch here, so that runs are compared at once.
 import csv
 import io
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.csv"
 FOLD_FILE = "predictions.npz"  # of a run of a cross-validation: its network's logits for its own fold
+OUT_OF_FOLD = "out_of_fold"  # .npz and .csv: those of all folds
 NAMES = ("file", "index")  # of an image: the first column
 
 
@@ -63,10 +65,29 @@ def write_predictions(
         columns = ["truth", "answer", "probability"]
         truth, answer = ([info.class_names[label] for label in rows.tolist()] for rows in (labels, answers))
         values = [truth, answer, [f"{value:.6f}" for value in probabilities.tolist()]]
+    _write_rows(path, [head, *columns], images, *values)
+
+
+def write_fold_predictions(path: Path, arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
+    """Write a row per image of a cross-validation: file or index, truth, answer, probability, fold, run.
+
+    arrays: index, labels, fold, run (N,), logits (N, K), perhaps files (N,), as `src.sweep.report.join_folds` has them.
+    probability: not calibrated, as a fold's own images set its temperature.
+    """
+    logits = arrays["logits"].astype(np.float64)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    head, images = ("file", arrays["files"]) if "files" in arrays else ("index", arrays["index"])
+    truth, answer = ([class_names[label] for label in rows] for rows in (arrays["labels"], logits.argmax(1)))
+    values = [truth, answer, [f"{value:.6f}" for value in probabilities.max(1)], arrays["fold"], arrays["run"]]
+    _write_rows(path, [head, "truth", "answer", "probability", "fold", "run"], images, *values)
+
+
+def _write_rows(path: Path, head: Sequence[str], *columns: Iterable) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([head, *columns])
-    writer.writerows(zip(images, *values, strict=True))
+    writer.writerow(head)
+    writer.writerows(zip(*columns, strict=True))
     write_text(path, text.getvalue())
 
 

@@ -1,5 +1,6 @@
 """The files beside the tables of many runs: figures, the best experiment, out-of-fold predictions."""
 
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from src.sweep.comparison import Comparison
 from src.sweep.run_records import EXECUTION_KEYS, REPETITION_KEYS, Run
 from src.sweep.study import SearchSummary
 from src.sweep.table import format_metric
+
+log = logging.getLogger(__name__)
 
 
 def write_sweep_report(
@@ -29,7 +32,7 @@ def write_sweep_report(
         config_dir = shlex.quote(display_path(path.parents[1]))
         lines.append(f"  best      python -m src.train --config-dir {config_dir} experiment={path.stem}")
     if (path := join_folds(comparison.runs, folder)) is not None:
-        lines.append(f"  folds     {display_path(path)}: each image predicted by a network not trained on it")
+        lines.append(f"  folds     {display_path(path)} and .csv: each image predicted by a network not trained on it")
     return lines
 
 
@@ -86,34 +89,52 @@ def _changed_values(config: dict, composed: dict, prefix: str = "") -> dict:
 
 
 def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
-    """Write the predictions of every cross-validation that has all its folds to <folder>/out_of_fold.npz.
+    """Write the predictions of every cross-validation that has all its folds to <folder>/out_of_fold.npz and .csv.
 
     Rows are ordered by cross-validation, then image. index: int64 (N,), row of the image in the training file; labels:
     int64 (N,); logits: float32 (N, K); fold: int64 (N,); group: int64 (N,), number of the cross-validation; run: name
-    of the run; file: of the image, relative to data.root, where the data are pictures of files. None if no
-    cross-validation is complete.
+    of the run; files: of the images, relative to data.root, where the data are pictures of files. The CSV has the classes
+    by name. Cross-validations of other classes than the first are left out, with a line. None if no cross-validation is
+    complete.
     """
     import numpy as np
 
-    from src.evaluation.predictions import FOLD_FILE
+    from src.evaluation.predictions import OUT_OF_FOLD, write_fold_predictions
 
     complete = _complete_folds(runs)
     if not complete:
         return None
-    predictions: list[dict] = []
-    for group, folds in enumerate(complete):
-        for fold, run in sorted(folds.items()):
-            with np.load(run.folder / FOLD_FILE) as file:
-                arrays = dict(file)
-            for key, value in (("fold", fold), ("group", group), ("run", run.name)):
-                arrays[key] = np.full(len(arrays["index"]), value)
-            predictions.append(arrays)
+    read = [_read_folds(folds) for folds in complete]
+    class_names = read[0][1]
+    predictions = [arrays for arrays, names in read if names == class_names]
     keys = [key for key in predictions[0] if all(key in arrays for arrays in predictions)]
     joined = {key: np.concatenate([arrays[key] for arrays in predictions]) for key in keys}
+    joined["group"] = np.repeat(np.arange(len(predictions)), [len(arrays["index"]) for arrays in predictions])
     order = np.lexsort((joined["index"], joined["group"]))
-    path = folder / "out_of_fold.npz"
-    np.savez_compressed(path, **{key: array[order] for key, array in joined.items()})
+    joined = {key: array[order] for key, array in joined.items()}
+    path = folder / f"{OUT_OF_FOLD}.npz"
+    np.savez_compressed(path, **joined)
+    write_fold_predictions(path.with_suffix(".csv"), joined, class_names)
+    if others := len(read) - len(predictions):
+        log.warning("%s: cross-validations of other classes are left out: %d", path.name, others)
     return path
+
+
+def _read_folds(folds: dict[int, Run]) -> tuple[dict, list[str]]:
+    """The predictions of all folds, and the names of the classes; their numbers where runs have not written names."""
+    import numpy as np
+
+    from src.evaluation.predictions import FOLD_FILE
+
+    predictions: list[dict] = []
+    for fold, run in sorted(folds.items()):
+        with np.load(run.folder / FOLD_FILE) as file:
+            arrays = dict(file)
+        count = len(arrays["index"])
+        class_names = arrays.pop("class_names", np.arange(arrays["logits"].shape[1])).astype(str).tolist()
+        predictions.append(arrays | {"fold": np.full(count, fold), "run": np.full(count, run.name)})
+    keys = [key for key in predictions[0] if all(key in arrays for arrays in predictions)]
+    return {key: np.concatenate([arrays[key] for arrays in predictions]) for key in keys}, class_names
 
 
 def _complete_folds(runs: Sequence[Run]) -> list[dict[int, Run]]:

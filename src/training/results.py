@@ -66,7 +66,8 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
     if data.folds is not None:
         index, names = data.val_set.indices.numpy(), data.val_set.names
         arrays = {"index": index, "labels": labels.numpy(), "logits": logits.numpy()}
-        arrays |= {} if names is None else {"file": np.array(names)}
+        arrays |= {} if names is None else {"files": np.array(names)}  # NumPy keeps the name file for itself
+        arrays["class_names"] = np.array(net.info.class_names)
         np.savez_compressed(session.folder / FOLD_FILE, **arrays)  # type: ignore[arg-type]  # a flag has another type
     temperature = fit_temperature(logits, labels)
     if temperature is not None:

@@ -188,8 +188,8 @@ def test_equally_named_classes_of_other_data_are_left_out(tmp_path, data_root, c
         "2 corrections of 2 pictures; held out: 0",
         "1 correction belongs to another network (classes o, ki, su, tsu, na, ha, ma, ya, re, wo and 1 more; 1x28x28): "
         "left out",
-        "3 corrections were made with a network of the same classes that was trained on folder in /srv/ratings, this one "
-        "on kmnist: left out; data.other_data=true takes such corrections",
+        "3 corrections were made with a network of the same classes that was trained on folder in /srv/ratings, this "
+        "one on kmnist: left out; data.other_data=true takes such corrections",
     ]
     assert data.train_set.labels[200:].tolist() == [0, 0], "the other network's word on an image does not count"
     caplog.clear()

@@ -1,6 +1,8 @@
 """Figures, the best experiment and out-of-fold predictions of many runs."""
 
+import csv
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -114,10 +116,31 @@ def test_folds_are_joined_only_if_all_are_there(tmp_path):
     for fold in range(2):
         path = make_run(tmp_path, fold, [f"data.fold={fold}", "data.folds=2"], 0.9, config=config)
         index = np.array([3, 1]) if fold == 0 else np.array([0, 2])
-        np.savez(path / "predictions.npz", index=index, labels=index % 2, logits=np.eye(2)[index % 2])
+        arrays = {"index": index, "labels": index % 2, "logits": np.eye(2)[[1, 1] if fold == 0 else [0, 0]]}
+        np.savez(path / "predictions.npz", **arrays, class_names=np.array(["cat", '<b>,"狗"']))
     runs = find_runs([str(tmp_path)])
     assert join_folds(runs[:1], tmp_path) is None
     with np.load(join_folds(runs, tmp_path)) as joined:
         assert joined["index"].tolist() == [0, 1, 2, 3]
         assert joined["fold"].tolist() == [1, 0, 1, 0]
         assert joined["logits"].argmax(1).tolist() == joined["labels"].tolist()
+    with (tmp_path / "out_of_fold.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "truth", "answer", "probability", "fold", "run"]
+    assert [row["truth"] for row in rows] == [row["answer"] for row in rows] == ["cat", '<b>,"狗"'] * 2
+    assert {row["probability"] for row in rows} == {f"{1 / (1 + math.exp(-1)):.6f}"}
+    assert [(row["index"], row["fold"]) for row in rows] == [("0", "1"), ("1", "0"), ("2", "1"), ("3", "0")]
+
+
+def test_cross_validations_of_other_classes_are_not_joined(tmp_path, caplog):
+    for number, (classes, fold) in enumerate(((2, 0), (2, 1), (3, 0), (3, 1))):
+        config = {"data": {"folds": 2, "fold": None, "name": f"of {classes}"}}
+        words = [f"data.fold={fold}", "data.folds=2", f"data.name=of{classes}"]
+        path = make_run(tmp_path, number, words, 0.9, config=config)
+        arrays = {"index": np.array([fold]), "labels": np.array([0]), "logits": np.eye(classes)[:1]}
+        np.savez(path / "predictions.npz", **arrays, files=np.array([f"{fold}.png"]))
+    with np.load(join_folds(find_runs([str(tmp_path)]), tmp_path)) as joined:
+        assert joined["logits"].shape == (2, 2)
+    assert "cross-validations of other classes are left out: 1" in caplog.text
+    lines = (tmp_path / "out_of_fold.csv").read_text().splitlines()
+    assert lines[1].startswith("0.png,0,0,"), "classes without names are numbers"

@@ -21,7 +21,7 @@ CORRECTIONS = """CREATE TABLE corrections (
 NETWORKS = """CREATE TABLE networks (
     model TEXT PRIMARY KEY,     -- SHA-256 of the model file; its images are as large as those of its corrections
     classes TEXT NOT NULL,      -- names, a JSON list in the order of the outputs
-    data_name TEXT,             -- the data it was trained on: data.name, or data.mix.name; NULL if the file does not say
+    data_name TEXT,             -- of its training: data.name, or data.mix.name; NULL if the file does not say
     data_root TEXT              -- data.root, or data.mix.root
 ) WITHOUT ROWID"""
 TABLES = {1: {"corrections": CORRECTIONS}, 2: {"corrections": CORRECTIONS, "networks": NETWORKS}}  # by version
@@ -50,7 +50,7 @@ def prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> int:
-    """The version of a store. Raises InputError unless the file has its tables and nothing else: no view, no trigger."""
+    """The version of a store. Raises InputError unless the file has its tables alone: no view, no trigger."""
     version = _value(connection, "PRAGMA user_version")
     if version not in TABLES:
         readable = " and ".join(map(str, TABLES))
