@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.error_line import error_line, message_line
-from src.cli.overrides import override_key
+from src.cli.overrides import expand_home, override_key
 from src.cli.targets import drop_replaced_keys, with_open_nodes
 from src.errors import InputError, require
 from src.files import OUTPUTS
@@ -35,7 +35,8 @@ def load_config(overrides: Sequence[str] = (), verb: str = "train", output_dir: 
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose(verb, with_open_nodes(overrides), return_hydra_config=True)
+            words = [expand_home(word) for word in overrides]
+            cfg = hydra.compose(verb, with_open_nodes(words), return_hydra_config=True)
     except HydraException as error:
         raise InputError(error_line(error)) from error
     finally:
