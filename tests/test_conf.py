@@ -11,6 +11,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from src.cli.config import CONF, ROOT, load_config
+from src.cli.overrides import expand_home
 from src.data.sources.corrections import CorrectionStore
 from src.data.sources.scans import USPS_FILES
 from src.models.resnet import ResNet
@@ -188,4 +189,4 @@ def test_every_printed_command_composes(where, module, rest):
         pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the slurm extra is not installed")
     if "-m" in words:  # a sweep: its first job
         overrides = [re.sub(r"=([^\[,(]+),.*", r"=\1", word) for word in overrides]
-    assert load_config(overrides, module.removeprefix("src."))
+    assert load_config([expand_home(word) for word in overrides], module.removeprefix("src."))

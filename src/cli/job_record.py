@@ -6,10 +6,12 @@ from copy import deepcopy
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 import src
+from src.cli.config import config_folders
 from src.cli.process import is_main_process, is_sweep_job
+from src.cli.targets import recorded_option
 from src.files import read_json, write_json, write_text
 
 HYDRA_FOLDER = ".hydra"
@@ -26,18 +28,34 @@ class JobRecord:
         self.cfg, self.folder, self.begun = cfg, output_folder(), False
         self.started = time.perf_counter() if is_sweep_job() else src.STARTED  # imports are part of a command
         self.date = time.time() - self.seconds()
+        self.option: str | None = None  # of the group model, where it is known
         self.resumes = bool(cfg.get("resume_from")) and not is_sweep_job()
         if not self.resumes:
             self.begin()
 
-    def begin(self) -> None:
-        """Record the job as running, with its config."""
-        if self.begun or not is_main_process():
+    def begin(self, model: dict | None = None) -> None:
+        """Record the job as running, with its config. model: the network that it trains, which init_from may bring."""
+        if not is_main_process():
             return
-        self.begun = True
-        if self.resumes:
+        changed = model is not None and self._set_network(model)
+        if (self.resumes and not self.begun) or (changed and HydraConfig.get().output_subdir):
             self._write_config()
-        self._write_status("running")
+        if not self.begun:
+            self.begun = True
+            self._write_status("running")
+
+    def _set_network(self, model: dict) -> bool:
+        """Whether the record changes: the command's config describes another network, or another option's."""
+        settings = HydraConfig.get()
+        choice = settings.runtime.choices.get("model")
+        if choice is None:  # a command that trains on the way
+            return False
+        self.option = recorded_option(model["_target_"], choice, config_folders(settings))
+        if OmegaConf.to_container(self.cfg.model, resolve=True) != model:
+            with open_dict(self.cfg):
+                self.cfg.model = model
+            return True
+        return self.option != choice
 
     def seconds(self) -> float:
         """Since the command was typed, or a job of a sweep began."""
@@ -63,8 +81,10 @@ class JobRecord:
         """The three files that Hydra writes into output_subdir."""
         hydra = deepcopy(HydraConfig.instance().cfg)
         with read_write(hydra.hydra):
-            hydra.hydra.output_subdir = HYDRA_FOLDER
-        folder = self.folder / HYDRA_FOLDER
+            hydra.hydra.output_subdir = hydra.hydra.output_subdir or HYDRA_FOLDER
+            if self.option is not None:
+                hydra.hydra.runtime.choices.model = self.option
+        folder = self.folder / hydra.hydra.output_subdir
         folder.mkdir(exist_ok=True)
         for name, node in (("config", self.cfg), ("hydra", hydra), ("overrides", hydra.hydra.overrides.task)):
             write_text(folder / f"{name}.yaml", OmegaConf.to_yaml(node))
@@ -80,10 +100,13 @@ def open_record(cfg: DictConfig) -> JobRecord:
     return _running
 
 
-def begin_job() -> None:
-    """Say that the running job's input is accepted: from now on it writes into its folder. Nothing without a job."""
+def begin_job(model: dict) -> None:
+    """Say that the running job's input is accepted: from now on it writes into its folder. Nothing without a job.
+
+    model: the network that it trains, as its config describes it.
+    """
     if _running is not None:
-        _running.begin()
+        _running.begin(model)
 
 
 def job_started() -> float | None:

@@ -2,6 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from src.cli.feedback_mix import add_mix
 from src.cli.overrides import (
@@ -12,9 +16,11 @@ from src.cli.overrides import (
     override_value,
     replace_override,
 )
-from src.errors import printable, require
+from src.cli.targets import network_option
+from src.errors import InputError, printable, require
 from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
+from src.model_files.trust import trusted
 
 NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep", "hydra.output_subdir")
 
@@ -24,8 +30,8 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
 
     resume_from: becomes the run's recorded command in its own folder, followed by the words given beside it.
     init_from, loss.teacher: become the path of the file, so that the run records which one it was; init_from also adds
-    experiment=finetune unless an experiment is given, and with data=feedback what the network was trained on. Several
-    values are left as they are: each job resolves its own.
+    experiment=finetune unless an experiment is given, the network's name for the run's folder, and with data=feedback
+    what the network was trained on. Several values are left as they are: each job resolves its own.
     Raises InputError if there is no such run or file, or resume_from comes with a sweep or another folder.
     """
     if override_value(words, "resume_from"):
@@ -38,8 +44,33 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):
             path = find_checkpoint(value, OUTPUTS, key=key, tell=_print_note)
             words = replace_override(words, key, path.resolve())
-            words = add_mix(words, path) if key == "init_from" else words
+            words = _describe_source(words, path) if key == "init_from" else words
     return flags_first(words)
+
+
+def _describe_source(words: Sequence[str], path: Path) -> list[str]:
+    """The words with what the network of init_from brings to them beside its weights."""
+    with trusted(_typed_trust(words)):
+        words = add_mix(words, path)
+        named = {override_key(word) for word in words} & {"run_name", "hydra.run.dir", "-m", "--multirun"}
+        network = None if named else _network_of(path)
+    return [*words, f"run_name={network}_${{hydra:runtime.choices.data}}"] if network else words
+
+
+def _network_of(path: Path) -> str | None:
+    """The option of the network in a file; None for a file that cannot be read, which the job reports."""
+    from src.model_files.load import load_predictor
+
+    try:
+        return network_option(load_predictor(path).config["model"]["_target_"])
+    except InputError:
+        return None
+
+
+def _typed_trust(words: Sequence[str]) -> Any:
+    """The value of the key trust, before Hydra parses it."""
+    value = override_value(words, "trust") or "null"
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"trust={value}"]))["trust"]  # type: ignore[index, call-overload]
 
 
 def _print_note(line: str) -> None:

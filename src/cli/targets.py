@@ -14,6 +14,7 @@ from src.model_files.renamed import current_target
 from src.model_files.trust import find_object
 
 log = logging.getLogger(__name__)
+OURS = "src.models."
 ONE_CLASS = ("model", "augment", "loss", "optimizer", "scheduler")  # groups whose option is one class and its arguments
 
 
@@ -70,6 +71,21 @@ def accepted_arguments(function: Any) -> tuple[list[str], bool]:
         return [], True
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in parameters if p.kind in named], any(p.kind == p.VAR_KEYWORD for p in parameters)
+
+
+def network_option(target: str) -> str:
+    """The option of the group model that a class is, lenet of src.models.lenet.LeNet; of one's own, the class's name."""
+    module, _, name = current_target(target).rpartition(".")
+    return module.removeprefix(OURS) if module.startswith(OURS) else name
+
+
+def recorded_option(target: str, choice: object, folders: Sequence[Path]) -> str:
+    """What a run records as its option of the group model: the choice where `target` is its class, else the class's.
+
+    folders: where options stand.
+    """
+    chosen = _option("model", choice, folders).get("_target_", "")
+    return str(choice) if current_target(str(chosen)) == target else network_option(target)
 
 
 def _option(group: str, choice: object, folders: Sequence[Path]) -> DictConfig:

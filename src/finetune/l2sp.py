@@ -13,6 +13,8 @@ class L2SP(Method):
     alpha: strength of the decay towards the initial values. beta: of the decay of a fresh head towards 0.
     """
 
+    needs_start = True
+
     def __init__(self, alpha: float = 0.01, beta: float = 0.01, **options):
         super().__init__(**options)
         self.alpha = number("finetune.alpha", alpha, 0)

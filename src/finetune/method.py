@@ -30,6 +30,7 @@ class Method:
     adds_modules = False  # changes the structure of the network, not only its values
     mergeable = False  # `merge` folds the added modules into the weights
     resizes_layers = False  # makes another network of the same class
+    needs_start = False  # a resumed run needs the weights that it started from, which its checkpoint does not have
 
     def __init__(self, layer_decay: float = 1.0, head_rate: float = 1.0, cached_passes: int | None = None):
         self.layer_decay = fraction("finetune.layer_decay", layer_decay, zero=False)

@@ -16,6 +16,7 @@ ACTIVATIONS = {
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
 }
+MOST_SIDE = 65  # pixels; every network here takes images of 64
 POOLINGS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
@@ -37,18 +38,28 @@ def make_dropout(rate: float) -> list[nn.Module]:
 def count_features(layers: nn.Module, shape: tuple[int, int, int]) -> int:
     """Number of values that `layers` compute per image of `shape` (C, H, W).
 
-    Raises InputError if the image is too small for them.
+    Raises InputError, with the least side that fits, if the image is too small for them.
     """
     training = layers.training
+    layers.eval()
     try:
-        with torch.no_grad():
-            return layers.eval()(torch.zeros(1, *shape)).flatten(1).shape[1]
-    except (RuntimeError, InputError):  # from torch's convolution, from ours
-        raise InputError(
-            f"images of {shape[1]}x{shape[2]} are too small for this model: give a larger data.size"
-        ) from None
+        count = _try_features(layers, shape)
+        if count is None:
+            least = next(side for side in range(1, MOST_SIDE) if _try_features(layers, (shape[0], side, side)))
+            given = f"images of {shape[1]}x{shape[2]} are too small for this model"
+            raise InputError(f"{given}: each side needs {least} pixels or more, as with data.size={least}")
+        return count
     finally:
         layers.train(training)
+
+
+def _try_features(layers: nn.Module, shape: tuple[int, int, int]) -> int | None:
+    """Number of values per image; None for an image that is too small."""
+    try:
+        with torch.no_grad():
+            return layers(torch.zeros(1, *shape)).flatten(1).shape[1]
+    except (RuntimeError, InputError):  # from torch's convolution, from ours
+        return None
 
 
 def check_widths(key: str, values: object, count: int | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.cli.config import instantiate, to_plain
 from src.cli.process import check_training_options, quiet_libraries, set_threads
@@ -33,6 +33,7 @@ from src.training.initialize import (
     check_single_images,
     copy_source,
     load_source,
+    network_options,
     new_network,
     set_normalization,
 )
@@ -49,12 +50,11 @@ ShouldPrune = Callable[[int, float | None], bool]
 class Session:
     """One training: everything that `fit` runs and `write_results` reports.
 
-    config: the resolved config as plain values; the checkpoint stores `initial.config`, which is that of the network.
+    config: the resolved config as plain values, with the model that is trained; the checkpoint has `initial.config`.
     folder: of the run.
     overrides: the command; None for a session made in Python.
     checkpoints: None saves nothing.
-    resume_from: the file of a run to resume.
-    ended: the results of that run, if nothing is left to do.
+    resume_from: the file of a run to resume. ended: the results of that run, if nothing is left to do.
     objectives: metrics that a search asks for besides the monitor.
     started: on time.perf_counter's clock, when the command began, or without one `fit`; None before.
     """
@@ -138,7 +138,7 @@ def _build(
         check_saved_state(checkpoint, trainer, task, data, resume_from)
         check_files(checkpoint, trainer)
     return Session(
-        config=config,
+        config={**config, "model": initial.config["model"]},
         folder=Path(cfg.output_dir),
         overrides=None if overrides is None else list(overrides),
         data=data,
@@ -161,7 +161,8 @@ def _initial_model(
     if source is not None:
         initial = copy_source(stored, source, info, overrides)
     else:
-        model = instantiate(cfg.model, "model", shape=info.shape, num_classes=info.num_classes)
+        node = OmegaConf.create(network_options(config, method))
+        model = instantiate(node, "model", shape=info.shape, num_classes=info.num_classes)
         try_network(model, stored, info)
         initial = new_network(model, info, stored)
     initial = apply_method(initial, method, config["finetune"])

@@ -48,7 +48,7 @@ def train(
         done = f"{session.ended['epochs']} epochs, {session.ended['steps']:,} steps"
         log.info("this run has ended (%s): nothing is left to do; a higher trainer.max_epochs trains on", done)
         return session.ended["best_score"]
-    begin_job()
+    begin_job(session.config["model"])
     write_skipped(session.data, session.folder)
     fit(session)
     trainer, checkpoints = session.trainer, session.checkpoints
@@ -111,6 +111,8 @@ def summary(session: Session) -> str:
     count = sum(parameter.numel() for parameter in model.parameters())
     source = session.initial.source
     start = getattr(model, "start", "from scratch") if source is None else f"weights: {source.file}"
+    if source is None and session.resume_from:
+        start = f"weights: {display_path(session.resume_from)}"
     line = (
         f"{_network_name(session)}, {count:,} parameters, {start}, on {session.trainer.strategy.root_device}; "
         f"data={data.name}: {len(data.train_set):,} images to train, {len(data.val_set):,} to validate; "

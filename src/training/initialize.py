@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch: not before a job runs
     from src.inference.model import InferenceModel
 
 log = logging.getLogger(__name__)
+PUBLISHED = "src.models.pretrained.Pretrained"
 HEADS, CHECKPOINTS = ("auto", "keep", "reset"), ("full", "adapter")
 
 
@@ -55,10 +56,12 @@ def check_options(config: dict) -> None:
 def prepare_network(config: dict) -> None:
     """Check what the network's options need beyond the data, and fetch its weights, before any data are read.
 
-    config: of the training, plain values. Raises InputError for options or weights that cannot be used.
+    config: of the training, plain values. A source, or the checkpoint of the run that is resumed, brings its weights.
+    Raises InputError for options or weights that cannot be used.
     """
     options = {key: value for key, value in config["model"].items() if not key.startswith("_")}
-    if not config["init_from"] and config["model"].get("_target_") == "src.models.pretrained.Pretrained":
+    brought = config["init_from"] or config["resume_from"]
+    if not brought and config["model"].get("_target_") == PUBLISHED:
         from src.models.pretrained import prepare
 
         prepare(**options)
@@ -69,11 +72,29 @@ def new_network(model: nn.Module, info: DataInfo, config: dict) -> InitialModel:
 
     config: of the training, plain values.
     """
-    if (expected := getattr(model, "normalization", None)) is not None:
-        info = replace(info, mean=expected[0], std=expected[1])
+    from src.models.pretrained import Pretrained
+
+    if isinstance(model, Pretrained):
+        if model.normalization is not None:
+            info = replace(info, mean=model.normalization[0], std=model.normalization[1])
         if model.size != model.default_size:  # rebuilt from a checkpoint, which brings its weights, it takes DEFAULT's
             config = {**config, "model": {**config["model"], "size": model.size}}
     return InitialModel(model, info, config=config)
+
+
+def network_options(config: dict, method: Method | None) -> dict:
+    """The options of the network to build: in a run that is resumed without the weights that its checkpoint brings.
+
+    config: of the training, plain values.
+    """
+    options = dict(config["model"])
+    if options.get("weights") is None or not config["resume_from"] or (method is not None and method.needs_start):
+        return options
+    if options["_target_"] == PUBLISHED and options["size"] is None:
+        from src.models.published_weights import image_side, published_weights
+
+        options["size"] = image_side(published_weights(options["name"], options["weights"]))
+    return {**options, "weights": None}
 
 
 def load_source(init_from: str, outputs: Path) -> InferenceModel:
@@ -103,9 +124,6 @@ def copy_source(config: dict, source: InferenceModel, info: DataInfo, overrides:
         "init_from: %s, weights of epoch %d; head %s, %d classes; normalization kept",
         config["init_from"], source.epoch, "replaced" if fresh else "kept", info.num_classes,
     )  # fmt: skip
-    loaded, ignored = (name["_target_"].rpartition(".")[2] for name in (source.config["model"], config["model"]))
-    if loaded != ignored:
-        log.info("the network is the source's, %s; model=%s is ignored", loaded, ignored)
     stored = {"start": source.digest, "model": source.config["model"], "structure": source.config.get("structure", [])}
     return InitialModel(model, info, None, source, fresh, {**config, **stored})
 

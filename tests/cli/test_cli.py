@@ -84,13 +84,34 @@ def test_words_without_references_stay_as_they_are():
 
 
 def test_init_from_becomes_a_file_and_brings_its_experiment(source):
-    run, file = source.parents[1], f"init_from={source}"
-    assert resolve_overrides([f"init_from={run}", "seed=1"]) == ["experiment=finetune", "seed=1", file]
-    assert resolve_overrides([f"init_from={run}", "experiment=probe"]) == ["experiment=probe", file]
+    run, found = source.parents[1], [f"init_from={source}", "run_name=mlp_${hydra:runtime.choices.data}"]
+    assert resolve_overrides([f"init_from={run}", "seed=1"]) == ["experiment=finetune", "seed=1", *found]
+    assert resolve_overrides([f"init_from={run}", "experiment=probe"]) == ["experiment=probe", *found]
     several = ["experiment=finetune", "-m", f"init_from={run},newest"]
     assert resolve_overrides(several) == ["-m", "experiment=finetune", several[-1]]
     with pytest.raises(InputError, match=r"^init_from=nowhere: there is no such file"):
         resolve_overrides(["init_from=nowhere"])
+
+
+def test_the_network_of_init_from_names_the_runs_folder(source, tmp_path, monkeypatch):
+    words = resolve_overrides([f"init_from={source}", "data=digits"])
+    assert load_config(words).run_name == "mlp_digits"
+    for typed in ("run_name=mine", "hydra.run.dir=here", "-m"):
+        assert len(resolve_overrides(["experiment=probe", f"init_from={source}", typed])) == 3
+    (tmp_path / "broken.ckpt").write_bytes(b"PK no checkpoint")  # the job says what is wrong with it
+    assert len(resolve_overrides(["experiment=probe", f"init_from={tmp_path}/broken.ckpt"])) == 2
+
+
+def test_the_network_of_a_trusted_package_names_the_folder_too(source, tmp_path, monkeypatch):
+    from src.model_files.checkpoint import read_checkpoint, write_checkpoint
+
+    (tmp_path / "namedpackage.py").write_text("from src.models.mlp import MLP\nclass Mine(MLP):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    content = read_checkpoint(source)
+    content["config"]["model"] = {"_target_": "namedpackage.Mine"}
+    write_checkpoint({key: value for key, value in content.items() if key != "digest"}, source)
+    for trust in ("trust=[namedpackage]", "trust=namedpackage", "trust=['namedpackage']"):
+        assert load_config(resolve_overrides([f"init_from={source}", "data=digits", trust])).run_name == "Mine_digits"
 
 
 def test_a_teacher_becomes_a_file(source):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.cli.config import load_config, to_plain
-from src.cli.targets import with_open_nodes
+from src.cli.config import CONF, load_config, to_plain
+from src.cli.targets import network_option, recorded_option, with_open_nodes
 from src.errors import InputError
 
 
@@ -57,3 +57,13 @@ def test_a_misspelt_class_is_one_line(tmp_path, target):
         composed(tmp_path, f"optimizer._target_='{target}'", "optimizer.x=1")
         raise InputError("an empty target is refused later")
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_is_recorded_by_its_option_or_its_class(tmp_path):
+    options = {file.stem: composed(tmp_path, f"model={file.stem}")["model"] for file in (CONF / "model").glob("*.yaml")}
+    assert all(network_option(model["_target_"]) == option for option, model in options.items())
+    assert recorded_option("src.models.cnn.CNN", "lenet", [CONF]) == "cnn"
+    assert recorded_option("mypackage.nets.Net", "lenet", [CONF]) == "Net"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/wide.yaml").write_text("_target_: src.models.cnn.CNN\nwidths: [99, 99]\n")
+    assert recorded_option("src.models.cnn.CNN", "wide", [CONF, tmp_path]) == "wide"

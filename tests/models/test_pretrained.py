@@ -9,9 +9,10 @@ from torchvision import models
 
 from src.cli.config import load_config
 from src.errors import InputError
+from src.model_files.checkpoint import read_checkpoint
 from src.models.pretrained import Pretrained, prepare
 from src.training.build import build
-from src.training.fit import summary
+from src.training.fit import fit, summary
 from tests.commands import one_line, run
 from tests.data.conftest import file_server  # noqa: F401
 
@@ -127,6 +128,33 @@ def test_raw_levels_give_the_logits_of_torchvisions_own_preset(cache, published,
     features = torch.nn.Sequential(*list(net.children())[:-1])
     ours = torch.nn.Sequential(*list(session.initial.model.eval().net.children())[:-1])
     assert torch.allclose(ours(session.data.normalize(images)), features(preset(images)), atol=1e-3)
+
+
+def test_a_resumed_run_needs_no_file_of_weights(cache, published, picture_folder, tmp_path, monkeypatch):
+    """It ends with the weights of a run that was not interrupted; only a decay towards the start asks for the file."""
+    data = ["data=folder", f"data.root={picture_folder}", "data.size=32", "data.batch_size=8", "data.channels=3"]
+    quick = ["run_name=test", "logger=none", "trainer.accelerator=cpu", "trainer.limit_train_batches=2"]
+    words = [*data, *quick, "model=pretrained", "model.size=32", "scheduler=constant"]
+
+    def session(name: str, epochs: int, *more: str):
+        return build(load_config([*words, f"trainer.max_epochs={epochs}", *more], output_dir=tmp_path / name))
+
+    for name, epochs, more in (("whole", 2, []), ("part", 1, []), ("l2sp", 1, ["finetune=l2sp"])):
+        fit(session(name, epochs, *more))
+    (cache / published[1]).unlink()
+    monkeypatch.setattr(models.ResNet18_Weights.IMAGENET1K_V1.value, "url", "http://127.0.0.1:9/resnet18-0123abcd.pth")
+    resumed = session("part", 2, f"resume_from={tmp_path}/part")
+    assert "weights: " in summary(resumed) and "part/checkpoints/last.ckpt" in summary(resumed)
+    fit(resumed)
+    whole, part = (read_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "part"))
+    assert all(torch.equal(value, part["state_dict"][key]) for key, value in whole["state_dict"].items())
+    assert part["facts"] == whole["facts"] and part["config"]["model"] == whole["config"]["model"]
+    tuned = session("tuned", 1, f"init_from={tmp_path}/part", "experiment=finetune")  # the source brings its weights
+    assert tuned.config["model"]["weights"] == "DEFAULT"
+    with pytest.raises(InputError, match=r"resnet18-0123abcd\.pth"):
+        session("l2sp", 2, "finetune=l2sp", f"resume_from={tmp_path}/l2sp")
+    with pytest.raises(InputError, match=r"whose model\.size is 32, not 64"):
+        session("part", 3, "model.size=64", f"resume_from={tmp_path}/part")
 
 
 @pytest.mark.parametrize(
