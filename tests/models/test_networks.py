@@ -34,6 +34,31 @@ def test_networks_take_any_channels_size_and_number_of_classes(name, shape, clas
     assert SMALL[name](shape, classes)(torch.randn(3, *shape)).shape == (3, classes)
 
 
+SIDES = [(1, 1), (2, 2), (3, 3), (4, 4), (7, 7), (11, 11), (12, 12), (28, 28), (224, 224), (28, 1), (1, 28), (3, 400)]
+LEAST = {"lenet": 12, "cnn": 4, "convnet": 2, "resnet": 1, "mlp": 1}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", SMALL)
+def test_images_of_every_size_train_or_the_least_side_is_named(name, channels):
+    for height, width in SIDES:
+        shape, least = (channels, height, width), LEAST[name]
+        if min(height, width) < least:
+            with pytest.raises(InputError, match=rf"{height}x{width} are too small.*each side needs {least} pixels"):
+                SMALL[name](shape, 2)
+            continue
+        model, labels = SMALL[name](shape, 2), torch.tensor([0, 1])
+        nn.functional.cross_entropy(model(torch.randn(2, *shape)), labels).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_least_side_goes_by_the_options():
+    for options, least in (({"padded": False}, 16), ({"convolution": "fft"}, 12), ({"deslant": True}, 12)):
+        with pytest.raises(InputError, match=f"each side needs {least} pixels"):
+            LeNet((1, least - 1, 400), 2, **options)
+        LeNet((1, least, least), 2, **options)
+
+
 def test_linear_layers_have_the_right_inputs_where_the_tutorials_have_wrong_ones():
     assert LeNet(SHAPE, 10).head[0].in_features == 16 * 5 * 5
     assert LeNet(SHAPE, 10, padded=False).head[0].in_features == 16 * 4 * 4
