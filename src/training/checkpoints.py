@@ -17,7 +17,7 @@ from src.finetune.closed_form import ClosedForm
 from src.model_files.checkpoint import read_checkpoint
 from src.training.csv_logger import EpochCSVLogger
 from src.training.task import Classifier
-from src.training.trainer_state import data_of, is_dry_run
+from src.training.trainer_state import callbacks_of, data_of, is_dry_run, is_own
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,18 @@ class Checkpoints(Checkpoint):
         stopped = isinstance(exception, SIGTERMException)  # of `StopBetweenSteps`; a second Ctrl-C lands anywhere
         if stopped and not is_dry_run(trainer) and trainer.global_step > self._saved_step:
             self._save(trainer, task, self.last)
+
+    def report_late_changes(self, trainer: Trainer, task: Classifier) -> None:
+        """Say where a callback of the user's own changed the weights as training ended, after `last.ckpt` was written."""
+        own = [type(callback).__name__ for callback in callbacks_of(trainer) if is_own(callback)]
+        if not own or not self.last.is_file():
+            return
+        saved, trained = read_checkpoint(self.last)["state_dict"], task.state_dict()
+        if any(key not in trained or not value.equal(trained[key].cpu()) for key, value in saved.items()):
+            log.warning(
+                "the weights changed after the last checkpoint, in %s: best.ckpt and last.ckpt hold those before; "
+                "a callback that changes weights before validation has them saved", " or ".join(own),
+            )  # fmt: skip
 
     def state_dict(self) -> dict:
         return {name: getattr(self, name) for name in ("best_score", "best_epoch", "best_metrics")}

@@ -97,6 +97,8 @@ def fit(session: Session) -> None:
     if not is_dry_run(trainer) and checkpoints is not None:
         steps = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         require(steps > 0, "no step was made: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
+        if trainer.is_global_zero:
+            checkpoints.report_late_changes(trainer, session.task)
 
 
 def _resume_command(session: Session) -> str:

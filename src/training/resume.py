@@ -24,6 +24,7 @@ FIXED_TRAINER = (
 IN_RUN_FOLDER = (".folder", ".path", ".save_dir")  # keys of paths that move with a run
 NAMES = ("._target_", ".name")  # what an option is; the keys beside it differ with it
 MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
+ADDED = {"augment.fill": "background"}  # options that older runs do not record, as they trained
 LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
@@ -38,7 +39,7 @@ def check_same_run(saved: dict, config: dict) -> None:
         before, now = (_flatten(_value(entries, group), group) for entries in (saved, config))
         free = tuple(f"{group}.{name}" for name in FREE.get(group, ()))
         for key in sorted(before.keys() | now.keys(), key=lambda key: (not key.endswith(NAMES), key)):
-            older = group == "data" and key not in before  # the run is older than the option
+            older = key not in before and (group == "data" or now[key] == ADDED.get(key, ...))
             if key.startswith(free) or key.endswith(".folder") or older or before.get(key) == now.get(key):
                 continue
             raise InputError(

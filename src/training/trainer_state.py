@@ -31,8 +31,13 @@ def require_measured(trainer: Trainer, names: Sequence[str], key: str, monitor: 
     validates = not str(monitor).startswith("val/") or trainer.limit_val_batches != 0
     advice = "with trainer.limit_val_batches=0: watch train/loss, or validate"
     require(validates, f"{key}={monitor} is not measured {advice}")
-    own = any(not type(callback).__module__.startswith(OUR_CALLBACKS) for callback in callbacks_of(trainer))
+    own = any(map(is_own, callbacks_of(trainer)))
     require(own or monitor in names, f"{key}={monitor} is not measured; there are {', '.join(names)}")
+
+
+def is_own(callback: Callback) -> bool:
+    """Whether a callback is the user's, neither the project's nor Lightning's."""
+    return not type(callback).__module__.startswith(OUR_CALLBACKS)
 
 
 def data_of(trainer: Trainer) -> ImageData:

@@ -126,3 +126,49 @@ def test_stroke_never_erases_a_digit():
 def test_augmentation_rejects_values_out_of_range(wrong):
     with pytest.raises(InputError, match=r"augment\."):
         wrong()
+
+
+@pytest.fixture
+def photos() -> torch.Tensor:
+    """Colour images without a black pixel."""
+    return torch.randint(60, 200, (32, 3, 24, 30), dtype=torch.uint8)
+
+
+MOVES = {"shift": (Shift, {"max_px": 6}), "affine": (Affine, {"rotate_deg": 40}), "elastic": (Elastic, {"alpha_px": 2})}
+MOVES["stroke"] = (Stroke, {"rotate_deg": 40, "thicken_px": 0, "thin_px": 0})
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_uncovered_pixels_of_photographs_are_mirrored_or_the_mean(name, photos):
+    kind, options = MOVES[name]
+    changed = {
+        fill: kind(**options, fill=fill)(photos, torch.Generator().manual_seed(0)).float()
+        for fill in ("background", "reflect", "mean")
+    }
+    assert torch.equal(changed["background"], kind(**options)(photos, torch.Generator().manual_seed(0)).float())
+    assert float(changed["background"].min()) == 0
+    for fill in ("reflect", "mean"):
+        low, high = photos.amin((2, 3), True).float(), photos.amax((2, 3), True).float()
+        assert bool(((changed[fill] >= low - 0.01) & (changed[fill] <= high + 0.01)).all()), "levels of its own channel"
+    inner = (slice(None), slice(None), slice(11, 13), slice(14, 16))
+    assert all(torch.allclose(changed[fill][inner], changed["background"][inner], atol=0.01) for fill in changed)
+    assert len({tuple(value.flatten().tolist()) for value in changed.values()}) == 3
+
+
+def test_a_shift_larger_than_the_image_is_mirrored_again():
+    images = torch.arange(1, 4, dtype=torch.uint8).view(1, 1, 1, 3).expand(64, 1, 2, 3)
+    moved = Shift(20, fill="reflect")(images, torch.Generator().manual_seed(0))
+    rows = {tuple(image[0, 0].tolist()) for image in moved}
+    assert moved.dtype == torch.uint8
+    assert rows == {(1, 2, 3), (2, 3, 3), (3, 3, 2), (3, 2, 1), (2, 1, 1), (1, 1, 2)}
+
+
+def test_a_square_gets_the_mean_and_no_mirror_image(photos):
+    changed = Cutout(8, fill="mean")(photos, torch.Generator().manual_seed(0))
+    hole = Cutout(8)(photos, torch.Generator().manual_seed(0)) == 0
+    mean = photos.float().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    assert torch.equal(changed, torch.where(hole, mean, photos))
+    with pytest.raises(InputError, match=r"augment\.fill=reflect.*background, mean"):
+        Cutout(fill="reflect")
+    with pytest.raises(InputError, match=r"augment\.fill=black.*background, reflect, mean"):
+        Elastic(fill="black")

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from src.cli.config import load_config
+from src.dashboard.run_summary import flat_hyperparameters
 from src.errors import InputError
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import read_checkpoint
@@ -35,9 +37,10 @@ def test_the_source_gives_the_normalization_and_the_data_the_classes(small_kmnis
 def train_few(picture_folder, tmp_path):
     """A session on pictures of two classes, as typed."""
 
-    def make(*words: str):
+    def make(*words: str, callbacks: tuple | list = ()):
         root = ["data=folder", f"data.root={picture_folder}", f"output_dir={tmp_path / 'run'}", "run_name=test"]
-        return build(load_config([*root, "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none", *words]))
+        quick = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none"]
+        return build(load_config([*root, *quick, *words]), callbacks=callbacks)
 
     return make
 
@@ -62,6 +65,33 @@ def test_a_callback_that_averages_after_the_last_checkpoint_is_refused(train_few
     swa = "lightning.pytorch.callbacks.StochasticWeightAveraging"
     with pytest.raises(InputError, match=r"StochasticWeightAveraging.*callbacks=\[default,ema\]"):
         train_few(f"+callbacks.swa._target_={swa}", "+callbacks.swa.swa_lrs=0.01")
+
+
+class Late(Callback):
+    """Changes the weights at one moment."""
+
+    def __init__(self, moment: str):
+        setattr(self, moment, lambda trainer, task: next(task.parameters()).data.add_(1))
+
+
+@pytest.mark.parametrize("moment", ["on_train_end", "on_fit_end", "on_validation_start", "on_train_epoch_end"])
+@pytest.mark.parametrize("average", [[], ["callbacks=[default,ema]"]], ids=["raw", "ema"])
+def test_weights_that_a_callback_changes_as_training_ends_are_told(train_few, moment, average, caplog):
+    session = train_few(*average, callbacks=[Late(moment)])
+    with caplog.at_level("WARNING"):
+        fit(session)
+    told = [record.getMessage() for record in caplog.records if "changed after the last checkpoint" in record.message]
+    assert len(told) == (moment in ("on_train_end", "on_fit_end"))
+    assert all("in Late: best.ckpt and last.ckpt hold those before" in line for line in told)
+
+
+def test_the_session_has_the_config_of_the_network_that_init_from_brings(train_few, tmp_path):
+    fit(train_few("model=cnn", "model.widths=[3,5]", "data.size=16"))
+    source = f"init_from={tmp_path}/run"
+    session = train_few(source, "experiment=finetune", "data.size=16", "data.min_steps=0")
+    assert session.config["model"] == session.initial.config["model"]
+    assert (session.config["model"]["_target_"], session.config["model"]["widths"]) == ("src.models.cnn.CNN", [3, 5])
+    assert flat_hyperparameters(session.config)["model"] == "CNN"
 
 
 def test_lightnings_own_average_is_what_is_saved(train_few, tmp_path):
