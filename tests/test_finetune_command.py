@@ -1,13 +1,18 @@
 """Fine-tuning from the command line."""
 
+import csv
 import json
 import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from src.model_files.checkpoint import load_model
+from src.models.cnn import CNN
+from src.models.mlp import MLP
 from tests.commands import one_line, run, start, wait_for, weights
+from tests.configs import write_teacher
 
 pytestmark = pytest.mark.slow
 TARGET = ["data=digits", "data.quarter_turns=1", "trainer.accelerator=cpu"]
@@ -145,3 +150,44 @@ def test_an_angle_is_learned_and_evaluated(trained, tmp_path):
 def test_invalid_input_gives_a_one_line_error(trained, tmp_path, words, expected):
     overrides = [word.replace("{}", str(trained)) if word.startswith("init_from") else word for word in words]
     assert expected in one_line(run("src.train", "data=digits", f"hydra.run.dir={tmp_path}", *overrides))
+
+
+def recorded(folder) -> tuple[str, str]:
+    """The network's class in a run's config, and the option of the group model."""
+    config, hydra = (OmegaConf.load(folder / f".hydra/{name}.yaml") for name in ("config", "hydra"))
+    return config.model._target_.rpartition(".")[2], hydra.hydra.runtime.choices.model
+
+
+def test_runs_are_recorded_by_the_networks_of_their_sources(data_root, tmp_path):
+    """A sweep over two, a run fine-tuned from one of its jobs, that run resumed, and the table of all."""
+    sources = [write_teacher(tmp_path / f"{make.__name__}.ckpt", data_root, make) for make in (CNN, MLP)]
+    data = ["data=kmnist", f"data.root={data_root}", "data.download=false", "data.val=50", "data.min_steps=0"]
+    quick = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "figures=false", "test=false"]
+    swept = [f"init_from={','.join(map(str, sources))}", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = run("src.train", "-m", *swept, *data, *quick)
+    assert done.returncode == 0, done.stderr
+    assert [recorded(tmp_path / f"sweep/{job}") for job in (0, 1)] == [("CNN", "cnn"), ("MLP", "mlp")]
+    chain = [f"init_from={tmp_path}/sweep/1", *data, *quick, "test=true", f"hydra.run.dir={tmp_path}/chain"]
+    for words in (chain, [f"resume_from={tmp_path}/chain", "trainer.max_epochs=2"]):
+        done = run("src.train", *words)
+        assert done.returncode == 0, done.stderr
+        assert recorded(tmp_path / "chain") == ("MLP", "mlp")
+    hparams = read_hparams(tmp_path / "chain")
+    assert hparams["model"].string_value == "MLP" and "model.pooling" not in hparams
+    lenet = run("src.train", "model=lenet", *data, *quick, f"hydra.run.dir={tmp_path}/lenet")
+    assert lenet.returncode == 0, lenet.stderr
+    folders = [f"{tmp_path}/{name}" for name in ("sweep", "chain", "lenet")]
+    done = run("src.compare", *folders, "figures=false", f"hydra.run.dir={tmp_path}/compared")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "compared/runs.csv").open(newline="") as file:
+        assert sorted(row["model"] for row in csv.DictReader(file)) == ["cnn", "lenet", "mlp", "mlp"]
+
+
+def read_hparams(folder) -> dict:
+    """The hyperparameters in TensorBoard's HPARAMS tab."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    events = EventAccumulator(str(next(folder.rglob("events.out*")).parent)).Reload()
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    return dict(HParamsPluginData.FromString(content).session_start_info.hparams)

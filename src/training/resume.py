@@ -68,6 +68,7 @@ def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
         _flatten({key: entries.get(key) for key in config}, "") for entries in (checkpoint["config"], config)
     )
     differing = {key[1:] for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    differing -= {key for key, value in ADDED.items() if f".{key}" not in before and now.get(f".{key}") == value}
     changed = {key for key in differing if not key.endswith(IN_RUN_FOLDER)}
     return results if ended and (not changed or (reached and changed <= LIMITS)) else None
 

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from src.cli.error_line import CommandExit
 from src.errors import InputError
-from src.model_files.checkpoint import read_checkpoint
+from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 from src.training.fit import train
 from src.training.resume import check_same_run
 from tests.training.sessions import Signal, assert_equal, make_session, run, small_config, state, weights
@@ -183,6 +183,26 @@ def changed(*path, value) -> dict:
 )
 def test_a_resumed_run_may_change_where_and_how_long(path):
     check_same_run(CONFIG, changed(*path, value="other"))
+
+
+def test_a_run_from_before_an_option_had_what_is_its_default():
+    check_same_run(CONFIG, changed("augment", "fill", value="background"))
+    with pytest.raises(InputError, match=r"augment\.fill is None, not mean"):
+        check_same_run(CONFIG, changed("augment", "fill", value="mean"))
+    with pytest.raises(InputError, match=r"augment\.rotate_deg is None, not 3"):
+        check_same_run(CONFIG, changed("augment", "rotate_deg", value=3))
+
+
+def test_a_run_from_before_an_option_has_ended_too(data_root, tmp_path, caplog):
+    words = ["test=false", "figures=false", "trainer.max_epochs=1"]
+    train(small_config(data_root, tmp_path, *words))
+    last = tmp_path / "checkpoints/last.ckpt"
+    content = read_checkpoint(last)
+    del content["config"]["augment"]["fill"]
+    write_checkpoint({key: value for key, value in content.items() if key != "digest"}, last)
+    with caplog.at_level("INFO"):
+        train(small_config(data_root, tmp_path, *words, f"resume_from={last}"))
+    assert "nothing is left to do" in caplog.text
 
 
 @pytest.mark.parametrize(
