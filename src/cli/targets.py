@@ -74,7 +74,7 @@ def accepted_arguments(function: Any) -> tuple[list[str], bool]:
 
 
 def network_option(target: str) -> str:
-    """The option of the group model that a class is, lenet of src.models.lenet.LeNet; of one's own, the class's name."""
+    """The option of the group model that a class is, lenet of src.models.lenet.LeNet; else the class's name."""
     module, _, name = current_target(target).rpartition(".")
     return module.removeprefix(OURS) if module.startswith(OURS) else name
 

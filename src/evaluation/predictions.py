@@ -79,7 +79,8 @@ def write_fold_predictions(path: Path, arrays: Mapping[str, np.ndarray], class_n
     probabilities /= probabilities.sum(1, keepdims=True)
     head, images = ("file", arrays["files"]) if "files" in arrays else ("index", arrays["index"])
     truth, answer = ([class_names[label] for label in rows] for rows in (arrays["labels"], logits.argmax(1)))
-    values = [truth, answer, [f"{value:.6f}" for value in probabilities.max(1)], arrays["fold"], arrays["run"]]
+    rates = [f"{value:.6f}" for value in probabilities.max(1)]
+    values: list[Iterable] = [truth, answer, rates, arrays["fold"], arrays["run"]]
     _write_rows(path, [head, "truth", "answer", "probability", "fold", "run"], images, *values)
 
 

@@ -93,8 +93,8 @@ def join_folds(runs: Sequence[Run], folder: Path) -> Path | None:
 
     Rows are ordered by cross-validation, then image. index: int64 (N,), row of the image in the training file; labels:
     int64 (N,); logits: float32 (N, K); fold: int64 (N,); group: int64 (N,), number of the cross-validation; run: name
-    of the run; files: of the images, relative to data.root, where the data are pictures of files. The CSV has the classes
-    by name. Cross-validations of other classes than the first are left out, with a line. None if no cross-validation is
+    of the run; files: of the images, relative to data.root, where the data are pictures of files. The CSV has the
+    classes by name. Cross-validations of other classes than the first are left out, with a line. None if none is
     complete.
     """
     import numpy as np

@@ -123,7 +123,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer, task, self.last)
 
     def report_late_changes(self, trainer: Trainer, task: Classifier) -> None:
-        """Say where a callback of the user's own changed the weights as training ended, after `last.ckpt` was written."""
+        """Say where a callback of the user's own changed the weights as training ended, after the last checkpoint."""
         own = [type(callback).__name__ for callback in callbacks_of(trainer) if is_own(callback)]
         if not own or not self.last.is_file():
             return

@@ -60,7 +60,7 @@ def to_columns(network: CorrectedNetwork) -> tuple[str, str | None, str | None]:
 def from_columns(classes: object, data_name: object, data_root: object) -> CorrectedNetwork:
     """The network of a row of the store. Raises ValueError for values that `to_columns` does not write."""
     try:
-        names = json.loads(classes) if isinstance(classes, str) else None
+        names: Any = json.loads(classes) if isinstance(classes, str) else None
     except RecursionError:
         names = None
     good = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
