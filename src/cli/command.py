@@ -21,6 +21,7 @@ from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_
 from src.cli.process import command_line, escape_for_terminal, exit_on_signals, is_main_process
 from src.cli.targets import drop_replaced_keys, with_open_nodes
 from src.errors import InputError, printable, require
+from src.model_files.renamed import with_current_targets
 from src.model_files.trust import check_recorded, trusted
 
 logging.raiseExceptions = False  # a closed pipe (| head) is no reason for a traceback
@@ -106,7 +107,7 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
         require(stays, "hydra.job.chdir=true: leave it out; paths are those of the folder where the command is typed")
         with trusted(cfg.get("trust")):
             if cfg.get("resume_from"):  # before anything that a checkpoint's recorded command names is imported
-                check_recorded(to_plain(cfg), f"resume_from={cfg.resume_from}")
+                check_recorded(with_current_targets(to_plain(cfg)), f"resume_from={cfg.resume_from}")
             settings = HydraConfig.get()
             typed = {override_key(word) for word in settings.overrides.task}
             drop_replaced_keys(cfg, typed, settings.runtime.choices, config_folders(settings))
