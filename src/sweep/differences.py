@@ -181,7 +181,7 @@ def _sentence(one: Difference, found: Differences) -> str:
     if one.change is None or one.low is None or one.high is None:
         return f"not compared: {one.reason}"
     factor, unit = (1, "in mean error") if found.is_number else (100, "points")
-    change, low, high = (f"{factor * value:+.2f}" for value in (one.change, one.low, one.high))
+    change, low, high = (f"{factor * value + 0.0:+.2f}" for value in (one.change, one.low, one.high))
     several = ", over images and runs" if max(one.runs, found.best.runs) > 1 else ""
     line = f"{change} {unit} (95 % {low} to {high}{several})"
     if one.p is None:

@@ -40,11 +40,11 @@ def write_best_experiment(comparison: Comparison, folder: Path) -> Path | None:
     """Write the best configuration as <folder>/best/experiment/best.yaml, for --config-dir and experiment=best.
 
     It selects the same options and sets every value that differs from theirs; those of the user's own option files are
-    written out. None if the run's config cannot be read.
+    written out. None if the run's config cannot be read, or is of src.evaluate.
     """
     best = comparison.best
     run = next(run for run in best.runs if run.state == "finished")
-    if not run.config or not run.choices:
+    if not run.config or not run.choices or run.command != "train":
         return None
     groups = {
         group: f"[{', '.join(map(str, option))}]" if OmegaConf.is_list(option) else str(option)

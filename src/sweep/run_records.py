@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.overrides import override_key
-from src.errors import InputError, is_integer, is_number, printable, require
+from src.errors import InputError, is_number, printable, require
 from src.evaluation.monitor import monitor_mode
-from src.files import read_json, read_rows, read_text
+from src.files import display_path, read_json, read_rows, read_text
 from src.model_files.renamed import with_current_targets
+from src.sweep.recorded_results import read_results
 
 STATES = ("waiting", "running", "finished", "pruned", "interrupted", "failed")
 REPETITION_KEYS = ("seed", "data.seed", "data.fold")  # may differ between repetitions of one configuration
@@ -23,7 +24,7 @@ REPETITION_KEYS = ("seed", "data.seed", "data.fold")  # may differ between repet
 EXECUTION_KEYS = (
     "hydra.", "hydra/", "sweep.", "resume_from", "output_dir", "run_name", "figures", "trainer.enable_progress_bar",
 )  # fmt: skip
-NO_NUMBERS = ("target", "acc_ci95", "per_class", "confusion")  # of the entries of a split in results.json
+USUAL = ("val/acc", "test/acc", "train/acc", "val/mae", "test/mae", "train/mae")  # metrics of runs that monitored none
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -32,7 +33,8 @@ class Run:
     """The folder of one run.
 
     name: its name in tables. overrides: key -> value as text, without EXECUTION_KEYS. state: one of STATES, or damaged
-    where its files hold something else. error: of a failed or damaged run, on one line.
+    where its files hold something else. error: of a failed or damaged run, on one line. command: train, or evaluate,
+    whose results have the metrics of the split it measured; all pictures of a folder are a test.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Run:
     results: dict
     seconds: float | None
     error: str
+    command: str = "train"
 
     def score(self, metric: str) -> float | None:
         """A metric of the best epoch (val/acc), of the test (test/acc) or of the run (parameters, seconds)."""
@@ -149,16 +152,21 @@ def read_run(folder: Path, name: str, overrides: Sequence[str] | None = None) ->
     if overrides is None:
         recorded = _load_yaml(folder / ".hydra" / "overrides.yaml")
         overrides = list(recorded) if OmegaConf.is_list(recorded) else []
+    command = "train"
     try:
         status = read_status(folder)
+        command = "evaluate" if status.get("command") == "evaluate" else "train"
         state, seconds, error = status["state"], status.get("seconds"), status.get("error", "")
-        results = _read_results(folder) if state == "finished" else {}
+        results = read_results(folder, command) if state == "finished" else {}
         if state not in ("waiting", "running"):  # which may be writing it
             _check_config(folder)
     except (OSError, ValueError) as damage:
         state, results, seconds, error = "damaged", {}, None, printable(" ".join(str(damage).split()), 200)
     state = "pruned" if results.get("pruned") else state
-    return Run(name, folder, override_dict(overrides), state, results, seconds, error)
+    words = override_dict(overrides)
+    if "ckpt" in results:  # which newest was
+        words["ckpt"] = display_path(Path(results["ckpt"]))
+    return Run(name, folder, words, state, results, seconds, error, command)
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -177,24 +185,10 @@ def read_status(folder: Path) -> dict[str, Any]:
     return status
 
 
-def _read_results(folder: Path) -> dict[str, Any]:
-    try:
-        results = read_json(folder / "results.json")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"results.json: {error}") from None
-    monitor, epoch = results.get("monitor"), results.get("best_epoch")
-    splits = all(isinstance(results.get(split, {}), dict) for split in ("val", "test"))
-    if not (splits and isinstance(monitor, str | None) and (epoch is None or is_integer(epoch))):
-        raise ValueError("results.json: its val, test, monitor or best_epoch cannot be")
-    for split in ("val", "test"):
-        for name, value in results.get(split, {}).items():
-            if name not in NO_NUMBERS and isinstance(value, str | bool | list | dict):
-                raise ValueError(f"results.json: {split}/{name} is no number")
-    return results
-
-
 def find_runs(paths: Sequence[str]) -> list[Run]:
     """The training runs in these folders and all their subfolders, each once; some may have none, or be files.
+
+    A folder of src.evaluate counts where it is given itself: not every look at a network is meant to be compared.
 
     Raises InputError if a path does not exist, or there is no run at all.
     """
@@ -202,19 +196,21 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     for path in paths:
         top = Path(path).expanduser()
         require(top.exists(), f"{path} does not exist: give runs or sweeps, as python -m src.compare outputs/<sweep>")
-        files = [file for file in top.rglob("status.json") if _is_training(file.parent)]
+        files = [file for file in top.rglob("status.json") if _is_compared(file.parent, top)]
         folders = sorted({file.parent for file in files}, key=_sort_key)
         for folder in folders:
             name = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
             relative = len(paths) == 1 and folder != top
             runs.append(read_run(folder, str(folder.relative_to(top)) if relative else name))
-    require(bool(runs), f"{', '.join(paths)}: there is no run in it; python -m src.train makes one")
+    hint = "python -m src.train makes one; folders of src.evaluate are given themselves"
+    require(bool(runs), f"{', '.join(paths)}: there is no run in it; {hint}")
     return list({run.folder.resolve(): run for run in runs}.values())
 
 
-def _is_training(folder: Path) -> bool:
+def _is_compared(folder: Path, top: Path) -> bool:
     try:
-        return read_status(folder).get("command", "train") == "train"
+        command = read_status(folder).get("command", "train")
+        return command == "train" or (command == "evaluate" and folder == top)
     except (OSError, ValueError):
         return True  # damaged; the tables say so
 
@@ -238,7 +234,8 @@ def resolve_metric(runs: Sequence[Run], metric: str | None = None) -> tuple[str,
     if metric is None:
         names = list(dict.fromkeys(run.results["monitor"] for run in runs if run.results.get("monitor")))
         require(len(names) <= 1, f"these runs monitored {', '.join(names)}: give metric=<one of them>")
-        metric = names[0] if names else "val/acc"
+        measured = [name for name in USUAL if any(run.score(name) is not None for run in runs)]
+        metric = [*names, *measured, USUAL[0]][0]
     elif all(run.score(metric) is None for run in runs):
         names = {f"{split}/{name}" for run in runs for split in ("val", "test") for name in run.results.get(split, {})}
         known = sorted(name for name in names if any(run.score(name) is not None for run in runs))

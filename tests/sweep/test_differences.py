@@ -1,5 +1,6 @@
 """Whether runs differ on their test images."""
 
+import json
 import math
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 
 from src.data.batches import BatchDataset
 from src.data.info import DataInfo
+from src.errors import InputError
 from src.evaluation.predictions import write_predictions
 from src.sweep.comparison import compare_runs
 from src.sweep.differences import differences_lines, find_differences, mcnemar, paired_bootstrap
+from src.sweep.report import write_best_experiment
 from src.sweep.run_records import find_runs
 from src.sweep.table import write_tables
 from tests.run_folders import make_run
@@ -138,3 +141,43 @@ def test_one_run_has_no_differences_and_table_md_has_those_of_several(tmp_path):
     comparison = compare_runs(find_runs([str(tmp_path)]))
     write_tables(comparison, tmp_path, differences_lines(find_differences(comparison)))
     assert "McNemar p = 1;" in (tmp_path / "table.md").read_text()
+
+
+def make_evaluation(folder, number, words, accuracy, split="all"):
+    """The folder of src.evaluate."""
+    path = make_run(folder, number, words)
+    about = {"ckpt": f"/runs/{number}/best.ckpt", "sha256": "0", "epoch": 3, "data": "folder", "split": split}
+    metrics = {"images": COUNT, "acc": accuracy, "loss": 1 - accuracy, "acc_ci95": [0, 1], "target": None}
+    (path / "results.json").write_text(json.dumps(about | metrics))
+    (path / "status.json").write_text(json.dumps({"state": "finished", "command": "evaluate", "seconds": 1.0}))
+    return path
+
+
+def test_evaluations_of_two_networks_on_new_pictures_are_compared(tmp_path):
+    a, b = (make_evaluation(tmp_path, n, ["ckpt=newest"], accuracy) for n, accuracy in ((0, 0.9), (1, 0.8)))
+    write(a, wrong_rows(*range(40)))
+    write(b, wrong_rows(*range(80)), torch.randperm(COUNT))
+    runs = find_runs([str(a), str(b)])
+    comparison = compare_runs(runs)
+    assert (comparison.metric, comparison.varied_keys) == ("test/acc", ["ckpt"]), "which newest was, tells them apart"
+    found = find_differences(comparison)
+    assert (found.best.name, found.others[0].lost, found.others[0].gained) == (
+        f"run {runs[0].name} (ckpt=/runs/0/best.ckpt)",
+        40,
+        0,
+    )
+    assert write_best_experiment(comparison, tmp_path) is None, "an evaluation is no experiment of src.train"
+    with pytest.raises(InputError, match=r"there is no run in it; .* folders of src\.evaluate are given themselves"):
+        find_runs([str(tmp_path)])
+
+
+def test_evaluations_stand_beside_runs_and_are_never_mistaken_for_a_test(tmp_path):
+    run = make_run(tmp_path, 0, ["model=mlp"], 0.9, test={"acc": 0.7})
+    train = make_evaluation(tmp_path, 1, ["ckpt=a"], 0.99, split="train")
+    comparison = compare_runs(find_runs([str(run), str(train)]), "test/acc")
+    assert [each.score("test/acc") for each in comparison.ranked()] == [0.7, None]
+    assert compare_runs(find_runs([str(run), str(train)])).metric == "val/acc"
+    assert compare_runs(find_runs([str(train)])).metric == "train/acc"
+    (train / "results.json").write_text("{}")
+    (damaged,) = find_runs([str(train)])
+    assert (damaged.state, damaged.error) == ("damaged", "results.json: there is no 'ckpt'")
