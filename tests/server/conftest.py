@@ -4,6 +4,8 @@ import json
 import shutil
 import signal
 import time
+from contextlib import contextmanager
+from functools import partial
 from urllib.request import urlopen
 
 import pytest
@@ -71,20 +73,26 @@ def page_server(mnist_root, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     store = folder / "feedback.sqlite"
-    options = ["port=0", f"feedback={store}", f"hydra.run.dir={folder}/serve"]
-    process = start("src.serve", f"ckpt={folder}/run", *options)
+    with serve(folder / "run", store, folder / "serve") as address:
+        yield address, store
+
+
+@contextmanager
+def serve(ckpt, store, folder):
+    """A server process of a network until the end of the block; its address."""
+    process = start("src.serve", f"ckpt={ckpt}", "port=0", f"feedback={store}", f"hydra.run.dir={folder}")
     try:
         until = time.monotonic() + 60
-        while not (folder / "serve/results.json").is_file() and process.poll() is None and time.monotonic() < until:
+        while not (folder / "results.json").is_file() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
-        address = json.loads((folder / "serve/results.json").read_text())["address"]
+        address = json.loads((folder / "results.json").read_text())["address"]
         while time.monotonic() < until:
             try:
                 with urlopen(f"{address}/readyz", timeout=5):
                     break
             except OSError:
                 time.sleep(0.1)
-        yield address, store
+        yield address
     finally:
         process.send_signal(signal.SIGTERM)
         _, err = output_of(process, 30)
@@ -105,13 +113,19 @@ def browser():
 
 
 @pytest.fixture
-def visit(page_server, browser):
-    """Opens the page; at the end the console is empty, and no other host was requested."""
+def visit(page_server, open_page):
+    """Opens the page of a network trained on MNIST, as `open_page`."""
+    return partial(open_page, page_server[0])
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a server's page; at the end the console is empty, and no other host was requested."""
     from playwright.sync_api import expect
 
-    contexts, logged, requested, allowed = [], [], [], []
+    contexts, logged, requested, allowed, addresses = [], [], [], [], {"blob:", "data:"}
 
-    def visit(size=DESK, scheme="light", phone=False, fragment="", before=None, complaints=()):
+    def visit(address, size=DESK, scheme="light", phone=False, fragment="", before=None, complaints=()):
         width, height = size
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=phone, is_mobile=phone
@@ -127,7 +141,8 @@ def visit(page_server, browser):
         page.on("request", lambda request: requested.append(request.url))
         if before is not None:
             before(page)
-        page.goto(page_server[0] + "/" + fragment)
+        addresses.add(f"{address}/")
+        page.goto(f"{address}/{fragment}")
         expect(page.locator("#about")).to_contain_text("network")
         return page
 
@@ -137,4 +152,4 @@ def visit(page_server, browser):
             page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert [text for text in logged if not any(part in text for part in allowed)] == []
-    assert {url for url in requested if not url.startswith((page_server[0] + "/", "blob:", "data:"))} == set()
+    assert {url for url in requested if not url.startswith(tuple(addresses))} == set()

@@ -16,6 +16,7 @@ const sheet = new OffscreenCanvas(SIDE, SIDE);
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let model = { classes: [], target: null };
+let photos = false; // the network reads colours: the sheet shows pictures and is not drawn on
 let done = [], undone = []; // strokes, pictures and clearings, in order
 let version = 0; // of the drawing
 let strokeActive = false; // the pen is down
@@ -133,7 +134,7 @@ function drawOverlay() {
   const accent = getComputedStyle(document.documentElement).getPropertyValue("--accent");
   const digits = answer?.result.digits ?? [];
   context.globalAlpha = isCurrent() ? 1 : 0.25; // faint on a newer drawing; hidden until the next answer they would flicker
-  const several = digits.length > 1 || visible().some((item) => item.kind === "picture");
+  const several = digits.length > 1 || (!photos && visible().some((item) => item.kind === "picture"));
   if (several) digits.forEach((digit, index) => drawBox(context, digit, index, accent, digits.length > 1));
   context.globalAlpha = 1;
   if (pen.shown) {
@@ -181,7 +182,7 @@ function pointOf(event) {
 }
 
 ink.addEventListener("pointerdown", (event) => {
-  if (pointer !== null || (event.pointerType === "mouse" && event.button !== 0)) return;
+  if (photos || pointer !== null || (event.pointerType === "mouse" && event.button !== 0)) return;
   event.preventDefault();
   $("sheet").classList.add("by-hand"); // browsers draw a focus ring when a script sets the focus
   ink.focus({ preventScroll: true });
@@ -221,6 +222,12 @@ const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 ink.addEventListener("keydown", (event) => {
   $("sheet").classList.remove("by-hand");
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (photos) {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    $("file").click();
+    return;
+  }
   const move = MOVES[event.key];
   if (move) {
     const step = event.shiftKey ? 3 : 10;
@@ -272,6 +279,7 @@ for (const [id, action] of [["undo", undo], ["redo", redo], ["clear", clear]])
 // ---- pictures --------------------------------------------------------------------------------------------------------
 
 $("open").addEventListener("click", () => $("file").click());
+ink.addEventListener("click", () => photos && !visible().length && $("file").click());
 $("file").addEventListener("change", (event) => {
   addPicture(event.target.files[0]);
   event.target.value = "";
@@ -438,7 +446,8 @@ function handleError(error, requested) {
   failures += 1;
   if (!answer) render(); // removes the hint to draw
   const wait_s = Math.max(error.wait_s ?? 0, Math.min(8, 0.25 * 2 ** failures));
-  if (!busy) setStatus(`The server does not respond. Your drawing is kept; retrying every ${Math.max(1, Math.round(wait_s))} s.`);
+  const kept = `Your ${photos ? "picture" : "drawing"} is kept`;
+  if (!busy) setStatus(`The server does not respond. ${kept}; retrying every ${Math.max(1, Math.round(wait_s))} s.`);
   else if (failures > 2) setStatus("The server is busy; still trying.");
   scheduleRequest(1000 * wait_s);
 }
@@ -459,7 +468,7 @@ function render() {
   const result = answer?.result, digits = result?.digits ?? [];
   const number = $("number"), text = result?.prediction ?? "";
   number.classList.toggle("unsure", Boolean(result?.low_confidence));
-  number.dataset.size = Math.min(5, Math.max(1, Math.ceil(text.length / (text.length > 4 ? 1.6 : 1))));
+  number.dataset.size = text.length > 30 ? 6 : Math.min(5, Math.max(1, Math.ceil(text.length / (text.length > 4 ? 1.6 : 1))));
   const names = digits.map((digit) => digit.label ?? String(digit.value));
   if (!digits.length) number.replaceChildren(Object.assign(document.createElement("span"), { className: "none", textContent: "–" }));
   else if (digits.length === 1) number.replaceChildren(names[0]);
@@ -491,8 +500,9 @@ function digitButton(name, index, count) {
 const describeEmpty = () => (visible().at(-1).kind === "picture" ? "No ink found in this picture" : "Nothing to read yet");
 
 function describeAnswer(result) {
+  if (!visible().length && photos) return "Give a picture, and the network answers";
   if (!visible().length) return model.target ? "Draw something" : "Draw something, and the network reads it";
-  if (!result) return rejectedVersion === version ? "Keep drawing, and the network reads it" : "";
+  if (!result) return rejectedVersion === version && !photos ? "Keep drawing, and the network reads it" : "";
   if (result.reason === "empty" || !result.digits.length) return describeEmpty();
   if (model.target) return model.target;
   const several = result.digits.length > 1;
@@ -512,8 +522,7 @@ function renderBars(digit) {
   if ([...rows.keys()].join("\n") !== shown.join("\n")) {
     rows = new Map(shown.map((name) => [name, makeRow(name)]));
     list.replaceChildren(...rows.values());
-    const longest = Math.max(1, ...shown.map((name) => name.length));
-    list.style.setProperty("--name", longest > 1 ? `${Math.min(9, longest * 0.6 + 0.5)}rem` : "1ch");
+    list.classList.toggle("long", shown.some((name) => letters(name) > 8));
   }
   const values = new Map(top.map((entry) => [entry.label, entry.probability]));
   for (const [name, item] of rows) {
@@ -523,6 +532,9 @@ function renderBars(digit) {
     item.querySelector(".value").textContent = digit ? percent(value) : "";
   }
 }
+
+/** The width of a text in letters: those of Chinese, Japanese and Korean are twice as wide. */
+const letters = (text) => [...text].reduce((sum, letter) => sum + (letter > "\u2e7f" ? 2 : 1), 0);
 
 function makeRow(name) {
   const item = document.createElement("li");
@@ -550,20 +562,21 @@ async function renderInputs(digit) {
   if (answer !== rendered) return;
   $("seen").width = seen.width;
   $("seen").height = seen.height;
+  look.canvas.height = Math.round((look.canvas.width * seen.height) / seen.width);
   context.drawImage(seen, 0, 0);
   $("look").hidden = !digit.looked;
   if (!digit.looked) return;
-  const side = look.canvas.width;
+  const { width, height } = look.canvas;
   look.imageSmoothingEnabled = false;
   look.globalAlpha = 1;
   look.fillStyle = "#000";
-  look.fillRect(0, 0, side, side);
+  look.fillRect(0, 0, width, height);
   look.globalAlpha = 0.75;
-  look.drawImage(seen, 0, 0, side, side);
+  look.drawImage(seen, 0, 0, width, height);
   look.globalAlpha = 1;
   look.imageSmoothingEnabled = true;
   look.imageSmoothingQuality = "high";
-  look.drawImage(heatmap(digit.looked), 0, 0, side, side);
+  look.drawImage(heatmap(digit.looked), 0, 0, width, height);
 }
 
 /** A map of 0 to 1 as an amber layer, opaque where it is 1. */
@@ -622,16 +635,21 @@ function renderCorrection(digit) {
     ? `Is “${digit.label}”, ${selected + 1} of ${answer.result.digits.length}, wrong? It should be …`
     : "Wrong? It should be …";
   const sent = corrections.get(correctionKey());
-  for (const button of $("choices").querySelectorAll("button")) {
+  for (const button of $("choices").querySelectorAll("button[data-name]")) {
     const name = button.dataset.name, now = name === digit.label;
     button.classList.toggle("now", now);
-    button.disabled = sendingCorrection || !isCurrent() || (Boolean(name) && name === sent?.name);
-    if (name) button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
+    button.disabled = sendingCorrection || !isCurrent() || name === sent?.name;
+    button.setAttribute("aria-label", now ? `Yes, it is ${name}` : `No, it is ${name}`);
     button.title = now ? "The network's answer" : "";
-    button.classList.toggle("sent", Boolean(name) && name === sent?.name);
+    button.classList.toggle("sent", name === sent?.name);
   }
-  const select = $("choices").querySelector("select");
-  if (select) select.disabled = sendingCorrection || !isCurrent();
+  const send = $("choices").querySelector("[type=submit]");
+  if (send) {
+    const name = foundClass();
+    $("choices").querySelector("input").disabled = sendingCorrection || !isCurrent();
+    send.disabled = sendingCorrection || !isCurrent() || name === null || name === sent?.name;
+    send.textContent = name === null ? "Send" : `Send “${name}”`;
+  }
   const line = failedCorrection?.key === correctionKey() ? failedCorrection : sent;
   $("thanks").textContent = line?.text ?? "";
   $("thanks").classList.toggle("failed", Boolean(line) && line === failedCorrection);
@@ -658,14 +676,30 @@ function renderChoices() {
     );
     return;
   }
-  const select = document.createElement("select");
-  select.setAttribute("aria-label", "Correct class");
-  select.append(new Option("…", ""), ...model.classes.map((name) => new Option(name, name)));
-  const send = Object.assign(document.createElement("button"), { type: "button", textContent: "Send" });
-  send.dataset.name = "";
-  send.addEventListener("click", () => select.value && sendCorrection(select.value));
-  box.replaceChildren(select, send);
+  const options = Object.assign(document.createElement("datalist"), { id: "names" });
+  options.append(...model.classes.map((name) => new Option(name, name)));
+  const search = Object.assign(document.createElement("input"), { type: "text", placeholder: "Search", autocomplete: "off" });
+  search.setAttribute("list", "names");
+  search.setAttribute("aria-label", `Correct class, one of ${model.classes.length}`);
+  search.addEventListener("input", () => answer && renderCorrection(answer.result.digits[selected]));
+  const send = Object.assign(document.createElement("button"), { type: "submit", textContent: "Send" });
+  box.replaceChildren(search, options, send);
 }
+
+/** The class that the search field holds: its name, the only one that differs in capitals, or the only one with that part. */
+function foundClass() {
+  const typed = $("choices").querySelector("input").value.trim(), small = typed.toLowerCase();
+  if (!typed || model.classes.includes(typed)) return typed || null;
+  const equal = model.classes.filter((name) => name.toLowerCase() === small);
+  const having = equal.length ? equal : model.classes.filter((name) => name.toLowerCase().includes(small));
+  return having.length === 1 ? having[0] : null;
+}
+
+$("correct").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = foundClass();
+  if (name !== null) sendCorrection(name);
+});
 
 /** Send the class of a digit. The last correction of a drawing counts: a wrong one is corrected by another. */
 async function sendCorrection(name) {
@@ -675,7 +709,7 @@ async function sendCorrection(name) {
   const hadFocus = $("choices").contains(document.activeElement) ? document.activeElement : null;
   renderCorrection(digit);
   const saved = corrections.has(corrected) ? "Changed to" : "Saved as";
-  let text = `${saved} ${name}. Wrong button? Choose again.`;
+  let text = `${saved} ${name}. Wrong${$("choices").querySelector("input") ? " class" : " button"}? Choose again.`;
   try {
     const body = { image: await toBase64(answer.picture), box: digit.box ?? null, answer: digit.label, correction: name };
     const headers = { "Content-Type": "application/json" };
@@ -701,19 +735,34 @@ async function toBase64(blob) {
 
 // ---- start -------------------------------------------------------------------------------------------------------------
 
+const MOST_LETTERS = 160; // of the classes in the line below the title; more of them unfold
+
 function renderModel() {
-  const names = model.classes;
+  const names = model.classes, [depth, height, width] = model.shape ?? [];
+  photos = depth > 1;
   const digits = names.length > 0 && names.every((name) => /^\d$/.test(name));
-  const classes = names.length <= 12 ? names.join(", ") : `${names.length} classes`;
-  const title = digits ? "Draw a digit" : model.target ? "Draw something" : "Draw a picture";
+  const short = names.join(", ").length <= MOST_LETTERS;
+  const classes = short ? names.join(", ") : `${names.length} classes`;
+  const draws = digits ? "Draw a digit" : model.target ? "Draw something" : "Draw a picture";
+  const title = photos ? "Give a picture" : draws;
   $("title").textContent = document.title = title;
-  $("lead").textContent = digits || model.target ? "The network reads as you draw." : `The network distinguishes ${classes}.`;
-  ink.setAttribute("aria-label", digits ? "Drawing area for one or several digits" : "Drawing area");
+  const drawn = digits || model.target ? "The network reads as you draw." : `The network distinguishes ${classes}.`;
+  const reads = `on pictures scaled to ${width} × ${height} pixels in colour`;
+  $("lead").textContent = !photos ? drawn : model.target ? `The network reads ${reads}.` : `The network distinguishes ${classes}, ${reads}.`;
+  $("known").hidden = short;
+  $("known-title").textContent = `The ${names.length} classes`;
+  $("known-names").replaceChildren(...names.map((name) => Object.assign(document.createElement("li"), { textContent: name })));
+  ink.setAttribute("aria-label", photos ? "Picture: press Enter to open a file" : digits ? "Drawing area for one or several digits" : "Drawing area");
+  ink.setAttribute("role", photos ? "button" : "application");
+  ink.setAttribute("aria-roledescription", photos ? "picture" : "drawing area");
+  document.body.classList.toggle("photos", photos);
+  $("hint").textContent = photos ? "Drop or paste a picture here, or click to open one" : digits || model.target ? "Draw here" : "Draw here, or open a picture";
+  $("help-drawing").hidden = $("keys").hidden = photos;
+  $("help-photos").hidden = !photos;
   const parts = [model.engine && `computed by ${model.engine}`];
   const accuracy = typeof model.accuracy === "number" ? model.accuracy : null;
   if (accuracy !== null) parts.push(`${(100 * accuracy).toFixed(2)} % test accuracy`);
   if (model.sha256) parts.push(`network ${model.sha256.slice(0, 12)}`);
-  const [depth, height, width] = model.shape ?? [];
   const grey = depth === 3 ? "colours" : "grey levels";
   const size = height ? `${height} × ${width} ${grey}: all that the network sees.` : "";
   $("form").textContent = `${size} ${model.looks === false ? "" : "Amber marks what counted most for the answer."}`.trim();
