@@ -1,4 +1,4 @@
-"""Own photographs from folder to server: python -m benchmarks.photos [--epochs 40] [--layouts classes] [--seeds 0 1]
+"""Own photographs from folder to server: python -m benchmarks.photos [--epochs 30] [--layouts classes] [--seeds 0 1]
 
 Draws 2,000 pictures of 64x64 in eight classes (`benchmarks.photo_data`), lays them out in four ways, and trains
 `experiment=photos_scratch` on each; 1,000 pictures of another draw are evaluated as a folder of their own. The first
@@ -104,7 +104,7 @@ def compare(answers: dict[str, Answers], truth: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=LAYOUTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", nargs="*", default=[], help="further overrides of src.train")
