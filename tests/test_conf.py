@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from lightning.pytorch import Trainer
+from torchvision import models
 
 from src.cli.config import CONF, ROOT, load_config
 from src.cli.overrides import expand_home
@@ -51,6 +53,9 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
         given += ["trainer.enable_checkpointing=true"]
     if (group, name) == ("model", "pretrained"):
         given += ["model.size=32", "model.weights=null"]
+    if (group, name) == ("experiment", "photos"):
+        torch.save(models.resnet18().state_dict(), folder.parent / "weights.pt")
+        given += ["model.size=32", f"model.weights={folder.parent}/weights.pt"]
     if (group, name) in STARTS_FROM_A_NETWORK:
         source = write_teacher(folder.parent / "source.ckpt", data_root, ResNet)
         given += [f"init_from={source}"]
