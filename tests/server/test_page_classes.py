@@ -122,6 +122,9 @@ def test_a_class_that_does_not_exist_cannot_be_sent(open_page, colour_server):
         page.get_by_role("combobox").fill(typed)
         expect(page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
         page.get_by_role("combobox").press("Enter")
+    page.get_by_role("combobox").fill(names[0])
+    send_file(page, "drop", photo(seed=1))
+    expect(page.get_by_role("combobox")).to_have_value("")  # the class of the picture before
     page.wait_for_timeout(300)
     assert (len(stored_corrections(store)) if store.is_file() else 0) == before
     assert page.url == f"{address}/", "Enter does not leave the page"

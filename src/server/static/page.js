@@ -41,6 +41,8 @@ function add(item) {
 
 function changed() {
   version += 1;
+  const search = $("choices").querySelector("input");
+  if (search) search.value = ""; // the class of the picture before
   if (answer) renderCorrection(answer.result.digits[selected]);
   draw();
   refreshTools();
