@@ -128,4 +128,4 @@ def test_a_terminal_that_lacks_a_character_still_shows_the_table(sweep, tmp_path
     done = run(*words, env={"PYTHONIOENCODING": encoding})
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if "96.00 " in line]
-    assert len(rows) == 1 and ("\\xb1" if encoding == "ascii" else "±") in rows[0]
+    assert len(rows) == 1 and ("\\u00b1" if encoding == "ascii" else "±") in rows[0]
