@@ -115,6 +115,8 @@ def _build(
     data = instantiate(cfg.data, "data", augment=as_augmentation(instantiate(cfg.augment, "augment")))
     source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
     resume_from, checkpoint = _checkpoint_to_resume(cfg)
+    if resume_from:
+        check_same_run(checkpoint["config"], config, unread=True)
     _read_data(data, source, checkpoint, cfg.test)
     try_augmentation(data.augment, data.train_set[torch.arange(min(2, len(data.train_set)))][0])
     config["data"] |= data.settled

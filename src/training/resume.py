@@ -33,14 +33,18 @@ FREE = {
 }
 
 
-def check_same_run(saved: dict, config: dict) -> None:
-    """Raise InputError naming the first key by which `config` would make another run of the `saved` one."""
-    for group in (*FIXED, *(f"trainer.{flag}" for flag in FIXED_TRAINER)):
+def check_same_run(saved: dict, config: dict, unread: bool = False) -> None:
+    """Raise InputError naming the first key by which `config` would make another run of the `saved` one.
+
+    unread: the data are not read yet; only their own options are compared, without those that are left open.
+    """
+    for group in ("seed", "data") if unread else (*FIXED, *(f"trainer.{flag}" for flag in FIXED_TRAINER)):
         before, now = (_flatten(_value(entries, group), group) for entries in (saved, config))
         free = tuple(f"{group}.{name}" for name in FREE.get(group, ()))
         for key in sorted(before.keys() | now.keys(), key=lambda key: (not key.endswith(NAMES), key)):
             older = key not in before and (group == "data" or now[key] == ADDED.get(key, ...))
-            if key.startswith(free) or key.endswith(".folder") or older or before.get(key) == now.get(key):
+            alike = before.get(key) == now.get(key) or (unread and now.get(key) in (None, "auto"))
+            if key.startswith(free) or key.endswith(".folder") or older or alike:
                 continue
             raise InputError(
                 f"resume_from continues the same run, whose {key} is {before.get(key)}, not {now.get(key)}: "

@@ -317,7 +317,10 @@ def test_arguments_that_do_not_fit_give_a_one_line_error(algorithm, arguments, m
         ),
         (lambda: LeNet(SHAPE, 10, convolution=None), r"model\.convolution=None"),
         (lambda: LeNet(SHAPE, 10, convolution=["fft"]), r"model\.convolution=\['fft'\]"),
-        (lambda: LeNet((1, 8, 8), 10, convolution="fft"), "8x8 are too small .* each side needs 12 pixels or more, as with data.size=12"),
+        (
+            lambda: LeNet((1, 8, 8), 10, convolution="fft"),
+            "8x8 are too small .* each side needs 12 pixels or more",
+        ),
         (lambda: Conv2d(1, 1, 3, padding="same", algorithm="fft"), "padding=same"),
         (lambda: Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "padding=.* of reflect"),
     ],
