@@ -265,7 +265,7 @@ def test_bad_checkpoints_are_one_line(trained, tmp_path, data_root):
         ([f"ckpt={tmp_path}/nowhere"], "nowhere"),
         (["ckpt=https://example.org/x.ckpt"], "URLs"),
         ([], "ckpt is missing"),
-        ([f"ckpt={trained}", "split=all"], "train, val, test"),
+        ([f"ckpt={trained}", "split=whole"], "train, val, test, all"),
         ([f"ckpt={trained}", "data=emnist", f"data.root={data_root}"], "does not know"),
         ([f"ckpt={trained}", "device=tpu"], "device=tpu"),
     ]:
