@@ -93,13 +93,13 @@ def test_compare_says_whether_two_runs_differ(tmp_path):
 def test_compare_tells_what_it_left_out_and_fails_for_a_run_that_cannot_be_read(tmp_path):
     for number in range(3):
         make_run(tmp_path, number, [f"seed={number}"], 0.9)
-    (tmp_path / "evaluated").mkdir()
-    (tmp_path / "evaluated/status.json").write_text('{"state": "finished", "command": "evaluate"}')
+    (tmp_path / "explained").mkdir()
+    (tmp_path / "explained/status.json").write_text('{"state": "finished", "command": "explain"}')
     (tmp_path / "notes.txt").write_text("")
     given = [*map(str, sorted(tmp_path.iterdir())), f"{tmp_path}/0"]
     done = run("src.compare", *given, f"hydra.run.dir={tmp_path}/a")
     assert done.returncode == 0, done.stderr
-    assert f"3 runs; no run is in {tmp_path}/evaluated, {tmp_path}/notes.txt" in done.stdout
+    assert f"3 runs; no run is in {tmp_path}/explained, {tmp_path}/notes.txt" in done.stdout
     (tmp_path / "1/results.json").write_text('{"test": {"acc": "high"}}')
     done = run("src.compare", *given, f"hydra.run.dir={tmp_path}/b")
     assert "(1 damaged)" in done.stdout

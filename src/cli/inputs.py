@@ -1,6 +1,6 @@
 """The inputs of a command on a trained network: data set, split, rows, pictures, device."""
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.config import instantiate, to_plain
 from src.errors import InputError, choice, is_integer, require
@@ -8,6 +8,7 @@ from src.files import display_path
 
 SPLITS = ("train", "val", "test")
 INKS = ("auto", "mnist", "none")  # as `src.pictures.inputs` has them, which imports torch; a test compares them
+OF_FOLDERS = ("layout", "on_error")  # null in the command's own config, unknown to other data sets than folders
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -17,6 +18,10 @@ def build_data(cfg: DictConfig, trained: dict):
     trained: the data options in the checkpoint.
     """
     if cfg.data._target_ is not None:
+        with open_dict(cfg.data):
+            for key in OF_FOLDERS:
+                if cfg.data.get(key) is None:
+                    cfg.data.pop(key, None)
         return instantiate(cfg.data, "data")
     return data_as_trained(trained, {key: value for key, value in to_plain(cfg.data).items() if value is not None})
 
