@@ -23,6 +23,7 @@ from src.data.sources.registry import load_dataset
 from src.data.splits import check_classes, sample_rows, validation_mask
 from src.data.transforms import transform_source
 from src.errors import integer, is_number, number, positive_int, require
+from src.files import utf8_name
 from src.signals import ignore_signals
 
 
@@ -200,8 +201,8 @@ class ImageData(LightningDataModule):
     @property
     def settled(self) -> dict[str, object]:
         """The options that were left open, as the data were read; after `setup`."""
-        channels, size = self.info.shape[:2]
-        return {"ink": self.ink, **({"size": size, "channels": channels} if "size" in self._options else {})}
+        of_pictures = dict(zip(("channels", "size"), self.info.shape, strict=False), root=utf8_name(self.root or ""))
+        return {"ink": self.ink, **(of_pictures if "size" in self._options else {})}
 
     def without_ink(self) -> "ImageData":
         """The same data set without data.ink=mnist."""

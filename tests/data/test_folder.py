@@ -183,7 +183,7 @@ def test_size_and_channels_come_from_the_pictures(photos):
     assert data.settled == {"ink": "none"}
     data = set_up(photos, size=28, channels=1)
     assert data.info.shape == (1, 28, 28)
-    assert data.settled == {"ink": "none", "size": 28, "channels": 1}
+    assert data.settled == {"ink": "none", "size": 28, "channels": 1, "root": str(photos)}
     assert "1x28x28 made from 50x64 (the median) in colour" in describe_data(data)
 
 
