@@ -77,8 +77,11 @@ def _class_ticks(axes: Axes, names: Sequence[str]) -> None:
         axes.tick_params(axis="x", rotation=90)
 
 
-def plot_class_means(mean: Tensor, std: Tensor, class_names: Sequence[str], shown: Sequence[int]) -> Figure:
-    """Mean and standard deviation image of the classes `shown`, of (K, C, H, W); deviations are means over channels."""
+def plot_class_means(
+    mean: Tensor, std: Tensor, class_names: Sequence[str], shown: Sequence[int] | None = None
+) -> Figure:
+    """Mean and sd image of the classes `shown`, None for all, of (K, C, H, W); deviations are means over channels."""
+    shown = range(len(class_names)) if shown is None else shown
     columns = min(10, len(shown))
     width = min((WIDTH - 0.95) / columns, 1.1)
     height = width * mean.shape[2] / mean.shape[3]
