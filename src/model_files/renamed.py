@@ -3,6 +3,7 @@
 Checkpoints, exported files and configs store classes as `_target_` paths. This is the only map of those that moved.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]  # src in the checkout; the wheel installs it under its own name
@@ -39,19 +40,18 @@ def import_path(target: str) -> str:
 
 def with_import_paths(config: Any) -> Any:
     """A config of plain values with the `import_path` of every `_target_` in it, at any depth."""
-    if isinstance(config, dict):
-        return {
-            k: import_path(v) if k == "_target_" and isinstance(v, str) else with_import_paths(v)
-            for k, v in config.items()
-        }
-    return [with_import_paths(value) for value in config] if isinstance(config, list) else config
+    return _map_targets(config, import_path)
 
 
 def with_current_targets(config: Any) -> Any:
     """A config of plain values with every `_target_` in it, at any depth, brought up to date."""
+    return _map_targets(config, current_target)
+
+
+def _map_targets(config: Any, change: Callable[[str], str]) -> Any:
     if isinstance(config, dict):
         return {
-            key: current_target(value) if key == "_target_" and isinstance(value, str) else with_current_targets(value)
+            key: change(value) if key == "_target_" and isinstance(value, str) else _map_targets(value, change)
             for key, value in config.items()
         }
-    return [with_current_targets(value) for value in config] if isinstance(config, list) else config
+    return [_map_targets(value, change) for value in config] if isinstance(config, list) else config
