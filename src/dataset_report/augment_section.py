@@ -6,11 +6,9 @@ from torch import Tensor
 from src.data.augment import Identity
 from src.dataset_report import figures, image_grids
 from src.dataset_report.context import ReportContext, ReportFigure, Section, Table
-from src.dataset_report.ink_measures import measure_ink
 from src.dataset_report.wording import pluralize
 
 SHOWN, MEASURED = 10, 512  # images drawn after each augmentation; images measured before and after it
-COLUMNS = {"mass": "ink, px", "slant": "slant, °", "stroke": "stroke, px", "right": "sideways, px"}
 
 
 def augment_section(context: ReportContext) -> Section:
@@ -26,7 +24,7 @@ def augment_section(context: ReportContext) -> Section:
         text, numbers["normalised"] = _describe_input(context.normalize(measured))
         section.paragraphs.append(text)
         plot = figures.plot_normalized(examples, context.normalize(examples))
-        caption = "Top: grey levels. Bottom: the network's input; 0 is white, positive orange, negative purple."
+        caption = "Top: the images. Bottom: the network's input; 0 is white, positive orange, negative purple."
         alt = "Images before and after normalisation."
         section.figures.insert(0, ReportFigure("normalisation", plot, alt, caption))
     return section
@@ -49,19 +47,21 @@ def _augmented(context: ReportContext, images: Tensor) -> ReportFigure:
 
 
 def _changes(context: ReportContext, images: Tensor) -> tuple[Table, dict]:
-    before, rows, numbers = measure_ink(images), [], {}
+    described, rows, numbers = context.measure_set, [], {}
+    before = described.function(images)
     for name, augmentation in context.augmentations.items():
         augmented = augmentation(images, torch.Generator().manual_seed(context.seed)).float().clamp(0, 255)
-        after = measure_ink(augmented)
+        after = described.function(augmented)
         changes = {"mean_change": (augmented - images.float()).abs().mean()}
-        changes |= {measure: (after[measure] - before[measure]).abs().nanmedian() for measure in COLUMNS}
+        changes |= {measure: (after[measure] - before[measure]).abs().nanmedian() for measure in described.changes}
         rows.append([name, *("–" if change.isnan() else f"{float(change):.1f}" for change in changes.values())])
         numbers[name] = {key: None if change.isnan() else round(float(change), 3) for key, change in changes.items()}
     caption = (
         f"How much each augmentation changes {pluralize(len(images), 'image')}: the mean absolute change of a grey "
         "level, then the median absolute change of each measure."
     )
-    return Table(["augment=", "grey levels", *COLUMNS.values()], rows, caption), numbers
+    columns = [described.columns[measure] for measure in described.changes]
+    return Table(["augment=", "levels", *columns], rows, caption), numbers
 
 
 def _describe_input(values: Tensor) -> tuple[str, dict[str, float]]:

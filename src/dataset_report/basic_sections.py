@@ -1,10 +1,10 @@
-"""The sections that describe: counts, examples, averages, grey levels, ink."""
+"""The sections that describe: counts, examples, averages, levels, measures."""
 
 import torch
 
 from src.dataset_report import figures, image_grids, statistics
 from src.dataset_report.context import ReportContext, ReportFigure, Section, Table
-from src.dataset_report.ink_measures import MEASURES
+from src.dataset_report.measures import INK
 from src.dataset_report.wording import format_percent, join_names, pluralize
 from src.plotting import class_labels
 
@@ -106,52 +106,50 @@ def averages_section(context: ReportContext) -> Section:
 
 
 def pixels_section(context: ReportContext) -> Section:
-    """Histogram of grey levels."""
+    """Histogram of the levels, a line per colour."""
     counts = statistics.level_histogram(context.data.train.images)
     shares = counts.double().sum(0) / counts.sum()
+    level, pixels = ("grey level", "pixels") if len(counts) == 1 else ("level", "values of red, green and blue")
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (context.data.mean, context.data.std))
     text = (
-        f"{format_percent(float(shares[0]))} of all pixels are 0 and {format_percent(float(shares[255]))} are 255; "
-        f"{int((shares > 0).sum())} of 256 grey levels occur. Scaled to 0..1, the grey levels of the training split "
+        f"{format_percent(float(shares[0]))} of all {pixels} are 0 and {format_percent(float(shares[255]))} are 255; "
+        f"{int((shares > 0).sum())} of 256 levels occur. Scaled to 0..1, the {level}s of the training split "
         f"have mean {mean} and standard deviation {std}."
     )
-    caption = (
-        "Two peaks at the ends are ink and background. Gaps are grey levels that a scanner or a conversion left out."
-    )
+    caption = f"Gaps are {level}s that a scanner or a conversion left out."
+    if context.measure_set is INK:
+        caption = f"Two peaks at the ends are ink and background. {caption}"
     plot = figures.plot_level_histogram(counts)
-    figure = ReportFigure("pixels", plot, "Histogram of grey levels on a logarithmic axis.", caption)
+    figure = ReportFigure("pixels", plot, f"Histogram of {level}s on a logarithmic axis.", caption)
     numbers = {"counts": counts.tolist(), "mean": list(context.data.mean), "std": list(context.data.std)}
-    return Section("Grey levels", [text], [figure], numbers=numbers)
+    return Section(f"{level.capitalize()}s", [text], [figure], numbers=numbers)
 
 
-def ink_section(context: ReportContext) -> Section:
-    """Amount of ink, its position, stroke width and slant."""
-    train, names = context.data.train, context.class_names
+def measures_section(context: ReportContext) -> Section:
+    """Ink, its position, stroke width and slant; of photographs brightness, contrast, colourfulness and sharpness."""
+    train, names, described = context.data.train, context.class_names, context.measure_set
     table = {
         measure: [statistics.summary_statistics(values[train.labels == label]) for label in range(len(names))]
-        for measure, values in context.ink_measures.items()
+        for measure, values in context.measures.items()
     }
     rows = []
     for label, name in enumerate(names):
-        cells = [table[measure][label] for measure in MEASURES]
+        cells = [table[measure][label] for measure in described.columns]
         rows.append([name, *("–" if c["n"] == 0 else f"{c['median']:z.1f} ± {c['sd']:.1f}" for c in cells)])
     ranges = []
-    for measure, title in (("mass", "ink"), ("slant", "slant"), ("stroke", "stroke width")):
+    for measure, title in described.ranges.items():
         medians = [(values["median"], name) for values, name in zip(table[measure], names, strict=True) if values["n"]]
         if medians:
             (low, lowest), (high, highest) = min(medians), max(medians)
             ranges.append(f"{title} {low:z.1f} ({lowest}) to {high:z.1f} ({highest})")
-    blank = int(context.ink_measures["stroke"].isnan().sum())
-    text = (
-        "Ink is the difference from the background, which is the median of the image's border. Widths and slants mean "
-        f"little unless pictures are strokes on an even background. Images are measured {AS_INPUT}."
-    )
-    text += f" Without any ink: {pluralize(blank, 'image')}." if blank else ""
+    empty_in, nothing = described.blank
+    blank = int(context.measures[empty_in].isnan().sum())
+    text = f"{described.about} Images are measured {AS_INPUT}."
+    text += f" Of {nothing}: {pluralize(blank, 'image')}." if blank else ""
     caption = "For each class a line from the 5 to the 95 % percentile, thick from 25 to 75 %, and a dot at the median."
     caption += f" Lowest and highest median: {'; '.join(ranges)}." if ranges else ""
-    plot = figures.plot_distributions(table, MEASURES, names)
-    figure = ReportFigure("ink", plot, "Distributions of ink measures per class.", caption)
-    header = ["class", "ink, px", "width, px", "height, px", "slant, °", "stroke, px", "right, px", "below, px"]
+    plot = figures.plot_distributions(table, described.charts, names)
+    figure = ReportFigure("measures", plot, f"{described.title}: distributions of its measures per class.", caption)
     numbers = {name: dict(zip(names, by_class, strict=True)) for name, by_class in table.items()}
-    medians_table = Table(header, rows, "Median ± standard deviation.")
-    return Section("Ink", [text], [figure], [medians_table], {**numbers, "blank": blank})
+    medians_table = Table(["class", *described.columns.values()], rows, "Median ± standard deviation.")
+    return Section(described.title, [text], [figure], [medians_table], {**numbers, "blank": blank})

@@ -7,7 +7,7 @@ from functools import cached_property
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.dataset_report.ink_measures import measure_ink
+from src.dataset_report.measures import MeasureSet, choose_measures
 from src.dataset_report.sample import DatasetSample
 
 
@@ -62,6 +62,11 @@ class ReportContext:
         return self.data.class_names
 
     @cached_property
-    def ink_measures(self) -> dict[str, Tensor]:
-        """Ink measures of the training images, name -> (N,)."""
-        return measure_ink(self.data.train.images)
+    def measure_set(self) -> MeasureSet:
+        """The measures that suit these images."""
+        return choose_measures(self.data.train.images)
+
+    @cached_property
+    def measures(self) -> dict[str, Tensor]:
+        """Measures of the training images, name -> (N,)."""
+        return self.measure_set.function(self.data.train.images)

@@ -95,10 +95,13 @@ def outlier_ratio(distances: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.where(medians <= ZERO_DISTANCE, of_copies, distances / medians)
 
 
-def explain_outliers(measures: dict[str, Tensor], labels: Tensor, classes: int, rows: Tensor) -> list[str]:
+def explain_outliers(
+    measures: dict[str, Tensor], labels: Tensor, classes: int, rows: Tensor, blank: tuple[str, str]
+) -> list[str]:
     """For each of `rows` the measure with the largest robust z-score if that is 2.5 or more, else "unusual shape".
 
     The score is (x - median) / (1.4826 MAD) within the class; 0 in a class that does not vary, and for NaN.
+    blank: the measure that is NaN for an image without content, and the words for such an image.
     """
     names, values = list(measures), torch.stack(list(measures.values()), 1)
     medians = class_medians(values, labels, classes)[labels]
@@ -111,6 +114,5 @@ def explain_outliers(measures: dict[str, Tensor], labels: Tensor, classes: int, 
         if scores[row, column] >= MIN_DEVIATIONS:
             reasons.append(f"{names[column]} {values[row, column]:.1f}, usual {medians[row, column]:.1f}")
         else:
-            blank = "stroke" in measures and bool(measures["stroke"][row].isnan())
-            reasons.append("no ink" if blank else "unusual shape")
+            reasons.append(blank[1] if measures[blank[0]][row].isnan() else "unusual shape")
     return reasons

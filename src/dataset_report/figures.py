@@ -1,4 +1,4 @@
-"""Charts of a data set: class counts, mean images, grey levels, ink measures, components, distances."""
+"""Charts of a data set: class counts, mean images, levels, measures, components, distances."""
 
 import math
 from collections.abc import Sequence
@@ -128,7 +128,7 @@ def plot_level_histogram(counts: Tensor) -> Figure:
     axes.set_yscale("log")
     axes.set_ylim(max(1e-8, float(shares[shares > 0].min()) / 2), 1.5)
     axes.set_xlim(-2, 257)
-    axes.set_xlabel("grey level, from 0 (black) to 255 (white)", fontsize=FONT_SIZE)
+    axes.set_xlabel(f"{'grey ' * (len(counts) == 1)}level, from 0 (dark) to 255 (bright)", fontsize=FONT_SIZE)
     axes.set_ylabel("share of all pixels", fontsize=FONT_SIZE)
     if len(counts) > 1:
         axes.legend(frameon=False, fontsize=FONT_SIZE)
@@ -216,7 +216,7 @@ def plot_nearest_distances(groups: dict[str, np.ndarray], limit: float) -> Figur
 
 
 def plot_normalized(images: Tensor, normalized: Tensor) -> Figure:
-    """Images (N, C, H, W) as grey levels above, as the network's input below; averaged over channels."""
+    """Images (N, C, H, W) above, the network's input, averaged over channels, below."""
     count = len(images)
     width = min(1.1, (WIDTH - 1.0) / count)
     height = width * images.shape[2] / images.shape[3]
@@ -227,8 +227,14 @@ def plot_normalized(images: Tensor, normalized: Tensor) -> Figure:
     )
     for row, (name, values, colors) in enumerate(rows):
         axes = add_axes_at(figure, 0.05, 0.05 + (row + 0.04) * height, width * count, 0.96 * height)
-        strip = torch.cat(list(values.float().mean(1)), 1).numpy()
-        axes.imshow(strip, aspect="auto", cmap=colors.cmap, norm=colors.norm)
+        coloured = values is images and images.shape[1] == 3
+        if coloured:
+            axes.imshow(np.concatenate(to_float_rgb(values), 1), aspect="auto")
+        else:
+            strip = torch.cat(list(values.float().mean(1)), 1).numpy()
+            axes.imshow(strip, aspect="auto", cmap=colors.cmap, norm=colors.norm)
         frame_image(axes)
+        if coloured:
+            continue
         _colorbar(figure, colors, width * count + 0.13, 0.05 + (row + 0.1) * height, 0.85 * height, name)
     return figure

@@ -20,7 +20,7 @@ SECTIONS: dict[str, Callable[[ReportContext], Section]] = {
     "examples": basic_sections.examples_section,
     "averages": basic_sections.averages_section,
     "pixels": basic_sections.pixels_section,
-    "ink": basic_sections.ink_section,
+    "measures": basic_sections.measures_section,
     "maps": map_section.maps_section,
     "neighbours": search_sections.neighbours_section,
     "outliers": search_sections.outliers_section,

@@ -31,7 +31,7 @@ class SplitSample:
     total: int  # images in the whole split
     files: list[str] | None = None  # of pictures of files, relative to data.root
 
-    def image_name(self, position: int, most: int = 24) -> str:
+    def image_name(self, position: int, most: int = 16) -> str:
         """What tells an image from others in a figure: the end of its file's path, else the number of its row."""
         return f"#{self.rows[position]}" if self.files is None else label(shorten_path(self.files[position], most))
 

@@ -155,7 +155,7 @@ def outliers_section(context: ReportContext) -> Section:
     ranked = ratios.nan_to_num(-1).argsort(descending=True, stable=True)[: int(ratios.isfinite().sum())]
     by_class = [ranked[train.labels[ranked] == label] for label in range(len(names))]
     rows = torch.cat([members[:MAX_OUTLIERS] for members in by_class])
-    reasons = duplicates.explain_outliers(context.ink_measures, train.labels, len(names), rows)
+    reasons = duplicates.explain_outliers(context.measures, train.labels, len(names), rows, context.measure_set.blank)
     reason_of, numbers = dict(zip(rows.tolist(), reasons, strict=True)), {"rows": []}
     for row, reason in reason_of.items():
         ratio = round(float(ratios[row]), 3) if ratios[row] <= duplicates.MAX_RATIO else None
@@ -179,7 +179,7 @@ def outliers_section(context: ReportContext) -> Section:
         below.append(f"{train.image_name(row)}\n" + reason_of[row].replace(", ", ",\n"))
     caption = (
         f"The {pluralize(per_class or len(top), 'image')} of {'each' if per_class else 'any'} class farthest from the "
-        "others. Above: label, and distance relative to the median. Below: row or file, and the ink measure that is "
+        "others. Above: label, and distance relative to the median. Below: row or file, and the measure that is "
         "2.5 or more robust standard deviations from the median of the class, if any."
     )
     plot = captioned_pictures(to_float_rgb(train.images[top]), above, below, colors=("black", "#555555"))

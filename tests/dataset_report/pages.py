@@ -9,7 +9,7 @@ from src.dataset_report.report import select_sections, write_dataset_report
 from src.dataset_report.sample import sample_dataset
 
 FIGURES = {
-    "counts", "examples", "averages", "pixels", "ink", "components", "pca", "tsne", "test_train", "train_train",
+    "counts", "examples", "averages", "pixels", "measures", "components", "pca", "tsne", "test_train", "train_train",
     "distances", "outliers", "labels", "normalisation", "augmentations",
 }  # fmt: skip
 

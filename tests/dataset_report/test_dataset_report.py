@@ -41,7 +41,7 @@ def test_report_on_images_that_are_all_alike(tmp_path):
     images, labels = torch.full((24, 1, 12, 12), 255, dtype=torch.uint8), torch.arange(24) % 2
     part = SplitSample(images, labels, torch.arange(24), 24)
     context = ReportContext(dataset_sample(part, part, ("a", "b")), augmentations={"shift": Shift(2)})
-    names = ["examples", "ink", "maps", "neighbours", "outliers", "labels", "augment"]
+    names = ["examples", "measures", "maps", "neighbours", "outliers", "labels", "augment"]
     numbers, _ = write_dataset_report(context, names, tmp_path, "test", lambda name: None)
     json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     text = re.sub('src="data:[^"]*"', "", (tmp_path / "report.html").read_text())
@@ -90,7 +90,7 @@ def test_report_on_a_class_with_one_picture(tmp_path):
     check_page(tmp_path / "run/report.html", list(SECTIONS))
     assert "<b>&" not in text and "&lt;b&gt;&amp;" in text
     assert "Left out because alone in its class: 1 image." in text
-    assert numbers["ink"]["blank"] >= 6
+    assert numbers["measures"]["blank"] >= 6
     assert numbers["neighbours"]["identical"]["train"] == 6  # five of those without ink, and one of another class
     assert numbers["neighbours"]["identical"]["contradicting"] == 1
 
@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_report():
 def test_only_duplicates_depend_on_the_test_images():
     train, test, names = digits()
     other = with_images(test, 255 - test.images)
-    for name in ("examples", "averages", "pixels", "ink", "outliers", "labels"):
+    for name in ("examples", "averages", "pixels", "measures", "outliers", "labels"):
         found = [SECTIONS[name](ReportContext(dataset_sample(train, part, names))).numbers for part in (test, other)]
         assert found[0] == found[1], name
 

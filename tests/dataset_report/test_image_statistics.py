@@ -72,5 +72,7 @@ def test_outlier_ratio_is_one_at_the_median_and_nan_for_a_single_image():
 
 def test_outliers_are_explained_by_the_measure_that_differs():
     measures = {"mass": torch.tensor([9.0, 10, 11, 10, 50]), "slant": torch.tensor([0.0, 1, 2, 1, 1])}
-    found = explain_outliers(measures, torch.zeros(5, dtype=torch.int64), 1, torch.tensor([4, 1]))
-    assert found == ["mass 50.0, usual 10.0", "unusual shape"]
+    measures["slant"][2] = torch.nan
+    rows, blank = torch.tensor([4, 1, 2]), ("slant", "no ink")
+    found = explain_outliers(measures, torch.zeros(5, dtype=torch.int64), 1, rows, blank)
+    assert found == ["mass 50.0, usual 10.0", "unusual shape", "no ink"]
