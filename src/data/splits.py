@@ -76,6 +76,8 @@ def validation_mask(
 ) -> Tensor:
     """Mask (N,) of the images that validate: `val` of them, a count or a fraction, or fold `fold` of `folds`.
 
+    A fraction gives at least as many images as there are classes.
+
     classes: number of classes; name: of the data set, for errors.
     Raises InputError if training or validation would lack images of a class.
     """
@@ -86,7 +88,7 @@ def validation_mask(
             f"data.folds={folds}, but the smallest class has {smallest} images: give at most that many folds",
         )
         return fold_mask(labels, folds, fold, seed)
-    count = round(val * len(labels)) if val < 1 else int(val)
+    count = max(round(val * len(labels)), classes) if val < 1 else int(val)
     require(
         len(labels) >= 2 * classes,
         f"data={name} has {len(labels):,} training images of {classes} classes: give 3 per class, or more",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.data.splits import class_ranks, few_shot_mask, fold_mask, stratified_mask
+from src.data.splits import class_ranks, few_shot_mask, fold_mask, stratified_mask, validation_mask
 from src.errors import InputError
 
 LABELS = torch.randint(0, 7, (1003,), generator=torch.Generator().manual_seed(1))
@@ -22,6 +22,15 @@ def test_stratified_is_exact_and_proportional(count):
     assert int(mask.sum()) == count
     shares = LABELS[mask].bincount(minlength=7) - LABELS.bincount() * count / len(LABELS)
     assert float(shares.abs().max()) <= 1
+
+
+def test_a_fraction_of_few_images_validates_one_of_each_class():
+    few = torch.arange(30).repeat(3)
+    mask = validation_mask(few, 30, 0.15, None, None, 0, "folder")
+    assert few[mask].bincount().tolist() == [1] * 30
+    with pytest.raises(InputError, match=r"data\.val=20 of 90 training images.*30 to 60 images"):
+        validation_mask(few, 30, 20, None, None, 0, "folder")
+    assert int(validation_mask(LABELS, 7, 0.15, None, None, 0, "folder").sum()) == 150
 
 
 def test_folds_are_disjoint_covering_and_even():
