@@ -41,6 +41,7 @@ def drop_replaced_keys(cfg: DictConfig, typed: Collection[str], choices: Mapping
     typed: keys of the command line, which stay in any case. choices: the option of each group; folders: where they
     stand. Says what stays and what goes. Raises InputError for a class that cannot be imported.
     """
+    _drop_experiment_keys(cfg, typed, choices, folders)
     for group in ONE_CLASS:
         node, option = cfg.get(group), _option(group, choices.get(group), folders)
         if not isinstance(node, DictConfig) or not node.get("_target_") or not option.get("_target_"):
@@ -61,6 +62,35 @@ def drop_replaced_keys(cfg: DictConfig, typed: Collection[str], choices: Mapping
         kept = ", ".join(f"{key}={node[key]}" for key in left if key not in dropped)
         note = f"of its keys these stay: {kept}" if kept else "none of its keys stays"
         log.info("%s=%s is replaced by %s; %s", group, choices[group], target.rpartition(".")[2], note)
+
+
+def _drop_experiment_keys(cfg: DictConfig, typed: Collection[str], choices: Mapping, folders: Sequence[Path]) -> None:
+    """Of a group whose option was typed, remove the keys that an experiment set for another option and this one lacks.
+
+    `experiment=lenet augment=none` is that recipe without augmentation, not an error about its angle.
+    """
+    left_out = []
+    for group in {*ONE_CLASS, "finetune"} & {*typed}:
+        node, option = cfg.get(group), _option(group, choices.get(group), folders)
+        own = option.get(group, option)  # a global option has its node inside
+        if not isinstance(node, DictConfig) or not node.get("_target_"):
+            continue
+        added = [key for key in node if key not in own and f"{group}.{key}" not in typed]
+        names, open_ended = accepted_arguments(find_object(str(node._target_), group)) if added else ([], True)
+        left_out += [f"{group}.{key}" for key in added if key not in names and not open_ended]
+    if "callbacks" in typed and isinstance(cfg.get("callbacks"), DictConfig):
+        for name, node in cfg.callbacks.items():
+            was_typed = any(key.startswith(f"callbacks.{name}.") for key in typed)
+            if isinstance(node, DictConfig) and "_target_" not in node and not was_typed:
+                left_out.append(f"callbacks.{name}")
+    with open_dict(cfg):
+        for key in left_out:
+            group, _, name = key.partition(".")
+            del cfg[group][name]
+    if left_out:
+        log.info(
+            "experiment=%s: left out, of other options: %s", choices.get("experiment"), ", ".join(sorted(left_out))
+        )
 
 
 def accepted_arguments(function: Any) -> tuple[list[str], bool]:

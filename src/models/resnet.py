@@ -1,4 +1,4 @@
-"""A small residual network for 28x28 images (He et al. 2016, https://arxiv.org/abs/1512.03385)."""
+"""A small residual network for images of any size (He et al. 2016, https://arxiv.org/abs/1512.03385)."""
 
 from torch import Tensor, nn
 
@@ -26,11 +26,12 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of residual blocks, each at half the resolution of the one before, mean over space, logits.
+    """A stem, stages of residual blocks, each at half the resolution of the one before, mean over space, logits.
 
     widths: channels per stage. blocks: residual blocks per stage. inner: channels between the two convolutions of each
-    block; None gives each block the width of its stage.
-    Raises InputError for a width or a number of blocks below 1, no stage, or a dropout outside 0..1.
+    block; None gives each block the width of its stage. stride: of the stem's convolution, whose kernel has
+    2 stride + 1 pixels a side; None takes 1, 2 from 48 and 4 from 128 pixels of the longer side.
+    Raises InputError for a width, a number of blocks or a stride below 1, no stage, or a dropout outside 0..1.
     """
 
     def __init__(
@@ -41,15 +42,19 @@ class ResNet(nn.Module):
         blocks: int = 1,
         dropout: float = 0.0,
         inner: tuple[int, ...] | None = None,
+        stride: int | None = 1,
     ):
         check_widths("widths", widths)
         require(len(widths) > 0, f"model.widths={widths}: a width for each stage, at least one")
         positive_int("model.blocks", blocks)
+        stride = _stride_for(max(shape[1:])) if stride is None else positive_int("model.stride", stride)
         inner_widths = [width for width in widths for _ in range(blocks)] if inner is None else inner
         check_widths("inner", inner_widths, len(widths) * blocks)
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+            nn.Conv2d(shape[0], widths[0], 2 * stride + 1, stride, padding=stride, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
         )
         layers, inputs = [], widths[0]
         for stage, width in enumerate(widths):
@@ -63,3 +68,8 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.pool(self.stages(self.stem(images))))
+
+
+def _stride_for(side: int) -> int:
+    """A stride that leaves 24 to 63 pixels of a side of 28 to 255."""
+    return 1 if side < 48 else 2 if side < 128 else 4

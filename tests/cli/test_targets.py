@@ -42,6 +42,27 @@ def test_a_replaced_class_keeps_the_keys_it_has(tmp_path):
     assert cfg["loss"].keys() == {"_target_", "label_smoothing"}
 
 
+@pytest.mark.parametrize(
+    ("words", "group", "gone"),
+    [
+        (("experiment=lenet", "augment=none"), "augment", {"rotate_deg", "scale", "shear_deg", "shift_px"}),
+        (("experiment=lenet", "model=mlp"), "model", {"deslant"}),
+        (("experiment=photos_scratch", "augment=affine"), "augment", {"min_area", "erase"}),
+        (("experiment=photos", "callbacks=default"), "callbacks", {"early_stopping"}),
+        (("experiment=lenet", "augment=none", "augment.rotate_deg=3"), "augment", {"scale", "shear_deg", "shift_px"}),
+    ],
+)
+def test_an_option_of_ones_own_in_an_experiment_lacks_what_only_the_experiments_had(tmp_path, words, group, gone):
+    node = composed(tmp_path, *words)[group]
+    assert not gone & node.keys()
+    assert composed(tmp_path, words[1])[group].keys() <= node.keys(), "what the option has itself stays"
+    assert len(words) == 2 or node["rotate_deg"] == 3, "what was typed stays"
+
+
+def test_a_mistyped_key_of_an_experiment_is_still_an_error(tmp_path):
+    assert "angle" in composed(tmp_path, "experiment=lenet", "+augment.angle=3")["augment"]
+
+
 def test_what_was_typed_stays_for_the_class_to_refuse(tmp_path):
     cfg = composed(tmp_path, "optimizer._target_=torch.optim.NAdam", "optimizer.fused=true")
     assert cfg["optimizer"]["fused"] is True
@@ -61,6 +82,7 @@ def test_a_misspelt_class_is_one_line(tmp_path, target):
 
 def test_a_network_is_recorded_by_its_option_or_its_class(tmp_path):
     options = {file.stem: composed(tmp_path, f"model={file.stem}")["model"] for file in (CONF / "model").glob("*.yaml")}
+    assert network_option(options.pop("resnet_large")["_target_"]) == "resnet"
     assert all(network_option(model["_target_"]) == option for option, model in options.items())
     assert recorded_option("src.models.cnn.CNN", "lenet", [CONF]) == "cnn"
     assert recorded_option("mypackage.nets.Net", "lenet", [CONF]) == "Net"

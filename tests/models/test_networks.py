@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from src.cli.config import CONF
 from src.errors import InputError
 from src.models.cnn import CNN
 from src.models.convnet import ConvNet
@@ -50,6 +51,25 @@ def test_images_of_every_size_train_or_the_least_side_is_named(name, channels):
         model, labels = SMALL[name](shape, 2), torch.tensor([0, 1])
         nn.functional.cross_entropy(model(torch.randn(2, *shape)), labels).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("side", "stride", "pixels"), [(28, 1, 28), (47, 1, 47), (48, 2, 24), (64, 2, 32), (128, 4, 32), (224, 4, 56)]
+)
+def test_the_first_convolution_of_a_residual_network_goes_by_the_size(side, stride, pixels):
+    model = ResNet((3, side, side), 8, widths=(4, 8), stride=None)
+    assert model.stem[0].stride == (stride, stride)
+    assert model.stem(torch.randn(2, 3, side, side)).shape[2:] == (pixels, pixels)
+    assert ResNet((3, side, side // 2), 8, widths=(4, 8), stride=None).stem[0].stride == (stride, stride)
+    for shape in ((1, 1), (1, 300), (3, 64)):
+        assert ResNet((1, *shape), 2, stride=None)(torch.randn(2, 1, *shape)).isfinite().all()
+
+
+def test_the_option_for_photographs_has_the_parameters_it_says():
+    text = (CONF / "model/resnet_large.yaml").read_text()
+    assert f"{count_parameters(ResNet((3, 64, 64), 8, widths=(32, 64, 128, 256), stride=None)):,} parameters" in text
+    with pytest.raises(InputError, match=r"model\.stride=0"):
+        ResNet((3, 64, 64), 8, stride=0)
 
 
 def test_the_least_side_goes_by_the_options():
