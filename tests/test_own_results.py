@@ -35,7 +35,7 @@ def photos(tmp_path_factory):
 def sweep(photos, tmp_path_factory):
     """Two networks with two seeds; and what was printed."""
     folder = tmp_path_factory.mktemp("sweep") / "sweep"
-    words = ("model=convnet,lenet", "seed=0,1", "trainer.max_epochs=4")
+    words = ("model=convnet,lenet", "seed=0,1", "trainer.max_epochs=4", "logger=csv")
     out = succeeds(run("src.train", "-m", *SHORT, f"data.root='{photos}'", *words, f"hydra.sweep.dir='{folder}'"))
     return folder, out
 
@@ -87,7 +87,7 @@ def test_files_are_named_out_of_fold_and_in_explanations(photos, tmp_path):
     report = f"predictions={tmp_path / 'folds'}"
     succeeds(run("src.report", "data=folder", f"data.root='{photos}'", "sections=labels", report,
                  f"hydra.run.dir={tmp_path / 'r'}"))  # fmt: skip
-    suspects = json.loads((tmp_path / "r" / "report.json").read_text())["labels"]["suspects"]
+    suspects = json.loads((tmp_path / "r" / "report.json").read_text())["labels"]["ranked"]
     assert suspects and all((photos / one["file"]).is_file() for one in suspects)
     explained = ("n=3", "neighbours=2", "class_images=false", f"hydra.run.dir={tmp_path / 'x'}")
     out = succeeds(run("src.explain", f"ckpt={tmp_path / 'folds'}", *explained))
@@ -153,4 +153,5 @@ def test_corrections_of_photographs_are_learned_and_leave_digits_alone(sweep, ph
     succeeds(run("src.train", *digits, f"hydra.run.dir={tmp_path / 'digits'}"))
     done = run("src.train", f"init_from={tmp_path / 'digits'}", *words, f"hydra.run.dir={tmp_path / 'no'}")
     line = one_line(done)
-    assert "another network" in line, line
+    assert "no correction belongs to this network (classes 0, 1, 2" in line and "of classes dogs" in line
+    assert "init_from=<a network of those classes>" in line

@@ -118,6 +118,8 @@ class Corrections:
             f"data.root={self.root}: no correction belongs to this network ({expected}); there {_are(len(rows))} of "
             f"classes {names}; {shapes}"
         )
+        if not any(map(self._has_classes, rows)):
+            return f"{message}: give init_from=<a network of those classes>, or correct pictures on this network's page"
         other = {row.network.describe_data() for row in rows if row.network and not self._has_data(row)}
         if not other:
             return f"{message}: give the data.mix that the network was trained on"
