@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command
-from src.cli.inputs import SPLITS, build_data, check_device, select_device, select_split
+from src.cli.inputs import SPLITS, WHOLE, build_data, check_device, select_device, select_split
 from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import choice, require, text
@@ -15,10 +15,15 @@ from src.files import OUTPUTS, display_path, system_path
 from src.model_files.locate import find_checkpoint
 
 if TYPE_CHECKING:
+    from src.data.batches import BatchDataset
     from src.data.datamodule import ImageData
     from src.inference.model import Predictor
 
 log = logging.getLogger(__name__)
+SEEN = (
+    "of these %d images the network was trained on or chosen by %d: figures on them are too good; split=unseen leaves "
+    "them out\n"
+)
 
 
 @command("evaluate")
@@ -49,13 +54,16 @@ def main(cfg: DictConfig) -> float:
 
     folder = output_folder()
     about = {"ckpt": str(path), "sha256": net.digest, "epoch": net.epoch, "data": data.name, "split": split}
-    write_json(folder / "results.json", {**about, **metrics})
+    known = count_seen(batches, net)
+    write_json(folder / "results.json", {**about, **metrics, **({} if known is None else {"seen_images": known})})
     write_predictions(folder / PREDICTIONS, batches, logits, labels, net.info, net.temperature)
     write_skipped(data, folder)
     if described := describe_data(data, split):
         log.info("%s", described)
     measured = _measured(data, split, len(labels))
     log.info("%s, weights of epoch %d, on %s\n", display_path(path), net.epoch, measured)
+    if known and split not in ("train", "val"):
+        log.warning(SEEN, len(labels), known)
     log.info("%s", metrics_table(metrics))
     if cfg.figures:
         from src.evaluation.figures import write_evaluation_figures
@@ -77,15 +85,25 @@ def default_split(data: "ImageData", trained: dict) -> str:
     return "test" if trained.get("name") == "folder" and roots[0] == roots[1] else "all"
 
 
+def count_seen(batches: "BatchDataset", net: "Predictor") -> int | None:
+    """How many of the images the network was trained on or chosen by; None where that is not known."""
+    from src.data.seen_images import is_seen
+
+    digests = batches.picture_digests
+    return None if digests is None or net.seen is None else int(is_seen(digests, net.seen).sum())
+
+
 def _measured(data: "ImageData", split: str, count: int) -> str:
     """Which images were measured."""
     name = data.name if data.name != "folder" else display_path(Path(data.root or ""))
-    return f"all {count:,} images of {name}" if split == "all" else f"the {split} split of {name}, {count:,} images"
+    if split in WHOLE:
+        return f"all {count:,} images of {name}" + ", less those it has seen" * (split == "unseen")
+    return f"the {split} split of {name}, {count:,} images"
 
 
 def _check_options(cfg: DictConfig) -> None:
     """Raise InputError for options that cannot be used, before torch is imported."""
-    choice("split", cfg.split, (*SPLITS, "all"), optional=True)
+    choice("split", cfg.split, (*SPLITS, *WHOLE), optional=True)
     choice("views", cfg.views, (1, 5), optional=True)
     text("base", cfg.base, "a file or a run's folder", optional=True)
     check_device(cfg.device)

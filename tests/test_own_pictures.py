@@ -198,6 +198,32 @@ def test_a_run_on_pictures_resumes_and_is_fine_tuned(network, photos, tmp_path):
     assert "leave data.size and data.channels out" in one_line(wrong)
 
 
+def test_a_folder_that_has_changed_is_neither_resumed_nor_measured_without_a_word(tmp_path):
+    root = write_photos(tmp_path / "pics", 20)
+    done = train(root, tmp_path / "run", "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    words = (f"ckpt='{tmp_path / 'run'}'", f"hydra.run.dir='{tmp_path / 'e'}'")
+    results = tmp_path / "e" / "results.json"
+    assert "figures on them are too good" not in evaluate(*words).stdout
+    assert json.loads(results.read_text())["seen_images"] == 0
+    (root / "dogs" / "007.png").unlink()
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    line = one_line(run("src.train", f"resume_from='{tmp_path / 'run'}'", "trainer.max_epochs=2"))
+    assert "have changed since: " in line and "init_from=" in line
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+    told = evaluate(*words)
+    known = json.loads(results.read_text())["seen_images"]
+    assert known > 0 and f"of these 12 images the network was trained on or chosen by {known}:" in told.stdout
+    unseen = evaluate(*words, "split=unseen")
+    assert unseen.returncode == 0, unseen.stderr
+    found = json.loads(results.read_text())
+    assert found["seen_images"] == 0 and 11 <= found["images"] <= 12
+    shutil.copytree(root, tmp_path / "copy")
+    assert "was trained on or chosen by" in evaluate(*words, f"data.root='{tmp_path / 'copy'}'").stdout
+    digits = evaluate(*words, "data=digits", "split=unseen")
+    assert digits.returncode == 1 and len(digits.stderr.strip().splitlines()) == 1
+
+
 def test_the_home_folder_is_expanded(tmp_path):
     write_photos(tmp_path / "pictures", 8)
     words = ("data=folder", "data.root=~/pictures", *SHORT, f"hydra.run.dir='{tmp_path / 'run'}'")

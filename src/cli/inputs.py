@@ -7,6 +7,7 @@ from src.errors import InputError, choice, is_integer, require
 from src.files import display_path
 
 SPLITS = ("train", "val", "test")
+WHOLE = ("all", "unseen")  # every image; every one that the network was neither trained on nor chosen by
 INKS = ("auto", "mnist", "none")  # as `src.pictures.inputs` has them, which imports torch; a test compares them
 OF_FOLDERS = ("layout", "on_error")  # null in the command's own config, unknown to other data sets than folders
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -63,7 +64,7 @@ def select_split(data, split: str, net):
     data.read_as(info.shape, resolve_ink("auto", info.shape, net.config["data"]))
     if split in ("train", "val"):
         data.setup()
-    batches = getattr(data, f"{split}_set")
+    batches = _unseen(data, net) if split == "unseen" else getattr(data, f"{split}_set")
     shape = tuple(batches.images.shape[1:])
     if shape != info.shape:
         raise InputError(
@@ -71,6 +72,22 @@ def select_split(data, split: str, net):
             f"{'x'.join(map(str, info.shape))}: with data=folder leave data.size and data.channels out"
         )
     return batches if target.name else batches.relabeled([known.index(name) for name in names])
+
+
+def _unseen(data, net):
+    """All images of `data` but those that the network was trained on or chosen by. Raises InputError if that is not
+    known, or none is left."""
+    from src.data.seen_images import is_seen
+
+    batches = data.all_set
+    digests = batches.picture_digests
+    require(digests is not None, f"split=unseen is for folders of pictures, not data={data.name}: give split=test")
+    require(
+        net.seen is not None, "split=unseen: the file does not say which pictures it was trained on: give split=all"
+    )
+    unseen = batches.keep(~is_seen(digests, net.seen))
+    require(len(unseen) > 0, f"split=unseen: it has seen all {len(batches):,} pictures of data.root={data.root}")
+    return unseen
 
 
 def check_device(device: object) -> None:

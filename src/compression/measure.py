@@ -37,6 +37,8 @@ def slim_checkpoint_bytes(net: InferenceModel) -> bytes:
         "facts": net.info.to_dict(),
         "epoch": net.epoch - 1,
     }
+    if net.seen is not None:
+        checkpoint["seen"] = net.seen
     if net.temperature is not None:
         checkpoint["temperature"] = net.temperature
     return checkpoint_bytes(checkpoint)

@@ -25,11 +25,18 @@ def identity(batch):
 class BatchDataset(Dataset):
     """Item `positions`, int64 (B,) into `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,).
 
-    files: of each image, where the data set is one of files.
+    files, digests (`src.data.seen_images`): of each image, where the data set is one of pictures.
     """
 
-    def __init__(self, images: Images, labels: Tensor, indices: Tensor, files: tuple[str, ...] | None = None):
-        self.images, self.labels, self.indices, self.files = images, labels, indices, files
+    def __init__(
+        self,
+        images: Images,
+        labels: Tensor,
+        indices: Tensor,
+        files: tuple[str, ...] | None = None,
+        digests: Tensor | None = None,
+    ):
+        self.images, self.labels, self.indices, self.files, self.digests = images, labels, indices, files, digests
         self.features: Tensor | None = None  # inputs of the head, one row per position, used instead of images
 
     def __len__(self) -> int:
@@ -43,7 +50,17 @@ class BatchDataset(Dataset):
 
     def relabeled(self, new_labels: list[int]) -> "BatchDataset":
         """The same images; label k becomes new_labels[k]."""
-        return BatchDataset(self.images, torch.tensor(new_labels)[self.labels], self.indices, self.files)
+        labels = torch.tensor(new_labels)[self.labels]
+        return BatchDataset(self.images, labels, self.indices, self.files, self.digests)
+
+    def keep(self, mask: Tensor) -> "BatchDataset":
+        """The images at those positions where the mask, (N,), is set."""
+        return BatchDataset(self.images, self.labels, self.indices[mask], self.files, self.digests)
+
+    @property
+    def picture_digests(self) -> Tensor | None:
+        """The digest of each position, int64 (N,); None without."""
+        return None if self.digests is None else self.digests[self.indices]
 
     @property
     def names(self) -> list[str] | None:

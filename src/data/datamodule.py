@@ -118,8 +118,8 @@ class ImageData(LightningDataModule):
         channels, height, width = images.shape[1:]
         self.info = self.target.describe(DataInfo((channels, height, width), self.source.class_names, *statistics))
         self.normalize = Normalize(*statistics)
-        self.train_set = BatchDataset(images, labels, train_rows, data.files)
-        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten(), data.files)
+        self.train_set = BatchDataset(images, labels, train_rows, data.files, data.digests)
+        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten(), data.files, data.digests)
 
     def _read_split(self, split: str, read: Callable[[], Split]) -> Split:
         data = cached(self.cache_key, split, read)
@@ -142,7 +142,7 @@ class ImageData(LightningDataModule):
     def _whole(self, data: Split) -> BatchDataset:
         self.skipped += data.skipped
         images, labels = self.target.apply(data, "test")
-        return BatchDataset(images, labels, torch.arange(len(labels)), data.files)
+        return BatchDataset(images, labels, torch.arange(len(labels)), data.files, data.digests)
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

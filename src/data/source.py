@@ -26,6 +26,7 @@ class Split:
     files: of each image, relative to the data set's folder; None for images that have none of their own.
     in_val: mask (N,) of training images that the data set itself sets aside for validation; None if it does not.
     skipped: files that could not be read, each with the reason.
+    digests: of the pictures, int64 (N,), as of `src.data.seen_images`; None for data sets that do not change.
     """
 
     images: Images
@@ -33,6 +34,7 @@ class Split:
     files: tuple[str, ...] | None = None
     in_val: Tensor | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    digests: Tensor | None = None
 
     def __iter__(self) -> Iterator:
         return iter((self.images, self.labels))
@@ -41,7 +43,8 @@ class Split:
         """The same split of these rows only, with their images and labels."""
         files = self.files and tuple(self.files[row] for row in rows.tolist())
         in_val = None if self.in_val is None else self.in_val[rows]
-        return Split(images, labels, files, in_val, self.skipped)
+        digests = None if self.digests is None else self.digests[rows]
+        return Split(images, labels, files, in_val, self.skipped, digests)
 
 
 class JoinedImages:
@@ -67,7 +70,9 @@ def join(first: Split, second: Split) -> Split:
     else:
         images = JoinedImages(first.images, second.images)
     files = None if first.files is None or second.files is None else first.files + second.files
-    return Split(images, torch.cat([first.labels, second.labels]), files, skipped=first.skipped + second.skipped)
+    digests = None if first.digests is None or second.digests is None else torch.cat([first.digests, second.digests])
+    labels = torch.cat([first.labels, second.labels])
+    return Split(images, labels, files, skipped=first.skipped + second.skipped, digests=digests)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def describe_data(data: ImageData, split: str | None = None) -> str:
 
     split: the one that was read; None for those of a training.
     """
-    text = data.source.describe(cut=split != "all")
+    text = data.source.describe(cut=split not in ("all", "unseen"))
     if not text:
         return ""
     lines = [text]

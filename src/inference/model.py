@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from src.data.info import DataInfo
 from src.data.normalize import Normalize
+from src.data.seen_images import SeenImages
 from src.inference.tta import average_views, tta_views
 
 
@@ -19,6 +20,7 @@ class Predictor(Protocol):
     file, digest: path and SHA-256 of the file it was loaded from.
     views: copies of each image that are averaged, 1 or 5 (`src.inference.tta`).
     temperature: divisor of the logits (`src.evaluation.calibration`); None if it was not fitted.
+    seen: the pictures it was trained on and chosen by (`src.data.seen_images`); None if the file does not say.
     engine: torch or onnxruntime.
     """
 
@@ -29,6 +31,7 @@ class Predictor(Protocol):
     digest: str
     views: int
     temperature: float | None
+    seen: SeenImages | None
     engine: str
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -53,6 +56,7 @@ class InferenceModel(nn.Module):
 
     engine = "torch"
     temperature: float | None = None
+    seen: SeenImages | None = None
 
     def __init__(self, model: nn.Module, info: DataInfo, config: dict, digest: str = "", epoch: int = 0):
         super().__init__()

@@ -124,7 +124,7 @@ def load_model(path: Path | str, base: Path | str | None = None, whole: bool = F
     config = {**config, "structure": [*structure[:inherited], *unmerged]}
     net = InferenceModel(model, info, config, checkpoint["digest"], checkpoint["epoch"] + 1).eval()
     net.file, net.complete = str(Path(path).resolve()), "base" not in checkpoint
-    net.temperature = checkpoint.get("temperature")
+    net.temperature, net.seen = checkpoint.get("temperature"), checkpoint.get("seen")
     return net
 
 

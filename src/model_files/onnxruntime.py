@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from src.data.info import DataInfo
+from src.data.seen_images import SeenImages
 from src.errors import InputError, require
 from src.model_files.metadata import Metadata, attach_metadata
 from src.model_files.tracing import INPUT, output_names
@@ -77,6 +78,7 @@ class OnnxNet(nn.Module):
 
     engine = "onnxruntime"
     complete = True
+    seen: SeenImages | None = None
     info: DataInfo
     config: dict[str, Any]
     checkpoint: str

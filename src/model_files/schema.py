@@ -64,6 +64,11 @@ def check_checkpoint(checkpoint: Any, path: Path | str) -> None:
     _check_weights(checkpoint["state_dict"], path)
     read_info(checkpoint["facts"], path)
     _check_entries({**checkpoint, "views": (_mapping(checkpoint["config"]) or {}).get("views", 1)}, path)
+    seen = checkpoint.get("seen")
+    if seen is not None:
+        digests = isinstance(seen, dict) and {"train", "val"} <= seen.keys() <= {"train", "val", "earlier"}
+        fine = digests and all(isinstance(v, Tensor) and v.dtype == torch.int64 and v.ndim == 1 for v in seen.values())
+        require(fine, f"{path} is damaged: seen holds no digests of pictures")
     base = checkpoint.get("base")
     if base is not None:
         texts = isinstance(base, dict) and all(isinstance(base.get(key), str) for key in ("file", "sha256"))

@@ -14,6 +14,7 @@ from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.data.per_image import as_augmentation, try_augmentation
+from src.data.seen_images import SeenImages, check_same_images, seen_in_training
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import read_checkpoint
@@ -127,11 +128,12 @@ def _build(
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
-    ended = _ended_results(Path(cfg.output_dir), checkpoint, initial.config)
+    seen = seen_in_training(data.train_set, data.val_set, source.seen if source is not None else None)
+    ended = _ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
-    parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics}
+    parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
     task = _task(cfg, config, initial, overrides, **parts)
     check_compatible(initial.info.output, task, cfg.views)
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
@@ -180,11 +182,12 @@ def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, dict]:
     return path, read_checkpoint(path)
 
 
-def _ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
+def _ended_results(folder: Path, checkpoint: dict, config: dict, seen: SeenImages | None) -> dict | None:
     """The results of the run that is resumed, if it has ended. Raises InputError if it would become another run."""
     if not checkpoint:
         return None
     check_same_run(checkpoint["config"], config)
+    check_same_images(checkpoint.get("seen"), seen)
     return ended_results(folder, checkpoint, config)
 
 

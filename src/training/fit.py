@@ -21,9 +21,9 @@ from src.files import disk_full, display_path
 from src.training.build import Session, ShouldPrune, build
 from src.training.ddp import ddp_processes, quiet_other_processes
 from src.training.distillation import Distill
+from src.training.losses import DivergedError
 from src.training.results import write_results
 from src.training.stop import StopBetweenSteps
-from src.training.task import DivergedError
 from src.training.trainer_state import callbacks_of, is_dry_run
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from src.errors import InputError, fraction, is_number, number, require
 
 
+class DivergedError(InputError):
+    """The loss is not finite."""
+
+
 class _ClassLoss(nn.Module):
     """Options common to the losses: logits (B, K) and targets, int64 (B,) or probabilities (B, K), to a mean.
 

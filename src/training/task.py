@@ -15,21 +15,18 @@ from torchmetrics import Metric
 
 from src.data.batches import derive_seed
 from src.data.info import DataInfo
-from src.errors import InputError, number, require
+from src.data.seen_images import SeenImages
+from src.errors import number, require
 from src.evaluation.metrics import ClassifierMetrics
 from src.finetune.closed_form import ClosedForm
 from src.finetune.method import Method
 from src.models.structure import find_head
 from src.training.epoch_sums import EpochSums
-from src.training.losses import CrossEntropy
+from src.training.losses import CrossEntropy, DivergedError
 from src.training.mixup import mix
 from src.training.optimizers import lr_and_weight_decay, new_optimizer, trained_groups
 from src.training.schedules import check_schedule_length, constant, step_plateau
 from src.training.trainer_state import data_of, planned_epochs, require_measured
-
-
-class DivergedError(InputError):
-    """The loss is not finite."""
 
 
 class Classifier(LightningModule):
@@ -46,7 +43,7 @@ class Classifier(LightningModule):
     log_every: steps between two readings of the loss; each reading waits for the device.
     config: plain values kept in the checkpoint, from which `load_model` rebuilds the network.
     base: file and digest of the source model, where checkpoints hold only what changes.
-    metrics: more of them by name, measured in validation and test.
+    metrics: more of them by name, measured in validation and test. seen: which pictures train and validate.
     """
 
     def __init__(
@@ -64,12 +61,13 @@ class Classifier(LightningModule):
         config: dict | None = None,
         base: dict | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        seen: SeenImages | None = None,
     ):
         super().__init__()
         number("task.mixup", mixup, least=0)
         number("task.cutmix", cutmix, least=0)
         self.model, self.info, self.loss = model, info, loss or CrossEntropy()
-        self.method, self.base = method, base
+        self.method, self.base, self.seen = method, base, seen
         self.strict_loading = base is None
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.mixup, self.cutmix, self.seed, self.log_every, self.config = mixup, cutmix, seed, log_every, config or {}
@@ -177,9 +175,8 @@ class Classifier(LightningModule):
                 "gradients with trainer.gradient_clip_val=1"
             )
         self.latest["loss"] = total / count
-        self.latest["train/images_per_s"] = (self.sums.images - self.sums.images_before) / (
-            time.perf_counter() - self._started
-        )
+        images, seconds = self.sums.images - self.sums.images_before, time.perf_counter() - self._started
+        self.latest["train/images_per_s"] = images / seconds
         for logger in () if self.trainer.is_last_batch else self.loggers:
             logger.log_metrics({"train/loss_step": total / count, "train/lr": self._lr}, step=self.global_step)
 
@@ -236,10 +233,12 @@ class Classifier(LightningModule):
                 parameter.grad = None
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["config"] = self.config
-        checkpoint["facts"] = self.info.to_dict()
-        sums = self.sums.state()
-        if sums and not isinstance(self.method, ClosedForm):  # with which the epoch begins again
+        checkpoint |= {
+            "config": self.config,
+            "facts": self.info.to_dict(),
+            **({"seen": self.seen} if self.seen else {}),
+        }
+        if (sums := self.sums.state()) and not isinstance(self.method, ClosedForm):  # with which the epoch begins again
             checkpoint["epoch_sums"] = sums
         if self.base is not None and self.method is not None:
             checkpoint["base"] = self.base

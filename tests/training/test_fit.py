@@ -12,8 +12,8 @@ from src.evaluation.evaluate import compute_metrics, predict
 from src.model_files.checkpoint import load_model, read_checkpoint
 from src.training.build import build
 from src.training.fit import fit
+from src.training.losses import DivergedError
 from src.training.results import write_results
-from src.training.task import DivergedError
 from tests.training.sessions import Poison, assert_equal, run, weights
 
 PLAIN = ["task.mixup=0", "task.cutmix=0", "trainer.max_epochs=12"]

@@ -119,7 +119,7 @@ class Corrections:
             f"classes {names}; {shapes}"
         )
         if not any(map(self._has_classes, rows)):
-            return f"{message}: give init_from=<a network of those classes>, or correct pictures on this network's page"
+            return f"{message}: give the data.mix and init_from=<a network of those classes>"
         other = {row.network.describe_data() for row in rows if row.network and not self._has_data(row)}
         if not other:
             return f"{message}: give the data.mix that the network was trained on"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.data.seen_images import image_digest
 from src.data.source import Source, Split
 from src.data.sources.folder_layout import Layout, read_layout
 from src.data.splits import stratified_mask
@@ -91,8 +92,9 @@ class PictureFolder:
         in_test = stratified_mask(labels, round(TEST_FRACTION * len(labels)), TEST_SEED).tolist()
         return [entry for entry, test in zip(rows, in_test, strict=True) if test == (split == "test")]
 
-    def read(self, entries: Entries) -> tuple[Entries, Tensor | PictureFiles, dict[Path, str]]:
-        """Those pictures that can be read, their images, in memory if there is room for them, and why others cannot.
+    def read(self, entries: Entries) -> tuple[Entries, Tensor | PictureFiles, Tensor, dict[Path, str]]:
+        """Those pictures that can be read, their images, in memory if there is room for them, the digests of these
+        (`src.data.seen_images`), and why others cannot be read.
 
         Each picture is read once here, so that a damaged one is found before training. Raises InputError that names
         those that cannot be read, unless they are to be skipped.
@@ -103,6 +105,7 @@ class PictureFolder:
         files = PictureFiles([path for path, _ in entries], self.reader, cache)
         in_memory = len(entries) * prod(self.shape) <= self.memory_gb * 1e9
         images = torch.empty(len(entries) if in_memory else 0, *self.shape, dtype=torch.uint8)
+        digests = torch.zeros(len(entries), dtype=torch.int64)
 
         def read(row: int) -> PictureError | tuple[str, ...]:
             try:
@@ -111,6 +114,7 @@ class PictureFolder:
                 return error
             if in_memory:
                 images[row] = torch.from_numpy(image)
+            digests[row] = image_digest(image)
             return notes
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -122,14 +126,14 @@ class PictureFolder:
         good = [row for row, one in enumerate(results) if not isinstance(one, PictureError)]
         kept = [entries[row] for row in good]
         if not in_memory:
-            return kept, PictureFiles([path for path, _ in kept], self.reader, cache), damaged
-        return kept, images[good] if damaged else images, damaged
+            return kept, PictureFiles([path for path, _ in kept], self.reader, cache), digests[good], damaged
+        return kept, images[good] if damaged else images, digests[good], damaged
 
     def _describe_unreadable(self, entries: Entries, damaged: dict[Path, str]) -> str:
         """One line about all pictures of the folder that cannot be read; `damaged` are those of `entries`."""
         read = set(entries)
         others = [entry for found in self.layout.splits.values() for entry in found if entry not in read]
-        damaged = damaged | replace(self, memory_gb=0, skip=True, notes=Counter()).read(others)[2]
+        damaged = damaged | replace(self, memory_gb=0, skip=True, notes=Counter()).read(others)[3]
         if len(damaged) == 1:
             return f"{next(iter(damaged.values()))}; data.on_error=skip leaves it out"
         names = "; ".join(printable(path, 120) for path in list(damaged)[:NAMED])
@@ -142,12 +146,12 @@ class PictureFolder:
         """The pictures of train, val or test, or of several of them."""
         wanted = [(entry, split == "val") for split in splits for entry in self.entries(split)]
         in_val = dict(wanted)
-        kept, images, damaged = self.read([entry for entry, _ in wanted])
+        kept, images, digests, damaged = self.read([entry for entry, _ in wanted])
         labels = torch.tensor([label for _, label in kept], dtype=torch.long)
         names = tuple(self._name(path) for path, _ in kept)
         mask = torch.tensor([in_val[entry] for entry in kept]) if "val" in self.layout.splits else None
         skipped = tuple((self._name(path), _reason(path, why)) for path, why in damaged.items())
-        return Split(images, labels, names, mask, skipped)
+        return Split(images, labels, names, mask, skipped, digests)
 
     def _name(self, path: Path) -> str:
         return utf8_name(os.path.relpath(path, self.root))

@@ -12,6 +12,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
+from src.data.seen_images import image_digests
 from src.data.source import Source, Split, join
 from src.data.sources.correction_networks import CorrectedNetwork
 from src.data.sources.correction_selection import Corrections
@@ -110,7 +111,8 @@ def mix_corrections(
         training = corrections.training
         images, labels = corrections.to_tensors(training)
         names = None if data.files is None else tuple(f"correction {one.id}" for one in training)
-        joined = join(data, Split(images, labels, names))
+        digests = None if data.digests is None else image_digests(images)
+        joined = join(data, Split(images, labels, names, digests=digests))
         in_val = None if data.in_val is None else torch.cat([data.in_val, torch.zeros(len(labels), dtype=torch.bool)])
         return replace(joined, in_val=in_val)
 
