@@ -24,7 +24,7 @@ FIXED_TRAINER = (
 IN_RUN_FOLDER = (".folder", ".path", ".save_dir")  # keys of paths that move with a run
 NAMES = ("._target_", ".name")  # what an option is; the keys beside it differ with it
 MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
-ADDED = {"augment.fill": "background"}  # options that older runs do not record, as they trained
+ADDED = {"augment.fill": "background", "model.stride": 1}  # options that older runs do not record, as they trained
 LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
