@@ -36,6 +36,12 @@ def splits(root, *names, count=6):
         ("Train", "Valid", "Test"),
         ("training", "validation", "testing"),
         ("TRAIN", "dev", "TEST"),
+        ("training set", "validation set", "test set"),
+        ("train_images", "val_images", "test_images"),
+        ("Train Data", "Dev-Data", "test-data"),
+        ("dataset_train", "data-valid", "Images Test"),
+        ("trainset", "valset", "testset"),
+        ("training_data_set", "Validation Pictures", "TEST SPLIT"),
     ],
 )
 def test_split_names_are_understood_in_any_case(train, val, test, tmp_path):
@@ -83,6 +89,34 @@ def test_a_class_may_be_called_train(tmp_path):
     assert set_up(root, layout="classes").info.class_names == ("test", "train")
 
 
+@pytest.mark.parametrize(
+    "names", [("train2017", "val2017"), ("my_train", "my_test"), ("train", "test_v2"), ("validation set", "test set"),
+              ("train1", "train2", "test"), ("TrainFull", "TestFull")]
+)  # fmt: skip
+def test_folders_that_may_be_splits_or_classes_are_asked_about(names, tmp_path):
+    root = splits(tmp_path, *names)
+    with pytest.raises(
+        InputError, match=r"may be splits or classes: give data\.layout=splits or data\.layout=classes"
+    ) as error:
+        set_up(root)
+    assert all(name in str(error.value) for name in names)
+    assert set_up(root, layout="classes").info.class_names == tuple(sorted(names))
+
+
+def test_told_that_they_are_splits_folders_of_like_names_are_read(tmp_path):
+    data = set_up(splits(tmp_path, "train2017", "my_val", "TestFull"), layout="splits")
+    for part, name in ((data.train_set, "train2017"), (data.val_set, "my_val"), (data.test_set, "TestFull")):
+        assert {file.split("/")[0] for file in files(part)} == {name}
+    write_photos(tmp_path / "train2014", 2)
+    with pytest.raises(InputError, match="train2014 and train2017 are both the train split"):
+        set_up(tmp_path, layout="splits")
+
+
+@pytest.mark.parametrize("names", [("training set", "car"), ("bus", "test tubes", "train sets"), ("trains", "tests")])
+def test_folders_beside_others_stay_classes(names, tmp_path):
+    assert set_up(splits(tmp_path, *names)).info.class_names == tuple(sorted(names))
+
+
 def test_folders_beside_the_splits_are_named(tmp_path):
     root = splits(tmp_path, "train", "test")
     write_photos(tmp_path / "annotations", 1)
@@ -121,82 +155,3 @@ def test_what_is_wrong_with_a_layout_is_said(tmp_path):
     for index in range(3):
         Image.new("RGB", (9, 9)).save(root / f"{index}.png")
     refused("0 class folders, and 3 pictures without one: give one folder of pictures per class, or a labels.csv")
-
-
-def write_table(root, text, name="labels.csv"):
-    (root / name).write_bytes(text.encode("utf-8"))
-    return root
-
-
-@pytest.fixture
-def loose(tmp_path):
-    """Pictures a0 to a7 and b0 to b7 in one folder."""
-    for label in "ab":
-        for index in range(8):
-            (tmp_path / "img").mkdir(exist_ok=True)
-            Image.new("RGB", (30, 30), (200 if label == "a" else 20, 20, index)).save(
-                tmp_path / "img" / f"{label}{index}.png"
-            )
-    return tmp_path
-
-
-def rows(separator=",", split=False):
-    parts = ("train", "valid", "test", "train", "Training", "train", "train", "test")
-    lines = [separator.join(["Filename", "Class"] + ["subset"] * split)]
-    for label in "ab":
-        lines += [
-            separator.join([f"img/{label}{index}.png", f"{label} class"] + [parts[index]] * split) for index in range(8)
-        ]
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_a_table_of_labels_is_a_data_set(separator, loose):
-    data = set_up(write_table(loose, "\ufeff" + rows(separator).replace("\n", "\r\n") + "\r\n\r\n"))
-    assert data.info.class_names == ("a class", "b class")
-    assert len(files(data.train_set) | files(data.val_set) | files(data.test_set)) == 16
-    for part in (data.train_set, data.test_set):
-        assert all(("/a" in part.files[row]) == (part.labels[row] == 0) for row in part.indices)
-
-
-def test_a_table_may_name_splits(loose):
-    data = set_up(write_table(loose, rows(split=True)))
-    assert files(data.val_set) == {"img/a1.png", "img/b1.png"}
-    assert files(data.test_set) == {"img/a2.png", "img/b2.png", "img/a7.png", "img/b7.png"}
-    assert len(data.train_set) == 10
-
-
-def test_a_table_of_another_name_is_the_root(loose):
-    write_table(loose, "\n".join(rows().splitlines()[:-1]), "mine.csv")
-    data = set_up(loose / "mine.csv")
-    assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 15
-    assert "left out: 1 picture outside the folders" in describe_data(data)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "first line has no file and no label"),
-        ("a,b\nimg/a0.png,x\n", "first line has no file and no label"),
-        ("file,label\n", "lists no pictures"),
-        ("file,label\nimg/a0.png\n", "line 2: 1 cells, the first line has 2"),
-        ("file,label\nimg/a0.png,x\nimg/nosuch.png,y\n", "line 3: img/nosuch.png is missing"),
-        ("file,label\nimg/a0.png,\n", "line 2: img/a0.png has no label"),
-        ("file,label\nimg/a0.png,x\nimg/a0.png,y\n", "line 3: img/a0.png is listed in line 2 already"),
-        ("file,label\nimg/a0,x\n", "line 2: img/a0 is no picture's name"),
-        ("file,label,split\nimg/a0.png,x,holdout\n", "line 2: split 'holdout'; there are train, training"),
-        ("file,label,class\nimg/a0.png,x,y\n", "several columns for label: label, class"),
-    ],
-)
-def test_a_wrong_table_is_refused_by_line(text, message, loose):
-    with pytest.raises(InputError, match=message):
-        set_up(write_table(loose, text))
-
-
-def test_a_table_that_is_no_text_is_refused(loose):
-    (loose / "labels.csv").write_bytes(b"file,label\n\xff\xfe,x\n")
-    with pytest.raises(InputError, match="cannot be read as a table in UTF-8"):
-        set_up(loose)
-    (loose / "labels.csv").unlink()
-    with pytest.raises(InputError, match=r"labels\.csv cannot be read as a table"):
-        set_up(loose, layout="table")

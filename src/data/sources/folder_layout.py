@@ -3,19 +3,17 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.data.sources.label_table import read_label_table
+from src.data.sources.label_table import is_label_table, read_label_table
+from src.data.sources.split_names import SPLIT_NAMES, guess_split, split_folders
 from src.errors import InputError, choice, require
 from src.files import display_path, utf8_name
 from src.pictures.file_types import FORMATS
 from src.pictures.listing import LeftOut, count_loose, list_pictures, visible_folders
 
 LAYOUTS = ("auto", "classes", "splits", "table")
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 TABLE_NAME = "labels.csv"
+OR_TABLE = f"or a {TABLE_NAME} with the columns file and label"
+EXPECTED = f"give the folder that holds one folder of pictures per class, {OR_TABLE}"
 
 
 @dataclass
@@ -35,38 +33,42 @@ def read_layout(root: Path, layout: str = "auto") -> Layout:
     """The pictures below `root`, which is a folder, or a table of labels.
 
     layout: classes, one folder of pictures per class; splits, such folders in train/, and in val/ and test/ if they are
-    there, under any of SPLIT_NAMES in any case; table, labels.csv (`src.data.sources.label_table`); auto: table if
-    there is one, splits if there is a train/ of folders beside no other folders than splits, or beside one of these,
-    else classes.
-    Raises InputError for a folder that is missing, has no class or no pictures, two folders for one split, and classes
-    that training does not have.
+    there, under any name that `src.data.sources.split_names` knows; table, labels.csv (`src.data.sources.label_table`);
+    auto: table if there is one, splits if there is a train/ of folders beside no other folders than splits, or beside
+    one of these, else classes.
+    Raises InputError for a folder that is missing, has no class or no pictures, two folders for one split, folders that
+    may be classes or splits, and classes that training does not have.
     """
     choice("data.layout", layout, LAYOUTS)
-    if root.is_file() and layout in ("auto", "table"):
+    if root.is_file():
+        require(layout in ("auto", "table"), f"data.root={root} is a file: data.layout={layout} reads a folder")
+        require(is_label_table(root), f"data.root={root} is a file and no table of labels: {EXPECTED}")
         return _from_table(root)
     if not root.is_dir():
-        raise InputError(f"data.root={root} is no folder: give the folder that holds one folder of pictures per class")
-    if layout == "table" or (layout == "auto" and (root / TABLE_NAME).is_file()):
+        raise InputError(f"data.root={root} is no folder: {EXPECTED}")
+    has_table = (root / TABLE_NAME).is_file()
+    missing = f"data.root={root} has no {TABLE_NAME}, which data.layout=table reads"
+    require(has_table or layout != "table", f"{missing}: add it, or give the table itself as data.root")
+    if layout == "table" or (layout == "auto" and has_table):
         return _from_table(root / TABLE_NAME)
     folders = visible_folders(root)
-    splits = _split_folders(root, folders) if layout != "classes" else {}
+    splits = split_folders(root, folders, guess=layout == "splits") if layout != "classes" else {}
     if layout == "splits" or (layout == "auto" and _are_splits(root, folders, splits)):
         return _from_splits(root, folders, splits)
+    if layout == "auto":
+        _refuse_unsure_splits(root, folders)
     left_out = LeftOut()
     names, pictures = _read_classes(root, left_out)
     return _checked(root, Layout(names, {"train": pictures}, left_out))
 
 
-def _split_folders(root: Path, folders: list[str]) -> dict[str, str]:
-    """Split -> name of its folder. Raises InputError for two of one split."""
-    found: dict[str, str] = {}
-    for split, names in SPLIT_NAMES.items():
-        matching = [folder for folder in folders if folder.lower() in names]
-        advice = f"keep one of them, or give data.layout=classes if these are classes (data.root={root})"
-        require(len(matching) < 2, f"{' and '.join(matching)} are both the {split} split: {advice}")
-        if matching:
-            found[split] = matching[0]
-    return found
+def _refuse_unsure_splits(root: Path, folders: list[str]) -> None:
+    """Raise InputError where every folder is called like a split, and one holds folders, as a split does."""
+    if folders and all(map(guess_split, folders)) and any(visible_folders(root / folder) for folder in folders):
+        raise InputError(
+            f"data.root={root}: {', '.join(folders[:8])} may be splits or classes: give data.layout=splits or "
+            "data.layout=classes, or call the splits train, val and test"
+        )
 
 
 def _are_splits(root: Path, folders: list[str], splits: dict[str, str]) -> bool:
@@ -123,8 +125,7 @@ def _checked(root: Path, layout: Layout) -> Layout:
     if not layout.class_names:
         loose = f", and {layout.left_out.loose:,} pictures without one" if layout.left_out.loose else ""
         raise InputError(
-            f"data.root={root} holds 0 class folders{loose}: give one folder of pictures per class, or a {TABLE_NAME} "
-            "with the columns file and label"
+            f"data.root={root} holds 0 class folders{loose}: give one folder of pictures per class, {OR_TABLE}"
         )
     if not any(layout.splits.values()):
         found = f" ({layout.left_out} left out)" if str(layout.left_out) else ""
