@@ -1,9 +1,11 @@
 """Which images are in which split: pure functions of labels and a seed."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from src.errors import require
+from src.errors import printable, require
 
 
 def class_ranks(labels: Tensor, seed: int) -> Tensor:
@@ -35,40 +37,61 @@ def fold_mask(labels: Tensor, folds: int, fold: int, seed: int) -> Tensor:
     return (class_ranks(labels, seed) + offsets[labels]) % folds == fold
 
 
-def check_classes(labels: Tensor, names: tuple[str, ...], data: str) -> None:
-    """Raise InputError for training labels (N,) of fewer than two classes, or not of every class.
+def check_classes(labels: Tensor, names: tuple[str, ...], data: str, root: str | None = None) -> None:
+    """Raise InputError for labels (N,) of training and validation of fewer than two classes, or not of every class.
 
-    names: of the classes; data: name of the data set, for errors.
+    names: of the classes; data: name of the data set, root: folder of pictures, one folder per class, for errors.
     """
-    require(len(names) > 1, f"data={data} has {len(names)} class: a classifier needs at least 2")
-    empty = [name for name, count in zip(names, labels.bincount(minlength=len(names)), strict=True) if not count]
-    require(not empty, f"data={data} has no training images of {', '.join(empty[:8])}: add some, or remove the class")
+    where = f"data={data}" if root is None else f"data.root={root}"
+    deeper = "" if root is None else f"; if it holds the folders of the classes, give data.root={root}/{names[0]}"
+    only = f"{len(names)} class, {', '.join(names)}: a classifier needs at least 2{deeper}"
+    require(len(names) > 1, f"{where} has {only}")
+    counts = labels.bincount(minlength=len(names))
+    few = _count_classes(names, counts, counts < 2)
+    require(
+        bool(counts.all()),
+        f"{where}: these classes have too few images left for training and validation: {few}; "
+        "a class needs at least 3 (training, validation and test)",
+    )
 
 
-def few_shot_mask(labels: Tensor, shots: int, seed: int) -> Tensor:
+def _count_classes(names: Sequence[str], counts: Tensor, which: Tensor, most: int = 8) -> str:
+    """Names of the classes at `which` (bool, (K,)), at most `most` of them, each with its count (K,)."""
+    rows = which.nonzero().flatten().tolist()
+    listed = ", ".join(f"{printable(names[row], 60)} has {int(counts[row]):,}" for row in rows[:most])
+    return listed + (f" and {len(rows) - most:,} more" if len(rows) > most else "")
+
+
+def few_shot_mask(labels: Tensor, shots: int, seed: int, names: Sequence[str] = ()) -> Tensor:
     """Mask (N,) of `shots` images per class; the images of fewer shots are a subset of those of more.
 
+    names: of the classes, for errors; without them they are numbered.
     Raises InputError if a class has fewer images.
     """
     counts = labels.bincount()
-    rarest = int(counts.where(counts > 0, counts.max() + 1).argmin())
+    few = (counts > 0) & (counts < shots)
+    names = names or [f"class {row}" for row in range(len(counts))]
     require(
-        shots <= int(counts[rarest]),
-        f"data.shots={shots}, but class {rarest} has {int(counts[rarest])} training images: give at most that many",
+        not few.any(),
+        f"data.shots={shots}, but {_count_classes(names, counts, few)} training images: "
+        f"give at most {int(counts[counts > 0].min()):,}",
     )
     return class_ranks(labels, seed) < shots
 
 
-def sample_rows(rows: Tensor, labels: Tensor, fraction: float, shots: int | None, seed: int) -> Tensor:
+def sample_rows(
+    rows: Tensor, labels: Tensor, fraction: float, shots: int | None, seed: int, names: Sequence[str] = ()
+) -> Tensor:
     """Those of `rows` that train: `fraction` of them, every class in proportion, or of these `shots` per class.
 
+    names: of the classes, for errors.
     Raises InputError if none is left, or a class has fewer images than `shots`.
     """
     if fraction < 1:
         count = round(fraction * len(rows))
         require(count >= 1, f"data.fraction={fraction} of {len(rows):,} images leaves none")
         rows = rows[stratified_mask(labels[rows], count, seed)]
-    return rows if shots is None else rows[few_shot_mask(labels[rows], shots, seed)]
+    return rows if shots is None else rows[few_shot_mask(labels[rows], shots, seed, names)]
 
 
 def validation_mask(

@@ -13,6 +13,7 @@ from PIL import Image
 from src.pictures.decode import FILE_LIMITS
 
 SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224)  # halved two times and more without a remainder
+ENLARGED = 4  # times that data.size may enlarge the median picture before it is said
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 SAMPLE = 16  # pictures whose colour is looked at where it decides nothing
 COLOR_SIDE, COLOR_LEVELS = 64, 8  # a picture has colour where its channels differ by more levels at this size, pixels
@@ -39,8 +40,21 @@ def measure_pictures(paths: Sequence[Path], size: int | None = None, channels: i
     longer = median_low([max(each) for each in sides]) if sides else SIZES[0]
     typical = next((each for each in sides if max(each) == longer), (longer, longer))
     color = any(map(_has_color, paths if channels is None else paths[:: max(1, len(paths) // SAMPLE)]))
-    fitting = next((each for each in SIZES if each >= longer), SIZES[-1])
-    return PictureShapes(channels or (3 if color else 1), size or fitting, typical, color)
+    return PictureShapes(channels or (3 if color else 1), size or _fitting_size(longer), typical, color)
+
+
+def describe_enlargement(size: int, sides: tuple[int, int]) -> list[str]:
+    """A line about images of `size` pixels that enlarge the median picture (width, height) beyond what it asks for;
+    none up to ENLARGED times."""
+    longer, fitting = max(sides), _fitting_size(max(sides))
+    if size <= max(ENLARGED * longer, fitting):
+        return []
+    what = f"the pictures ({sides[0]}x{sides[1]}, the median) {size // longer} times"
+    return [f"data.size={size} enlarges {what}; they ask for {fitting}, unless a trained network reads {size}"]
+
+
+def _fitting_size(longer: int) -> int:
+    return next((each for each in SIZES if each >= longer), SIZES[-1])
 
 
 def _read_sides(path: Path) -> tuple[int, int] | None:

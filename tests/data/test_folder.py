@@ -167,13 +167,13 @@ def test_folders_that_are_no_data_set_are_rejected(tmp_path):
     with pytest.raises(InputError, match="no pictures in its class folders"):
         ImageData("folder", root=str(tmp_path))
     Image.new("L", (9, 9)).save(tmp_path / "one" / "a.png")
-    with pytest.raises(InputError, match="has 1 class: a classifier needs at least 2"):
+    with pytest.raises(InputError, match="has 1 class, one: a classifier needs at least 2"):
         set_up(tmp_path)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "b.heic").write_bytes(b"x")
     for name in "cdef":
         Image.new("L", (9, 9)).save(tmp_path / "one" / f"{name}.png")
-    with pytest.raises(InputError, match="no training images of two"):
+    with pytest.raises(InputError, match="too few images left for training and validation: two has 0; a class needs"):
         set_up(tmp_path)
 
 
@@ -185,6 +185,29 @@ def test_size_and_channels_come_from_the_pictures(photos):
     assert data.info.shape == (1, 28, 28)
     assert data.settled == {"ink": "none", "size": 28, "channels": 1, "root": str(photos)}
     assert "1x28x28 made from 50x64 (the median) in colour" in describe_data(data)
+
+
+@pytest.mark.parametrize(("size", "times"), [(1000, 31), (129, 4), (128, None), (None, None)])
+def test_a_size_far_beyond_the_pictures_is_said(size, times, tmp_path):
+    data = ImageData("folder", root=str(picture_sides(tmp_path, 32)), size=size, val=0.2)
+    lines = data.source.describe().splitlines()
+    said = [line for line in lines if "enlarges" in line]
+    what = f"data.size={size} enlarges the pictures (32x32, the median) {times} times; they ask for 32"
+    assert said == ([] if times is None else [f"{what}, unless a trained network reads {size}"])
+
+
+def test_tiny_pictures_in_the_smallest_shape_are_not_called_enlarged(tmp_path):
+    data = ImageData("folder", root=str(picture_sides(tmp_path, 3)), val=0.2)
+    assert data.source.describe().count("enlarges") == 0
+
+
+def picture_sides(root, side):
+    """Eight pictures of this side in each of two classes; returns `root`."""
+    for name in "ab":
+        (root / name).mkdir()
+        for index in range(8):
+            Image.new("L", (side, side), index).save(root / name / f"{index}.png")
+    return root
 
 
 def test_pictures_are_read_as_a_trained_network_reads(photos):

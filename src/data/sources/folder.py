@@ -22,7 +22,7 @@ from src.files import display_path, system_path, utf8_name
 from src.pictures.cache import PictureCache
 from src.pictures.decode import PictureError, read_file
 from src.pictures.reader import Reader
-from src.pictures.shape import PictureShapes, measure_pictures
+from src.pictures.shape import PictureShapes, describe_enlargement, measure_pictures
 
 TEST_FRACTION, TEST_SEED = 0.2, 0  # of pictures without a test split: drawn once, by this seed
 NAMED = 20  # unreadable pictures that an error names
@@ -166,6 +166,7 @@ class PictureFolder:
             f"{display_path(self.root)}: {count:,} pictures of {len(names):,} classes; "
             f"{shape} {how} {measured.sides[0]}x{measured.sides[1]} (the median) {color}"
         ]
+        lines += describe_enlargement(self.shape[1], measured.sides)
         if cut and "test" not in self.layout.splits:
             lines.append("there is no test split: a fifth of the pictures, always the same, is the test")
         frames = sum(count for note, count in self.notes.items() if note.startswith("the first of"))
