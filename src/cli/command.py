@@ -18,7 +18,8 @@ from src.cli.error_line import CommandExit, error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.job_record import open_record
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first, override_key
-from src.cli.process import command_line, escape_for_terminal, exit_on_signals, is_main_process
+from src.cli.paths import check_paths, check_typed_paths
+from src.cli.process import command_line, escape_for_terminal, exit_on_signals, in_utf8_mode, is_main_process
 from src.cli.targets import drop_replaced_keys, with_open_nodes
 from src.errors import InputError, printable, require
 from src.model_files.renamed import with_current_targets
@@ -45,6 +46,8 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
         run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
 
         def main() -> None:
+            if task.__module__ == "__main__":  # not where Python code calls a command
+                in_utf8_mode()
             verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
             escape_for_terminal()
@@ -76,6 +79,7 @@ def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[s
     if any(word in HELP_FLAGS for word in words):
         print(help_text(CONF, verb), flush=True)
         return
+    check_typed_paths(words)
     if is_main_process():  # the others of a ddp run get words that are resolved
         words = resolve(words)
     check_overrides(CONF, verb, words)
@@ -111,6 +115,7 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
             settings = HydraConfig.get()
             typed = {override_key(word) for word in settings.overrides.task}
             drop_replaced_keys(cfg, typed, settings.runtime.choices, config_folders(settings))
+            check_paths(cfg)
             result = task(cfg)
     except BaseException as error:
         stopped = isinstance(error, CommandExit | KeyboardInterrupt)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.overrides import shell_override
+from src.cli.overrides import quoted_override
 from src.errors import InputError, printable
 from src.files import disk_full, display_path
 
@@ -34,7 +35,7 @@ def _error_text(error: BaseException) -> str:
     if isinstance(error, InputError | CommandExit):
         return str(error)
     if isinstance(error, HydraException):
-        return _hydra_line(error)
+        return str(error.__cause__) if isinstance(error.__cause__, InputError) else _hydra_line(error)
     if isinstance(error, OmegaConfBaseException):
         return message_line(error)
     if isinstance(error, UnicodeEncodeError) and _is_of_name(error):
@@ -70,6 +71,13 @@ def message_line(error: BaseException) -> str:
 
 
 def _hydra_line(error: HydraException) -> str:
+    if sweep := re.match(r"Sweep parameters '(.*)' requires --multirun", str(error), re.DOTALL):
+        search = "hydra/sweeper=optuna " if "interval(" in sweep[1] else ""
+        reads = "an interval is read by -m with hydra/sweeper=optuna" if search else "several values need -m"
+        return f"{sweep[1]}: {reads}: python -m src.train -m {search}{shlex.quote(sweep[1])}"
+    if refused := re.match(r"Error in call to target '[\w.]*?(\w+)'", str(error)):
+        node = "hydra.launcher" if refused[1].endswith("Launcher") else "hydra.sweeper"
+        return f"{node}: {refused[1]} refused its options ({message_line(error.__cause__ or error)})"
     if "add --multirun" in str(error):
         typed = str(error).split("'")[1]
         key, values = typed.partition("=")[::2]
@@ -81,10 +89,13 @@ def _hydra_line(error: HydraException) -> str:
             plain = "; a plain list takes null: key=null,1.0" if "null" in error.override else ""
             return f"{error.override} cannot be evaluated: {reason}{plain}"
         key, _, value = error.override.partition("=")
-        plain = value[:1] not in ("", "[", "{", "'", '"') and re.fullmatch(r"[+~]{0,2}[\w.@/-]+", key)
+        typed = quoted_override(key, value) if re.fullmatch(r"[+~]{0,2}[\w.@/-]+", key) else None
         quotes = "a text needs quotes, \"key='a (1)'\", a list its brackets"
-        advice = f"as a text it is {shell_override(key, value)}" if plain else quotes
-        return f"{error.override} cannot be parsed: {advice}"
+        if value.startswith("{") and not value.isascii():
+            quotes += ", a name before a colon is ASCII: others go into a file for --config-dir"
+        if typed:
+            return f"{error.override} has signs that Hydra reads otherwise: type {typed}"
+        return f"{error.override} cannot be parsed: {quotes}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         accepted = f"one of {', '.join(error.options)}" if error.options else "the options are in --help"

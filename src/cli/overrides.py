@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from omegaconf import OmegaConf
 
 from src.errors import InputError, printable, require
@@ -99,7 +99,35 @@ def shell_override(key: str, text: str) -> str:
     """`key=text` as a user types it into a shell, quoted where Hydra or the shell needs it."""
     if re.fullmatch(r"[\w./*?~-]+", text, re.ASCII):
         return f"{key}={text}"
-    word = f"{key}={hydra_literal(text)}"
+    return _in_shell(f"{key}={hydra_literal(text)}")
+
+
+def quoted_override(key: str, value: str) -> str | None:
+    """An override that Hydra cannot parse as a user types it, its text or the texts of its list in quotes.
+
+    None for an empty value, one with quotes of its own, and one that is no better in quotes.
+    """
+    if value[:1] in ("", "'", '"'):
+        return None
+    if value[:1] not in "[{":
+        return shell_override(key, value)
+    word = key + "=" + re.sub(r"[^][{},:]+", lambda match: _quoted_where_needed(match[0]), value)
+    try:
+        OverridesParser.create().parse_override(word)
+    except Exception:
+        return None
+    return _in_shell(word)
+
+
+def _quoted_where_needed(text: str) -> str:
+    try:
+        OverridesParser.create().parse_override(f"key={text}")
+        return text
+    except Exception:
+        return hydra_literal(text.strip())
+
+
+def _in_shell(word: str) -> str:
     readable = "'" in word and not re.search(r'["$`\\!]', word)
     return f'"{word}"' if readable else shlex.quote(word)
 
@@ -113,6 +141,17 @@ def _unquoted(text: str) -> str:
     if not isinstance(value, str | QuotedString):
         return text
     return str(OmegaConf.create({"key": str(value)}).key)
+
+
+def has_blank_text(text: str) -> bool:
+    """Whether an override's value is a text of no signs but spaces, or a list or several values with one."""
+    try:
+        value = OverridesParser.create().parse_override(f"key={text}").value()
+    except Exception:  # whatever it is, Hydra reports it
+        return False
+    entries = value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]
+    texts = [entry.text if isinstance(entry, QuotedString) else entry for entry in entries]
+    return any(isinstance(text, str) and not text.strip() for text in texts)
 
 
 def command_text(verb: str, words: Sequence[str]) -> str:

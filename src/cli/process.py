@@ -95,6 +95,21 @@ def check_training_options(cfg: DictConfig) -> None:
         )
 
 
+def in_utf8_mode() -> None:
+    """Start the command again in Python's UTF-8 mode where names of files, and so its arguments, have another encoding.
+
+    Names of classes and pictures are UTF-8 in every locale, and so are then the words that are compared with them, and
+    paths for every library. Bytes that are not UTF-8 stay as they are. The terminal keeps its encoding. The process
+    keeps its id; the processes that it starts inherit the mode.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.name != "posix" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    env = {**os.environ, "PYTHONUTF8": "1"}
+    if not env.get("PYTHONIOENCODING") and sys.stdout is not None:
+        env["PYTHONIOENCODING"] = sys.stdout.encoding
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)
+
+
 def escape_for_terminal() -> None:
     """Let a terminal get \\u82f9 for a character that its encoding lacks, which JSON too reads as that character."""
 

@@ -32,7 +32,7 @@ def test_flags_may_stand_anywhere():
         ("data.batch_size=[1", ["[1"]),
         ("seed=choice(null,1.0)", ["cannot be evaluated: ", "a plain list takes null: key=null,1.0"]),
         ("seed=range(1,x)", ["seed=range(1,x) cannot be evaluated: ", "stop: str is incompatible"]),
-        ("run_name=a(1)", ["as a text it is \"run_name='a(1)'\""]),
+        ("run_name=a(1)", ["type \"run_name='a(1)'\""]),
         ("hydra.sweeper.params.x=1", ["hydra.sweeper.params.x does not exist; +hydra.sweeper.params.x=... adds it"]),
     ],
 )

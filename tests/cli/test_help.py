@@ -1,6 +1,7 @@
 """What --help prints, and words that are not overrides."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -84,12 +85,33 @@ def test_words_that_hydra_accepts_pass(words):
     check_overrides(CONF, "evaluate", ["--config-dir", "more", "augment=none"])
 
 
+OTHERWISE = "has signs that Hydra reads otherwise: type"
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
         ("seed=1,2", "seed=1,2: one value only; a list is seed=[1,2], several runs need python -m src.train -m"),
-        ("data.root=a(b).png", "data.root=a(b).png cannot be parsed: as a text it is \"data.root='a(b).png'\""),
-        ("images=Öl/1.png", "images=Öl/1.png cannot be parsed: as a text it is \"images='Öl/1.png'\""),
+        ("data.root=a(b).png", f"data.root=a(b).png {OTHERWISE} \"data.root='a(b).png'\""),
+        ("images=三角形/Bild 00 ü.png", f"images=三角形/Bild 00 ü.png {OTHERWISE} \"images='三角形/Bild 00 ü.png'\""),
+        ("target=三角形", f"target=三角形 {OTHERWISE} \"target='三角形'\""),
+        ("data.root=it's (1)", f"data.root=it's (1) {OTHERWISE} " + shlex.quote("data.root='it\\'s (1)'")),
+        (
+            "data.classes=[三角形, b c,d]",
+            f"data.classes=[三角形, b c,d] {OTHERWISE} \"data.classes=['三角形', b c,d]\"",
+        ),
+        ("data.classes={a:[ü],b:[c]}", f"data.classes={{a:[ü],b:[c]}} {OTHERWISE} \"data.classes={{a:['ü'],b:[c]}}\""),
+        (
+            "data.classes={ü:[a]}",
+            "data.classes={ü:[a]} cannot be parsed: a text needs quotes, \"key='a (1)'\", a list its "
+            "brackets, a name before a colon is ASCII: others go into a file for --config-dir",
+        ),
+        (
+            "optimizer.lr=interval(1e-4,1e-2)",
+            "optimizer.lr=interval(1e-4,1e-2): an interval is read by -m with "
+            "hydra/sweeper=optuna: python -m src.train -m hydra/sweeper=optuna 'optimizer.lr=interval(1e-4,1e-2)'",
+        ),
+        ("seed=range(3)", "seed=range(3): several values need -m: python -m src.train -m 'seed=range(3)'"),
         ("optimizer.betas=[1,", "optimizer.betas=[1, cannot be parsed: a text needs quotes"),
     ],
 )

@@ -14,7 +14,7 @@ from src.cli.overrides import command_on, expand_home, hydra_literal, override_v
 from src.cli.references import resolve_overrides
 from src.model_files.checkpoint import read_checkpoint, write_checkpoint
 from src.sweep.ledger import Ledger, resume_sweep
-from tests.commands import run
+from tests.commands import output_of, run, start
 from tests.configs import write_teacher
 
 PRINTABLE = string.printable[:95] + "äß数字😀"
@@ -124,3 +124,21 @@ def test_a_tilde_is_the_home_folder(word, expanded, monkeypatch):
     assert expand_home(word) == expanded
     if "brien" in expanded:
         OverridesParser.create().parse_override(expand_home(word))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="arguments are Unicode")
+@pytest.mark.parametrize("terminal", [{"PYTHONIOENCODING": "latin-1"}, {}])
+def test_arguments_are_utf8_whatever_the_locale(terminal):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", **terminal}
+    words = ("target='三角形 ü'", "ckpt='caf\udce9'")
+    process = start(
+        "src.explain", *words, "--cfg", "job", env=locale, encoding=terminal.get("PYTHONIOENCODING", "ascii")
+    )
+    out, err = output_of(process, 60)
+    shown = "\\u4e09\\u89d2\\u5f62 " + ("ü" if terminal else "\\u00fc")
+    assert (process.returncode, err) == (0, "") and f"target: {shown}\n" in out and "caf\\udce9" in out.lower()
+    process = start("src.explain", "target=三角形", env=locale, encoding="ascii")
+    assert output_of(process, 60)[1] == (
+        "error: target=\\u4e09\\u89d2\\u5f62 has signs that Hydra reads otherwise: "
+        "type \"target='\\u4e09\\u89d2\\u5f62'\"\n"
+    )

@@ -99,11 +99,61 @@ def test_a_training_and_an_evaluation(terminal, trained, tmp_path):
 
 
 def test_a_name_that_a_library_cannot_open_is_one_line(photos, tmp_path):
-    words = (f"data.root='{photos}'", "logger=tensorboard", f"hydra.run.dir='{tmp_path}/rün'")
+    folder = tmp_path / os.fsdecode(b"r\xfcn")
+    words = (f"data.root='{photos}'", "logger=tensorboard", f"hydra.run.dir='{folder}'")
     process = start("src.train", *SHORT, *words, env=TERMINALS[C], encoding=C)
     _, err = output_of(process, 300)
     assert process.returncode == 1 and err.count("\n") == 1
-    assert "r\\u00fcn" in err and "set PYTHONUTF8=1" in err
+    assert "r\\udcfcn" in err and "set PYTHONUTF8=1" in err
+
+
+def test_every_library_opens_a_name_that_is_utf8(photos, tmp_path):
+    words = (f"data.root='{photos}'", "logger=tensorboard", "figures=false", f"hydra.run.dir='{tmp_path}/rün'")
+    command(C, "src.train", *SHORT, *words)
+    assert list((tmp_path / "rün").glob("events.out.*"))
+
+
+def test_names_of_classes_and_pictures_are_typed(photos, trained, tmp_path):
+    folder, _ = trained(C)
+    words = (f"ckpt='{folder}'", "device=cpu", "figures=false", "class_images=false", "methods=[saliency]")
+    out = command(C, "src.explain", *words, "n=2", "target='苹果'", f"hydra.run.dir='{tmp_path}/erklärt'")
+    assert shown("苹果", C) in out and (tmp_path / "erklärt/results.json").is_file()
+    file = next(row["file"] for row in rows(folder / "predictions.csv") if row["truth"] == "苹果")
+    out = command(C, "src.explain", *words, f"index=['{file}']", f"hydra.run.dir={tmp_path}/index")
+    assert shown(file, C) in out
+    bytes_too = f"images=['{photos}/苹果/000.png','{photos}/{FOLDERS[2]}/000.png']"
+    out = command(C, "src.predict", f"ckpt='{folder}'", bytes_too, "device=cpu", f"hydra.run.dir={tmp_path}/predict")
+    assert [row.split("/")[-2] for row in out.splitlines() if "/000.png" in row] == [shown("苹果", C), "caf\\udce9"]
+
+
+def test_classes_are_chosen_and_merged_by_name(photos, tmp_path):
+    words = (*SHORT, f"data.root='{photos}'", "logger=none", "figures=false")
+    for number, classes in enumerate(("['苹果','Äpfel']", "{obst:['苹果','Äpfel'],rest:['caf\\udce9']}")):
+        command(C, "src.train", *words, f"data.classes={classes}", f"hydra.run.dir={tmp_path}/{number}")
+    found = [{row["truth"] for row in rows(tmp_path / f"{number}/predictions.csv")} for number in range(2)]
+    assert found == [{"苹果", "Äpfel"}, {"obst", "rest"}]
+    (tmp_path / "möglich/data").mkdir(parents=True)
+    option = f"defaults: [folder, _self_]\nroot: {photos}\nclasses: {{四: ['苹果'], rest: ['Äpfel']}}\n"
+    (tmp_path / "möglich/data/mine.yaml").write_text(option, encoding="utf-8")
+    own = ("--config-dir", str(tmp_path / "möglich"), "data=mine", *words[1:4], "logger=none", "figures=false")
+    command(C, "src.train", *own, f"hydra.run.dir='{tmp_path}/eigene'")
+    assert {row["truth"] for row in rows(tmp_path / "eigene/predictions.csv")} == {"四", "rest"}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)"),
+        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2"),
+    ],
+)
+def test_a_search_and_jobs_at_once_of_classes_by_name(how, photos, tmp_path):
+    pytest.importorskip(how[0].partition("=")[2])
+    words = (f"data.root='{photos}'", "data.classes=['苹果','Äpfel']", "logger=none", "figures=false")
+    out = command(C, "src.train", "-m", *how, *SHORT, *words, f"hydra.sweep.dir='{tmp_path}/süß'")
+    assert "[2/2]" in out and {path.name for path in (tmp_path / "süß").iterdir()} >= {*TABLES, "0", "1"}
+    assert {row["truth"] for row in rows(tmp_path / "süß/1/predictions.csv")} == {"苹果", "Äpfel"}
+    assert "2 of them done" in command(C, "src.train", "-m", f"sweep.resume='{tmp_path}/süß'")
 
 
 @pytest.mark.parametrize(("trains", "evaluates"), [(C, "ascii"), ("ascii", C)])

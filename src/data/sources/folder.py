@@ -219,7 +219,7 @@ def load_folder(
     download and mirrors are accepted and ignored.
     Raises InputError for invalid values and for what `read_layout` refuses.
     """
-    if root is None:
+    if root is None or not str(root).strip():
         raise InputError("data=folder needs data.root=<folder that holds one folder of pictures per class>")
     integer("data.size", size, 1, 4096, optional=True, unit="pixels")
     choice("data.channels", channels, (1, 3), optional=True)
