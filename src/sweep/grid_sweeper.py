@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from src.errors import require
-from src.sweep.ledger import flatten_space, job_identity
+from src.sweep.ledger import flatten_space, job_identity, read_params
 from src.sweep.sweeper import JobSweeper
 
 
@@ -18,7 +18,7 @@ class GridSweeper(JobSweeper):
     """
 
     def __init__(self, params: dict[str, str] | None = None):
-        self.params = flatten_space(params or {})
+        self.params = flatten_space(read_params(params))
 
     def plan(self, overrides: list[Override]) -> None:
         """List the combinations, each as often as it was typed; those already in the ledger keep their numbers."""

@@ -162,6 +162,13 @@ def flatten_space(params: Mapping) -> dict[str, object]:
     return flat
 
 
+def read_params(params: object) -> Mapping:
+    """The values or spaces of hydra.sweeper.params, {} for null. Raises InputError for anything but key: value."""
+    shown = f"hydra.sweeper.params={params}: keys and their values, as +hydra.sweeper.params.seed='range(3)'"
+    require(params is None or isinstance(params, Mapping), shown)
+    return params or {}
+
+
 class Budget:
     """Limits on starting jobs in one call; None for none. max_time: as `duration` reads it."""
 

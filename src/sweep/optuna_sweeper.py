@@ -4,11 +4,12 @@ import json
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
+from omegaconf import ListConfig
 
 from src.cli.config import to_plain
-from src.errors import InputError, choice, integer, positive_int, require
+from src.errors import InputError, choice, integer, positive_int, require, text
 from src.evaluation.monitor import monitor_mode
-from src.sweep.ledger import flatten_space
+from src.sweep.ledger import flatten_space, read_params
 from src.sweep.study import STUDY, SearchSummary, first_line, make_pruner, open_storage, repeat_draw, silence_optuna
 from src.sweep.sweeper import DONE, JobSweeper
 
@@ -43,8 +44,12 @@ class OptunaSweeper(JobSweeper):
         self.total_jobs = positive_int("hydra.sweeper.n_trials", n_trials)
         self.sampler = choice("hydra.sweeper.sampler", sampler, SAMPLERS)
         self.pruner = choice("hydra.sweeper.pruner", pruner, PRUNERS)
-        self.objectives = [objectives] if isinstance(objectives, str) else list(objectives or [])
-        self.storage, self.params = storage, flatten_space(params or {})
+        names = [objectives] if isinstance(objectives, str) else objectives or []
+        good = isinstance(names, list | tuple | ListConfig) and all(isinstance(name, str) for name in names)
+        require(good, f"hydra.sweeper.objectives={objectives}: a metric as val/acc, a list of them, or null")
+        self.objectives = list(names)
+        self.storage = text("hydra.sweeper.storage", storage, "sqlite, journal or the URL of a database")
+        self.params = flatten_space(read_params(params))
         self.seed = integer("hydra.sweeper.seed", seed, 0)
         self.batch_size = positive_int("hydra.sweeper.n_jobs", n_jobs)
         self.startup = positive_int("hydra.sweeper.startup", startup)
