@@ -38,6 +38,11 @@ def main(cfg: DictConfig) -> None:
     folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
     require(bool(folders), "which runs? give folders: python -m src.compare outputs/<sweep> [more]")
     runs = find_runs(folders)
+    without = [path for path in folders if not any(_is_in(run, Path(path)) for run in runs)]
+    left_out = f"; no run is in {printable(', '.join(without), 200)}" if without else ""
+    fix = "give runs of src.train, or folders of src.evaluate themselves"
+    only = f"nothing to compare: {display_path(runs[0].folder)} is the only run in these folders{left_out}"
+    require(len(runs) > 1 or len(folders) == 1, f"{only}; {fix}")
     comparison = compare_runs(runs, cfg.metric, swept=swept_keys(run.folder.parent for run in runs))
     folder = output_folder()
     differences = find_differences(comparison)
@@ -46,9 +51,7 @@ def main(cfg: DictConfig) -> None:
     if differences:
         write_json(folder / "differences.json", differences.to_dict())
     lines = write_sweep_report(comparison, folder, figures=cfg.figures)
-    head = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-    if without := [path for path in folders if not any(_is_in(run, Path(path)) for run in runs)]:
-        head += f"; no run is in {printable(', '.join(without), 200)}"
+    head = f"{len(runs)} run{'s' * (len(runs) != 1)}{left_out}"
     print("\n".join([f"{head}\n\n{sweep_summary(comparison, cfg.rows)}\n", *notes, *[""] * bool(notes)]))
     print("\n".join([f"everything is in {display_path(folder)}", *lines]), flush=True)
     _report_damage(runs)

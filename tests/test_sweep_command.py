@@ -90,6 +90,20 @@ def test_compare_says_whether_two_runs_differ(tmp_path):
     assert "McNemar" in (tmp_path / "c/table.md").read_text()
 
 
+def test_compare_refuses_several_folders_with_one_run_in_them(tmp_path):
+    folder = make_run(tmp_path, "only", [], 0.9)
+    (tmp_path / "none").mkdir()
+    fix = "give runs of src.train, or folders of src.evaluate themselves"
+    only = f"error: nothing to compare: {folder} is the only run in these folders"
+    there = f"hydra.run.dir={tmp_path}/c"
+    assert one_line(run("src.compare", str(folder), f"{tmp_path}/none", there)) == (
+        f"{only}; no run is in {tmp_path}/none; {fix}"
+    )
+    assert one_line(run("src.compare", str(folder), str(folder), there)) == f"{only}; {fix}"
+    done = run("src.compare", str(folder), there, "figures=false")
+    assert done.returncode == 0 and "1 run\n" in done.stdout
+
+
 def test_compare_tells_what_it_left_out_and_fails_for_a_run_that_cannot_be_read(tmp_path):
     for number in range(3):
         make_run(tmp_path, number, [f"seed={number}"], 0.9)

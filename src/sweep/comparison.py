@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
-from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric
+from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric, shorten_value
 
 MISSING = "–"
 AMOUNT_KEYS = ("data.shots", "data.fraction")  # how much data trains: a table in their order reads as a curve
@@ -130,6 +130,12 @@ def _declare_metrics(runs: Sequence[Run]) -> None:
         from src.model_files.extra_metrics import declare_stored  # torch
 
         declare_stored(OmegaConf.to_container(added))
+
+
+def values_text(values: Mapping[str, str]) -> str:
+    """A configuration's values as key=value, without what it lacks: another run's keys, and no experiment."""
+    shown = {k: v for k, v in values.items() if v != MISSING and (k, v) != ("experiment", "null")}
+    return " ".join(f"{key}={shorten_value(value)}" for key, value in shown.items())
 
 
 def mean_and_sd(runs: Sequence[Run], metric: str) -> tuple[float | None, float | None]:

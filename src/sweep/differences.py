@@ -8,8 +8,8 @@ import numpy as np
 
 from src.errors import printable
 from src.evaluation.predictions import PREDICTIONS, Predictions, load_predictions
-from src.sweep.comparison import MISSING, Comparison
-from src.sweep.run_records import Run, shorten_value
+from src.sweep.comparison import Comparison, values_text
+from src.sweep.run_records import Run
 
 RESAMPLES, SEED = 10_000, 0
 LONGEST_VALUES = 60  # characters of a configuration's values beside the names of its runs
@@ -82,7 +82,7 @@ def _candidates(comparison: Comparison) -> list[tuple[str, list[Run]]]:
 def _name(values: dict[str, str], runs: Sequence[Run]) -> str:
     """The runs, which the table above lists, and what is special about them if that is short."""
     names = "run" + "s" * (len(runs) > 1) + " " + " ".join(run.name for run in runs[:6]) + " ..." * (len(runs) > 6)
-    text = " ".join(f"{key}={shorten_value(value)}" for key, value in values.items() if value != MISSING)
+    text = values_text(values)
     return f"{names} ({text})" if 0 < len(text) <= LONGEST_VALUES else names
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from src.plotting import QUIET, label, open_axes
-from src.sweep.comparison import MISSING, Comparison, Configuration
-from src.sweep.run_records import Run, shorten_value
+from src.sweep.comparison import Comparison, Configuration, values_text
+from src.sweep.run_records import Run
 from src.sweep.table import display_factor, format_metric
 
 MOST_NAMED = 10  # configurations with a color and a name; the others are grey
@@ -69,9 +69,7 @@ def _make_curve(configuration: Configuration, runs: Sequence[Run], metric: str) 
 
 def _name(configuration: Configuration, runs: Sequence[Run], metric: str) -> str:
     """What is special about a configuration, and its result: mean ± sd of each run's best epoch."""
-    values = " ".join(
-        f"{key}={shorten_value(value)}" for key, value in configuration.values.items() if value != MISSING
-    )
+    values = values_text(configuration.values)
     name = values if 0 < len(values) <= LONGEST_NAME else f"run {' '.join(run.name for run in runs[:4])}"
     name += f" (n={len(runs)})" if len(runs) > 1 else ""
     return f"{name}: {format_metric(configuration.mean, metric, configuration.sd)}"

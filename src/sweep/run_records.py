@@ -81,7 +81,7 @@ class Run:
         if key in self.overrides:
             return self.overrides[key]
         if key in self.choices:
-            return str(self.choices[key])
+            return "null" if self.choices[key] is None else str(self.choices[key])
         try:
             value = OmegaConf.select(self.config, key)
         except OmegaConfBaseException:  # an interpolation that only the running job can resolve

@@ -11,7 +11,7 @@ from src.data.batches import BatchDataset
 from src.data.info import DataInfo
 from src.errors import InputError
 from src.evaluation.predictions import write_predictions
-from src.sweep.comparison import compare_runs
+from src.sweep.comparison import compare_runs, values_text
 from src.sweep.differences import differences_lines, find_differences, mcnemar, paired_bootstrap
 from src.sweep.report import write_best_experiment
 from src.sweep.run_records import find_runs
@@ -181,3 +181,17 @@ def test_evaluations_stand_beside_runs_and_are_never_mistaken_for_a_test(tmp_pat
     (train / "results.json").write_text("{}")
     (damaged,) = find_runs([str(train)])
     assert (damaged.state, damaged.error) == ("damaged", "results.json: there is no 'ckpt'")
+
+
+def test_names_leave_out_that_a_run_has_no_experiment(tmp_path):
+    make_run(tmp_path, "plain", [], 0.9, choices={"experiment": None, "scheduler": None})
+    make_run(tmp_path, "probe", ["experiment=probe", "scheduler=cosine"], 0.8, choices={"experiment": "probe"})
+    comparison = compare_runs(find_runs([str(tmp_path)]))
+    named = [values_text(configuration.values) for configuration in comparison.configurations]
+    assert named == ["scheduler=null", "experiment=probe scheduler=cosine"]
+    for number in ("plain", "probe"):
+        write(tmp_path / number, wrong_rows())
+    found = differences(tmp_path)
+    assert [found.best.name, found.others[0].name] == [
+        "run plain (scheduler=null)", "run probe (experiment=probe scheduler=cosine)",
+    ]  # fmt: skip

@@ -43,6 +43,16 @@ def test_values_that_were_not_overridden_are_read_from_the_config(tmp_path):
     assert [run.value("model") for run in runs] == ["cnn", "lenet"]
 
 
+def test_a_group_without_an_option_is_null_as_one_types_it(tmp_path):
+    make_run(tmp_path, 0, ["scheduler=null"], 0.9, choices={"scheduler": None})
+    make_run(tmp_path, 1, ["experiment=probe"], 0.8, choices={"scheduler": None, "experiment": "probe"})
+    make_run(tmp_path, 2, [], 0.7, choices={"scheduler": None, "experiment": None})
+    runs = find_runs([str(tmp_path)])
+    assert [run.value("scheduler") for run in runs] == ["null"] * 3
+    assert [run.value("experiment") for run in runs] == [None, "probe", "null"]
+    assert find_varied_keys(runs) == ["experiment"]
+
+
 def test_equal_values_have_one_spelling():
     assert canonical_value("1e-3") == canonical_value("0.001") == canonical_value("'0.0010'")
     assert canonical_value("lenet") == "lenet"
