@@ -10,11 +10,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from src.errors import InputError, printable
 from src.files import display_path, read_rows, write_text
 
+RESULTS = ("test/", "transfer/")  # of the chosen epoch, logged at the end of the run
+
 
 class EpochCSVLogger(Logger):
     """One CSV row per epoch, one column per metric; a resumed run continues the same file.
 
-    path: the file. Values logged without an epoch (single steps) go to the dashboards only.
+    path: the file. The results of the chosen epoch (test/, transfer/), measured after the last one, join its row, whose
+    step stays that of its training. Values logged without an epoch (single steps) go to the dashboards only.
     """
 
     name = version = ""
@@ -47,7 +50,8 @@ class EpochCSVLogger(Logger):
         if "epoch" not in metrics:
             return
         row = self._row(int(metrics["epoch"]))
-        row["step"] = step + 1 if step is not None else ""
+        if not all(name.startswith(RESULTS) for name in metrics if name != "epoch"):
+            row["step"] = step + 1 if step is not None else ""
         row |= {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
 
     @rank_zero_only
