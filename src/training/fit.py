@@ -120,6 +120,8 @@ def summary(session: Session) -> str:
         f"data={data.name}: {len(data.train_set):,} images to train, {len(data.val_set):,} to validate; "
         f"seed {session.config['seed']}"
     )
+    if repeated := data.source.describe_rows(data.train_set.indices):
+        line += f"\n{repeated} images to train"
     if isinstance(loss, Distill):
         line += f"\nteacher: {loss.net.file}, weights of epoch {loss.net.epoch}, {loss.net.views} view(s) of each image"
     return f"{described}\n{line}" if (described := describe_data(data)) else line

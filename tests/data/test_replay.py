@@ -52,6 +52,16 @@ def test_corrections_have_their_share_of_an_epoch(tmp_path, data_root, count):
     assert (limited >= 200).sum() == 2 * count
 
 
+def test_how_often_corrections_are_repeated_is_said(tmp_path, data_root):
+    make_store(tmp_path / "f.sqlite", 5)
+    data = make_data(tmp_path / "f.sqlite", data_root, share=0.25, repeats=50, replay=90)
+    line = data.source.describe_rows(data.train_set.indices)
+    assert line == "each correction is repeated 6 times (data.share, data.repeats): 30 of the 120"
+    once = make_data(tmp_path / "f.sqlite", data_root, share=0.25, repeats=1, replay=90)
+    assert once.source.describe_rows(once.train_set.indices) == ""
+    assert data.source.original.describe_rows(data.train_set.indices) == ""
+
+
 def test_held_out_corrections_stay_held_out(tmp_path, data_root):
     store = make_store(tmp_path / "f.sqlite", 80)
     assert make_data(store.path, data_root, held_out=0.0).target_data() is None

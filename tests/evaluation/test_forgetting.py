@@ -1,10 +1,12 @@
 """What fine-tuning gained and forgot, and how often it is measured."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 
 from src.data.cache import cache_enabled
+from src.data.info import DataInfo
 from src.evaluation.evaluate import compute_metrics, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
 from src.inference.model import InferenceModel
@@ -52,3 +54,55 @@ def test_jobs_of_a_sweep_measure_the_source_model_once(source, tuned, small_kmni
     batches = len(small_kmnist.test_dataloader())
     assert calls.count("source") == batches, "the target and the source data are the same here"
     assert calls.count("tuned") == 2 * batches
+
+
+COST = {"trainable": 10, "parameters": 40, "seconds": 1.0, "bytes": 2048, "file": "checkpoints/best.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "of_source"),
+    [
+        (
+            lambda info: replace(info, class_names=tuple("abcdefghij")),
+            "the source network has another set of classes: its head does not know those of the target",
+            "the tuned network has another set of classes: its new head does not know those of the source",
+        ),
+        (
+            lambda info: replace(info, class_names=info.class_names[::-1]),
+            "both have the same classes in another order",
+            "both have the same classes in another order",
+        ),
+    ],
+)
+def test_the_table_says_why_a_figure_is_missing(source, tuned, small_kmnist, change, before, of_source):
+    source.info = change(source.info)
+    result = measure_forgetting(source, tuned, small_kmnist, {"acc": 0.5}, "cpu")
+    assert result["before"] is None
+    assert "source_before" not in result
+    lines = forgetting_table({**result, **COST}).splitlines()
+    assert lines[3:5] == [f"target before is not measured: {before}", f"source is not measured: {of_source}"]
+
+
+def test_data_that_cannot_be_read_is_a_reason(source, tuned, small_kmnist, tmp_path):
+    source.config["data"]["root"] = str(tmp_path / "gone")
+    result = measure_forgetting(source, tuned, small_kmnist, {"acc": 0.5}, "cpu")
+    assert "source is not measured: its data cannot be read" in forgetting_table({**result, **COST})
+    assert result["before"] is not None
+
+
+@pytest.mark.parametrize(
+    ("roots", "names"),
+    [
+        (("/data/shapes", "/data/birds"), ("folder birds", "folder shapes")),
+        (("/a/photos", "/b/photos"), ("folder b/photos", "folder a/photos")),
+        (("/a/photos/", "/a/photos"), ("folder photos", "folder photos")),
+    ],
+)
+def test_two_folders_have_names_of_their_own(source, tuned, small_kmnist, roots, names):
+    source.config["data"] = {"name": "folder", "root": roots[0]}
+    source.info = DataInfo(source.info.shape, ("x", "y"), (0.5,), (0.5,))
+    target = copy.copy(small_kmnist)
+    target.name, target.root = "folder", roots[1]
+    result = measure_forgetting(source, tuned, target, {"acc": 0.5}, "cpu")
+    assert (result["target"], result["source"]) == names
+    assert forgetting_table({**result, **COST}).splitlines()[1].startswith(f"target {names[0]}")

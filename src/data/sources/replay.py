@@ -69,6 +69,14 @@ class ReplaySource(Source):
         wanted = self.share / (1 - self.share) * len(original) / max(1, len(added))
         return torch.cat([original, added.repeat(min(self.repeats, max(1, round(wanted))))])
 
+    def describe_rows(self, rows: Tensor) -> str:
+        counts = rows.bincount()
+        times = int(counts.max()) if len(counts) else 0
+        if times < 2:
+            return ""
+        many = int(counts[counts > 1].sum())
+        return f"each correction is repeated {times} times (data.share, data.repeats): {many:,} of the {len(rows):,}"
+
     def target_data(self) -> Source | None:
         """The corrections held out as the test split; None if there are none."""
         if not self.corrections.held_out:
