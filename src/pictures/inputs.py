@@ -55,6 +55,11 @@ def resolve_ink(ink: str, shape: tuple[int, int, int], data_config: Mapping) -> 
     return fits and (ink == "mnist" or (ink == "auto" and handwritten))
 
 
+def reads_strokes(shape: tuple[int, int, int], data_config: Mapping) -> bool:
+    """Whether a network recognises handwritten characters, of any size; the arguments are those of `resolve_ink`."""
+    return resolve_ink("auto", shape, data_config) or (data_config.get("mix") or data_config).get("name") in HANDWRITTEN
+
+
 def load_picture_images(
     paths: Sequence[Path], shape: tuple[int, int, int], ink: bool, limit: int | None = None
 ) -> tuple[Tensor, list[tuple[Path, int, int]]]:

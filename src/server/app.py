@@ -1,6 +1,7 @@
 """The ASGI application: state, routes, and what they share. Files are held in memory: requests never open one."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from src.data.info import DataInfo
 from src.data.sources.corrections import CorrectionStore
 from src.errors import InputError
 from src.server.batcher import Admission, Batcher
@@ -24,8 +26,8 @@ from src.server.settings import Settings
 
 DEFAULT = Settings()
 HERE = Path(__file__).resolve().parent
+HTML = "text/html; charset=utf-8"
 FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
@@ -64,6 +66,7 @@ class App:
         """Serve another network to requests that come from now on."""
         self.batcher.model = model
         self.self_test_error: str | None = None
+        self._page_content = render_page(model.info).encode()
         self.metrics.model.clear()
         self.metrics.model.labels(model.net.digest, model.engine).set(1)
 
@@ -80,7 +83,7 @@ class App:
         docs = templates.get_template("docs.html.jinja").render(description)
         static = HERE / "static"
         files = {path: ((static / name).read_bytes(), media_type) for path, (name, media_type) in FILES.items()}
-        files["/docs"] = docs.encode(), "text/html; charset=utf-8"
+        files["/docs"] = docs.encode(), HTML
         files["/openapi.json"] = json.dumps(description).encode(), "application/json"
         return {
             "/predict": {"POST": partial(handle_predict, self.batcher)},
@@ -89,6 +92,7 @@ class App:
             "/readyz": {"GET": self._readyz},
             "/model": {"GET": self._model},
             "/metrics": {"GET": self._metrics},
+            "/": {"GET": self._page},
             **{path: {"GET": partial(_send_file, *file)} for path, file in files.items()},
         }
 
@@ -100,11 +104,28 @@ class App:
             raise HTTPError(503, reason, "draining" if self.draining else "not_ready", {"retry-after": "1"})
         return json_response(State(status="ready"))
 
+    async def _page(self, request: Request) -> Response:
+        return Response(self._page_content, media_type=HTML)
+
     async def _model(self, request: Request) -> Response:
         return json_response(self.batcher.model.about())
 
     async def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def render_page(info: DataInfo) -> str:
+    """index.html with the title and the line below it that fit the network, as page.js sets them later."""
+    text = (HERE / "static" / "index.html").read_text(encoding="utf-8")
+    if info.shape[0] > 1:
+        title, lead = "Give a picture", "The network answers what it shows."
+        text = text.replace("Draw a character and see what the network reads as you draw.", f"{title}. {lead}")
+        text = text.replace("The network reads as you draw.", lead)
+    elif info.output.is_number:
+        title = "Draw something"
+    else:
+        title = "Draw a digit" if all(re.fullmatch("[0-9]", name) for name in info.class_names) else "Draw a picture"
+    return text.replace("Draw a digit", title)
 
 
 async def _send_file(content: bytes, media_type: str, request: Request) -> Response:

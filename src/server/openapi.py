@@ -34,9 +34,11 @@ def describe_api(max_top_k: int, settings: Settings) -> dict:
     paths = {
         "/predict": {"post": _predict(max_top_k)},
         "/healthz": {"get": _operation("Whether the process is alive", State)},
-        "/readyz": {"get": _operation("Whether the server is ready: the built-in digit was recognised", State, (503,))},
+        "/readyz": {
+            "get": _operation("Whether the server is ready: the network has passed its self-test", State, (503,))
+        },
         "/model": {"get": _operation("The network that answers", About)},
-        "/corrections": {"post": _operation("Say what a digit is", Kept, (*PICTURE_ERRORS, 404), status=201) | body},
+        "/corrections": {"post": _operation("Correct an answer", Kept, (*PICTURE_ERRORS, 404), status=201) | body},
         "/metrics": {"get": _operation("Metrics for Prometheus", None)},
     }
     always = [400] * bool(settings.hosts) + [401] * bool(settings.token) + [431]
@@ -49,8 +51,8 @@ def describe_api(max_top_k: int, settings: Settings) -> dict:
     description = {
         "openapi": "3.1.0",
         "info": {
-            "title": "Recognise digits",
-            "description": "Send a picture of one or more digits; a trained network answers which digits they are.",
+            "title": "Classify pictures",
+            "description": "Send a picture; a trained network answers what it shows.",
             "version": "1",
         },
         "paths": paths,
@@ -84,13 +86,13 @@ def _predict(max_top_k: int) -> dict:
     top_k = {"type": "integer", "minimum": 1, "maximum": max_top_k, "default": min(DEFAULT_TOP_K, max_top_k)}
     media_types = [*(f"image/{name.lower()}" for name in REQUEST_LIMITS.formats), "application/octet-stream"]
     picture = {"schema": {"type": "string", "format": "binary"}}
-    operation = _operation("Recognise the digits of one or several pictures", None, PICTURE_ERRORS)
+    operation = _operation("Classify one or several pictures", None, PICTURE_ERRORS)
     operation["responses"]["200"]["content"] = _json_content(Single, Several)
     return {
         **operation,
         "operationId": "predict",
         "parameters": [
-            {"name": "top_k", "in": "query", "schema": top_k, "description": "classes to list for each digit"},
+            {"name": "top_k", "in": "query", "schema": top_k, "description": "classes to list for each answer"},
             {"name": "look", "in": "query", "schema": {"type": "boolean", "default": False},
              "description": "also return what the network sees, and a map of where it looked"},
         ],

@@ -59,11 +59,12 @@ class Pictures(Strict):
 
 
 class Correction(Strict):
-    """The true class of a digit. box: which digit of the answer; null if the picture has only one."""
+    """The true class of a picture. box: which part of the answer; null if there is only one."""
 
     image: Picture
     box: Annotated[list[Pixel], Field(min_length=4, max_length=4)] | None = Field(
-        None, description="[left, top, right, bottom] of a digit of the answer, whole numbers of pixels, or null"
+        None,
+        description="[left, top, right, bottom] of an entry of digits in the answer, whole numbers of pixels, or null",
     )
     answer: Annotated[str, Field(max_length=MAX_NAME)] | None = Field(
         None, description=f"the network's answer, at most {MAX_NAME} characters, or null"
@@ -86,7 +87,7 @@ class Probability(BaseModel):
 
 
 class Digit(BaseModel):
-    """One digit of a picture; if the network predicts a number, its value."""
+    """What a picture shows, or one character of several; if the network predicts a number, its value."""
 
     label: str | None = None
     probability: float | None = None
@@ -107,14 +108,14 @@ class Model(BaseModel):
 class Answer(BaseModel):
     """The network's answer to a picture."""
 
-    prediction: str | None = Field(description="the digits from left to right; null if there are none")
-    probability: float | None = Field(None, description="of the least certain digit")
+    prediction: str | None = Field(description="the classes, characters from left to right; null if there are none")
+    probability: float | None = Field(None, description="of the least certain of them")
     reason: str | None = Field(None, description="why there is no prediction: empty")
     low_confidence: bool
     inverted: bool
     notes: list[str]
     size: list[int] = Field(description="width and height of the upright picture")
-    digits: list[Digit]
+    digits: list[Digit] = Field(description="one entry for a picture, or one for each character on it")
 
 
 class Single(Answer):

@@ -18,6 +18,7 @@ from src.cli.process import tune_process
 from src.data.summary import describe_data, write_skipped
 from src.errors import InputError, require
 from src.files import disk_full, display_path
+from src.pictures.inputs import reads_strokes
 from src.training.build import Session, ShouldPrune, build
 from src.training.ddp import ddp_processes, quiet_other_processes
 from src.training.distillation import Distill
@@ -140,5 +141,6 @@ def next_steps(session: Session) -> str:
         program = f"{display_path(Path(sys.executable).parent)}/tensorboard"
         lines.append(f"  watch     {shlex.join([program, '--logdir', display_path(folder.parent)])}")
     lines.append(f"  evaluate  {command_on(folder, 'evaluate', 'ckpt', *trust)}")
-    lines.append(f"  draw      {command_on(folder, 'serve', 'ckpt', *trust)}")
+    drawn = reads_strokes(session.data.info.shape, session.config["data"])
+    lines.append(f"  {'draw ' if drawn else 'serve'}     {command_on(folder, 'serve', 'ckpt', *trust)}")
     return "\n".join(lines)

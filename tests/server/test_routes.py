@@ -26,6 +26,29 @@ def test_the_model_route_describes_the_network(app, model):
 
 
 @pytest.mark.parametrize(
+    ("shape", "classes", "title"),
+    [
+        ((1, 28, 28), DIGITS, "Draw a digit"),
+        ((1, 28, 28), ("o", "ki"), "Draw a picture"),
+        ((3, 28, 28), ("cats", "dogs"), "Give a picture"),
+    ],
+)
+def test_the_page_and_the_description_fit_the_network_without_a_script(make_app, tmp_path, shape, classes, title):
+    net = write_network(tmp_path / "net.ckpt", MLP, tuple(classes), shape)
+    app = make_app(model=ServedModel(net))
+    page = send(app, "GET", "/").text
+    assert f"<title>{title}</title>" in page
+    assert f'<h1 id="title">{title}</h1>' in page
+    assert ("as you draw" in page) == (shape[0] == 1)
+    for path in ("/docs", "/openapi.json"):
+        text = send(app, "GET", path).text
+        assert "Classify one or several pictures" in text
+        assert "Correct an answer" in text
+        for word in ("Recognise", "a digit", "built-in", "least certain digit"):
+            assert word not in text
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
         ("GET", "/nothing", 404, "not_found"),

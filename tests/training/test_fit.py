@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from src.cli.config import load_config
 from src.evaluation.evaluate import compute_metrics, predict
 from src.model_files.checkpoint import load_model, read_checkpoint
 from src.training.build import build
-from src.training.fit import fit
+from src.training.fit import fit, next_steps
 from src.training.losses import DivergedError
 from src.training.results import write_results
 from tests.training.sessions import Poison, assert_equal, run, weights
@@ -91,3 +92,25 @@ def test_a_session_without_checkpoints_has_no_results(data_root, tmp_path):
     session = run(data_root, tmp_path, "trainer.enable_checkpointing=false", "trainer.max_epochs=1")
     with pytest.raises(ValueError, match="enable_checkpointing"):
         write_results(session)
+
+
+@pytest.mark.parametrize(
+    ("data", "shape", "word"),
+    [
+        ({"name": "mnist"}, (1, 28, 28), "draw"),
+        ({"name": "digits"}, (1, 8, 8), "draw"),
+        ({"name": "folder", "ink": "mnist"}, (1, 28, 28), "draw"),
+        ({"name": "feedback", "mix": {"name": "mnist"}}, (1, 28, 28), "draw"),
+        ({"name": "folder"}, (3, 64, 64), "serve"),
+        ({"name": "feedback", "mix": {"name": "folder"}}, (3, 64, 64), "serve"),
+        ({"name": "fashion"}, (1, 28, 28), "serve"),
+    ],
+)
+def test_what_to_type_next_fits_the_network(tmp_path, data, shape, word):
+    session = SimpleNamespace(
+        folder=tmp_path, config={"trust": None, "data": data}, seconds=1.0, trainer=SimpleNamespace(loggers=[]),
+        data=SimpleNamespace(info=SimpleNamespace(shape=shape)),
+    )  # fmt: skip
+    *_, line = next_steps(session).splitlines()
+    assert line.split()[:2] == [word, "python"]
+    assert line.index("python") == 12
