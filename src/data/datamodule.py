@@ -102,21 +102,21 @@ class ImageData(LightningDataModule):
             return
         self.ink = "none" if self.ink == "auto" else self.ink
         data = self._read_split("train", self.source.train)
-        labels, classes = data.labels, len(self.source.class_names)
-        check_classes(labels, self.source.class_names, self.name)
-        rule = classes, self.val, self.folds, self.fold, self.split_seed, self.name
+        labels, names = data.labels, self.source.class_names
+        check_classes(labels, names, self.name, self.root if "size" in self._options else None)
+        rule = len(names), self.val, self.folds, self.fold, self.split_seed, self.name
         in_val = data.in_val
         if in_val is None or self.folds is not None:
             in_val = self.source.validation_mask(labels, lambda original: validation_mask(original, *rule))
-        train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed)
+        train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed, names)
         train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
-        self.class_counts = labels[train_rows].bincount(minlength=classes)
+        self.class_counts = labels[train_rows].bincount(minlength=len(names))
         self.skipped += data.skipped
         images, labels = self.target.apply(data, "train")
         digest = hashlib.sha256(train_rows.numpy().tobytes()).hexdigest()
         statistics = cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, train_rows))
         channels, height, width = images.shape[1:]
-        self.info = self.target.describe(DataInfo((channels, height, width), self.source.class_names, *statistics))
+        self.info = self.target.describe(DataInfo((channels, height, width), names, *statistics))
         self.normalize = Normalize(*statistics)
         self.train_set = BatchDataset(images, labels, train_rows, data.files, data.digests)
         self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten(), data.files, data.digests)

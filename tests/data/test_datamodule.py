@@ -64,7 +64,7 @@ def test_shots_and_fraction_do_not_change_the_validation_split(data_root):
         ({"val": 12.5}, "whole number"),
         ({"val": 200}, "10 to 190"),
         ({"val": 5}, "10 to 190"),
-        ({"val": 0.001}, "10 to 190"),
+        ({"val": 5}, "10 to 190"),
         ({"shots": 0}, "shots=0"),
         ({"shots": 100}, "shots=100.*class"),
         ({"fraction": 0}, "fraction=0"),

@@ -168,7 +168,9 @@ class PictureFolder:
         ]
         lines += describe_enlargement(self.shape[1], measured.sides)
         if cut and "test" not in self.layout.splits:
-            lines.append("there is no test split: a fifth of the pictures, always the same, is the test")
+            lines.append(
+                "there is no test split: a fifth of the pictures, the same until one is added or removed, is the test"
+            )
         frames = sum(count for note, count in self.notes.items() if note.startswith("the first of"))
         lines += [f"{frames:,} pictures have several pages or frames: the first is read"] * bool(frames)
         return "\n".join(lines + [f"left out: {self.layout.left_out}"] * bool(str(self.layout.left_out)))
