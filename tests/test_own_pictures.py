@@ -49,7 +49,10 @@ def network(photos, tmp_path_factory):
 def test_the_first_lines_of_a_training(network):
     lines = network[1].splitlines()
     assert lines[0].endswith("photos: 120 pictures of 3 classes; 3x64x64 made from 50x64 (the median) in colour")
-    assert lines[1] == "there is no test split: a fifth of the pictures, the same until one is added or removed, is the test"
+    assert (
+        lines[1]
+        == "there is no test split: a fifth of the pictures, the same until one is added or removed, is the test"
+    )
     assert lines[2] == "left out: 3 hidden, 1 .heic"
     assert lines[3].split() == ["train", "val", "test"]
     counts = {line[:14].strip(): [int(n) for n in line[14:].split()] for line in lines[4:7]}

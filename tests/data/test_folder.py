@@ -237,7 +237,10 @@ def test_the_first_lines_say_what_was_read(photos, tmp_path):
     _ = data.test_set
     lines = describe_data(data).splitlines()
     assert lines[0].endswith("61 pictures of 3 classes; 3x64x64 made from 50x64 (the median) in colour")
-    assert lines[1] == "there is no test split: a fifth of the pictures, the same until one is added or removed, is the test"
+    assert (
+        lines[1]
+        == "there is no test split: a fifth of the pictures, the same until one is added or removed, is the test"
+    )
     assert lines[2] == "1 pictures have several pages or frames: the first is read"
     assert lines[3] == "left out: 1 hidden, 1 .heic, 1 picture outside the folders"
     table = [line.split() for line in lines[4:]]

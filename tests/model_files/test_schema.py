@@ -54,11 +54,14 @@ def weights(value: torch.Tensor) -> dict:
 
 
 FIRST = next(iter(honest()["state_dict"].values()))
+SEEN = {
+    "a number": 5, "empty": {}, "no val": {"train": torch.tensor([1])}, "numbers": {"train": 1, "val": 2},
+    "floats": {"train": FIRST, "val": FIRST}, "more": dict.fromkeys(("train", "val", "x"), torch.tensor([1])),
+}  # fmt: skip
 LIES = {
     **{f"{key}={value!r}"[:40]: {key: value} for key in honest() for value in (None, 5, "text", [1], {1: 2})
        if not (key == "temperature" and value in (None, 5)) and not (key == "epoch" and value == 5)},
-    **{f"seen={value}"[:40]: {"seen": value}
-       for value in (5, [], {}, {"train": torch.tensor([1])}, {"train": 1, "val": 2}, {"train": FIRST, "val": FIRST})},
+    **{f"seen: {name}": {"seen": value} for name, value in SEEN.items()},
     **{f"temperature={value}": {"temperature": value} for value in (0, -1, float("nan"), float("inf"), True)},
     **{f"epoch={value}": {"epoch": value} for value in (-2, 1.5, True, 10**40)},
     **{f"views={value}": config(views=value) for value in (7, 10**6, True, "5", None, [1])},
