@@ -9,7 +9,7 @@ SPLIT_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-AROUND = "set|sets|data|dataset|image|images|picture|pictures|photo|photos|split"  # words that change nothing
+AROUND = "set|sets|data|image|images|picture|pictures|photo|photos|split"  # words that change nothing
 BETWEEN = r"[\s_-]*"
 
 
