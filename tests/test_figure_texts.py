@@ -159,7 +159,7 @@ def report_of(classes: int, names: tuple[str, ...], per_class: int, folder) -> d
 
 def test_the_figures_and_the_page_of_a_report(tmp_path):
     found = report_of(CLASSES, tuple(NAMES), 6, tmp_path)
-    assert {"counts.png", "examples.png", "averages.png", "ink.png", "labels.png", "outliers.png"} <= set(found)
+    assert {"counts.png", "examples.png", "averages.png", "measures.png", "labels.png", "outliers.png"} <= set(found)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "苹果" in page and r"caf\udce9" in page and r"a\nb" in page and "\udce9" not in page
 
