@@ -73,8 +73,8 @@ def few_shot_mask(labels: Tensor, shots: int, seed: int, names: Sequence[str] = 
     names = names or [f"class {row}" for row in range(len(counts))]
     require(
         not few.any(),
-        f"data.shots={shots} is more than these classes have to train: {_count_classes(names, counts, few)}; give at most "
-        f"{int(counts[counts > 0].min()):,}",
+        f"data.shots={shots} is more than these classes have to train: {_count_classes(names, counts, few)}; "
+        f"give at most {int(counts[counts > 0].min()):,}",
     )
     return class_ranks(labels, seed) < shots
 
