@@ -62,7 +62,8 @@ def test_the_best_run_of_a_sweep_is_asked_and_named(sweep, photos, tmp_path):
     expected = json.loads((folder / taken / "results.json").read_text())["test"]["acc"]
     assert json.loads((tmp_path / "e" / "results.json").read_text())["acc"] == pytest.approx(expected, abs=1e-6)
     picture = f"images='{photos}/cats/000.png'"
-    assert taken in succeeds(run("src.predict", f"ckpt='{folder}'", picture, f"hydra.run.dir={tmp_path / 'p'}"))
+    predicted = run("src.predict", f"ckpt='{folder}'", picture, f"hydra.run.dir={tmp_path / 'p'}")
+    assert succeeds(predicted) and f"/{taken}/checkpoints/best.ckpt" in predicted.stderr
 
 
 def test_two_runs_are_compared_picture_by_picture(sweep, photos, tmp_path):

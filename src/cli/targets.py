@@ -73,9 +73,9 @@ def _drop_experiment_keys(cfg: DictConfig, typed: Collection[str], choices: Mapp
     for group in {*ONE_CLASS, "finetune"} & {*typed}:
         node, option = cfg.get(group), _option(group, choices.get(group), folders)
         own = option.get(group, option)  # a global option has its node inside
-        if not isinstance(node, DictConfig) or not node.get("_target_"):
-            continue
-        added = [key for key in node if key not in own and f"{group}.{key}" not in typed]
+        if not isinstance(node, DictConfig) or not node.get("_target_") or not own.get("_target_"):
+            continue  # a node that was typed as a whole has no option
+        added = [key for key in node if str(key)[:1] != "_" and key not in own and f"{group}.{key}" not in typed]
         names, open_ended = accepted_arguments(find_object(str(node._target_), group)) if added else ([], True)
         left_out += [f"{group}.{key}" for key in added if key not in names and not open_ended]
     if "callbacks" in typed and isinstance(cfg.get("callbacks"), DictConfig):
