@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from src.data.batches import BatchDataset
+from src.data.datamodule import ImageData
+
 CLASSES = ("cats", "dogs", "Äpfel und Öl")
 
 
@@ -32,3 +35,16 @@ def write_photos(folder: Path, count: int, seed: int = 0, names: Sequence[str] =
         for index in range(count):
             draw_photo(shape % 3, rng).save(folder / name / f"{index:03}.{suffix}")
     return folder
+
+
+def read_folder(root: Path, **options) -> ImageData:
+    """The pictures of a folder or a table, split as `options` say."""
+    data = ImageData("folder", root=str(root), **{"val": 0.2, **options})
+    data.setup()
+    return data
+
+
+def files_of(part: BatchDataset) -> set[str]:
+    """The files of a split, relative to the data set's folder."""
+    assert part.names is not None
+    return set(part.names)

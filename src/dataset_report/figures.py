@@ -227,14 +227,11 @@ def plot_normalized(images: Tensor, normalized: Tensor) -> Figure:
     )
     for row, (name, values, colors) in enumerate(rows):
         axes = add_axes_at(figure, 0.05, 0.05 + (row + 0.04) * height, width * count, 0.96 * height)
-        coloured = values is images and images.shape[1] == 3
-        if coloured:
+        if values is images and images.shape[1] == 3:
             axes.imshow(np.concatenate(to_float_rgb(values), 1), aspect="auto")
         else:
             strip = torch.cat(list(values.float().mean(1)), 1).numpy()
             axes.imshow(strip, aspect="auto", cmap=colors.cmap, norm=colors.norm)
+            _colorbar(figure, colors, width * count + 0.13, 0.05 + (row + 0.1) * height, 0.85 * height, name)
         frame_image(axes)
-        if coloured:
-            continue
-        _colorbar(figure, colors, width * count + 0.13, 0.05 + (row + 0.1) * height, 0.85 * height, name)
     return figure

@@ -43,15 +43,16 @@ INK = MeasureSet(
     ("mass", "slant", "stroke", "right"),
     ("stroke", "no ink"),
 )
+NAMES = {"brightness": "brightness", "contrast": "contrast", "colour": "colourfulness", "sharpness": "sharpness"}
 APPEARANCE = MeasureSet(
     "Light and colour",
     "These pictures have no even background, so they are measured as wholes. Classes that differ here can be told "
     "apart by the light or the camera, which a network learns instead of what is shown.",
     appearance_measures.measure_appearance,
     appearance_measures.MEASURES,
-    {"brightness": "brightness", "contrast": "contrast", "colour": "colourfulness", "sharpness": "sharpness"},
-    {"brightness": "brightness", "contrast": "contrast", "colour": "colourfulness", "sharpness": "sharpness"},
-    tuple(appearance_measures.MEASURES),
+    NAMES,
+    NAMES,
+    tuple(NAMES),
     ("sharpness", "one colour"),
 )
 

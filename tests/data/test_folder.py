@@ -16,7 +16,7 @@ from src.data.summary import describe_data
 from src.errors import InputError
 from src.pictures.decode import FILE_LIMITS
 from src.pictures.reader import Reader
-from tests.photo_files import CLASSES, draw_photo, write_photos
+from tests.photo_files import CLASSES, draw_photo, read_folder, write_photos
 from tests.small_data import draw_seven
 
 
@@ -28,12 +28,6 @@ def read_picture(path, size, channels):
 def photos(tmp_path_factory):
     """Twenty colour pictures of each of three classes, 50x64."""
     return write_photos(tmp_path_factory.mktemp("photos") / "all", 20)
-
-
-def set_up(root, **options):
-    data = ImageData("folder", root=str(root), **{"val": 0.2, **options})
-    data.setup()
-    return data
 
 
 def test_pictures_of_every_format_are_read(picture_folder):
@@ -168,20 +162,20 @@ def test_folders_that_are_no_data_set_are_rejected(tmp_path):
         ImageData("folder", root=str(tmp_path))
     Image.new("L", (9, 9)).save(tmp_path / "one" / "a.png")
     with pytest.raises(InputError, match="has 1 class, one: a classifier needs at least 2"):
-        set_up(tmp_path)
+        read_folder(tmp_path)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "b.heic").write_bytes(b"x")
     for name in "cdef":
         Image.new("L", (9, 9)).save(tmp_path / "one" / f"{name}.png")
     with pytest.raises(InputError, match="too few images left for training and validation: two has 0; a class needs"):
-        set_up(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_size_and_channels_come_from_the_pictures(photos):
-    data = set_up(photos)
+    data = read_folder(photos)
     assert data.info.shape == (3, 64, 64)
     assert data.settled == {"ink": "none"}
-    data = set_up(photos, size=28, channels=1)
+    data = read_folder(photos, size=28, channels=1)
     assert data.info.shape == (1, 28, 28)
     assert data.settled == {"ink": "none", "size": 28, "channels": 1, "root": str(photos)}
     assert "1x28x28 made from 50x64 (the median) in colour" in describe_data(data)
@@ -233,7 +227,7 @@ def test_the_first_lines_say_what_was_read(photos, tmp_path):
     draw_photo(1, np.random.default_rng(0)).save(
         root / "dogs" / "pages.tif", save_all=True, append_images=[draw_photo(0, np.random.default_rng(1))]
     )
-    data = set_up(root)
+    data = read_folder(root)
     _ = data.test_set
     lines = describe_data(data).splitlines()
     assert lines[0].endswith("61 pictures of 3 classes; 3x64x64 made from 50x64 (the median) in colour")
@@ -250,7 +244,7 @@ def test_the_first_lines_say_what_was_read(photos, tmp_path):
 
 
 def test_the_files_of_all_splits_are_named_and_disjoint(photos):
-    data = set_up(photos)
+    data = read_folder(photos)
     parts = [{part.files[row] for row in part.indices} for part in (data.train_set, data.val_set, data.test_set)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 60
     assert set.union(*parts) == {f"{name}/{index:03}.png" for name in CLASSES for index in range(20)}
@@ -298,7 +292,7 @@ def test_every_unreadable_picture_is_named_before_training(photos, tmp_path, mem
 @pytest.mark.parametrize("memory_gb", [1, 0])
 def test_unreadable_pictures_are_skipped_on_request(photos, tmp_path, memory_gb):
     root = damage(shutil.copytree(photos, tmp_path / "all"))
-    whole, rest = set_up(photos), set_up(root, on_error="skip", memory_gb=memory_gb, num_workers=0)
+    whole, rest = read_folder(photos), read_folder(root, on_error="skip", memory_gb=memory_gb, num_workers=0)
     left = {"cats/000.png", "dogs/003.png", "dogs/005.png"}
     parts = [(data.train_set, data.val_set, data.test_set) for data in (whole, rest)]
     files = [[{part.files[row] for row in part.indices} for part in each] for each in parts]
@@ -317,11 +311,11 @@ def test_a_large_data_set_of_pictures_opens_each_once(photos, monkeypatch, tmp_p
         for index in range(6):
             pixels = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "big" / name / f"{index}.png")
-    first = set_up(tmp_path / "big", val=0.4).train_set.images
+    first = read_folder(tmp_path / "big", val=0.4).train_set.images
     monkeypatch.setattr(Reader, "decode", None)
-    assert torch.equal(set_up(tmp_path / "big", val=0.4).train_set.images, first)
+    assert torch.equal(read_folder(tmp_path / "big", val=0.4).train_set.images, first)
     with pytest.raises(TypeError):
-        set_up(tmp_path / "big", val=0.4, cache_gb=0)
+        read_folder(tmp_path / "big", val=0.4, cache_gb=0)
 
 
 def test_dark_ink_is_read_as_predict_reads_it(tmp_path):
@@ -335,7 +329,7 @@ def test_dark_ink_is_read_as_predict_reads_it(tmp_path):
             if name == "bar":
                 ink[side // 4 : -side // 4, side // 2 - 4 : side // 2 + 4] = 255
             Image.fromarray(230 - (ink * 0.8).astype(np.uint8)).save(tmp_path / name / f"{index}.png")
-    data = set_up(tmp_path, ink="mnist")
+    data = read_folder(tmp_path, ink="mnist")
     assert data.info.shape == (1, 28, 28)
     reader = Reader((1, 28, 28), ink=True)
     for row in (0, len(data.test_set) - 1):
@@ -350,7 +344,7 @@ def test_dark_ink_is_read_as_predict_reads_it(tmp_path):
     assert auto.settled == {"ink": "mnist"}
     Image.new("L", (60, 60), 200).save(tmp_path / "bar" / "blank.png")
     with pytest.raises(InputError, match=r"blank\.png holds no ink"):
-        set_up(tmp_path, ink="mnist")
+        read_folder(tmp_path, ink="mnist")
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,7 @@ from PIL import Image
 from src.data.datamodule import ImageData
 from src.data.summary import describe_data
 from src.errors import InputError
-from tests.photo_files import CLASSES, write_photos
-
-
-def set_up(root, **options):
-    data = ImageData("folder", root=str(root), **{"val": 0.2, **options})
-    data.setup()
-    return data
-
-
-def files(part):
-    return {part.files[row] for row in part.indices}
+from tests.photo_files import CLASSES, files_of, read_folder, write_photos
 
 
 def splits(root, *names, count=6):
@@ -45,48 +35,48 @@ def splits(root, *names, count=6):
     ],
 )
 def test_split_names_are_understood_in_any_case(train, val, test, tmp_path):
-    data = set_up(splits(tmp_path, train, val, test))
+    data = read_folder(splits(tmp_path, train, val, test))
     assert data.info.class_names == CLASSES
     for part, name in ((data.train_set, train), (data.val_set, val), (data.test_set, test)):
-        assert len(files(part)) == 18
-        assert {file.split("/")[0] for file in files(part)} == {name}
+        assert len(files_of(part)) == 18
+        assert {file.split("/")[0] for file in files_of(part)} == {name}
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode")
 def test_names_of_bytes_and_of_line_breaks_are_classes(tmp_path):
     write_photos(tmp_path, 6, names=("a\nb", os.fsdecode(b"caf\xe9"), "苹果"))
-    data = set_up(tmp_path)
+    data = read_folder(tmp_path)
     assert data.info.class_names == ("a\nb", "caf\\udce9", "苹果")
     assert {file.split("/")[0] for file in data.test_set.files} == set(data.info.class_names)
     write_photos(tmp_path, 6, names=("caf\\udce9",))
     with pytest.raises(InputError, match="two folders that read the same"):
-        set_up(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_without_val_or_test_they_are_cut_from_training(tmp_path):
-    data = set_up(splits(tmp_path, "train", count=10))
+    data = read_folder(splits(tmp_path, "train", count=10))
     assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [19, 5, 6]
     assert "no test split: a fifth" in describe_data(data)
     write_photos(tmp_path / "valid", 4, 1)
-    data = set_up(tmp_path)
+    data = read_folder(tmp_path)
     assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [24, 12, 6]
 
 
 def test_folds_take_the_pictures_of_val_too(tmp_path):
-    data = [set_up(splits(tmp_path / str(k), "train", "val", "test"), folds=3, fold=k) for k in range(3)]
+    data = [read_folder(splits(tmp_path / str(k), "train", "val", "test"), folds=3, fold=k) for k in range(3)]
     assert [len(part.val_set) for part in data] == [12, 12, 12]
-    assert len(set.union(*(files(part.val_set) for part in data))) == 36
+    assert len(set.union(*(files_of(part.val_set) for part in data))) == 36
 
 
 def test_a_class_may_be_called_train(tmp_path):
     root = write_photos(tmp_path / "vehicles", 8, names=("bus", "train", "car"))
-    assert set_up(root).info.class_names == ("bus", "car", "train")
+    assert read_folder(root).info.class_names == ("bus", "car", "train")
     root = write_photos(tmp_path / "two", 8, names=("train", "test"))
-    assert set_up(root).info.class_names == ("test", "train"), "pictures lie in them, not folders"
+    assert read_folder(root).info.class_names == ("test", "train"), "pictures lie in them, not folders"
     (root / "train" / "steam").mkdir()
     with pytest.raises(InputError):
-        set_up(root)
-    assert set_up(root, layout="classes").info.class_names == ("test", "train")
+        read_folder(root)
+    assert read_folder(root, layout="classes").info.class_names == ("test", "train")
 
 
 @pytest.mark.parametrize(
@@ -98,29 +88,29 @@ def test_folders_that_may_be_splits_or_classes_are_asked_about(names, tmp_path):
     with pytest.raises(
         InputError, match=r"may be splits or classes: give data\.layout=splits or data\.layout=classes"
     ) as error:
-        set_up(root)
+        read_folder(root)
     assert all(name in str(error.value) for name in names)
-    assert set_up(root, layout="classes").info.class_names == tuple(sorted(names))
+    assert read_folder(root, layout="classes").info.class_names == tuple(sorted(names))
 
 
 def test_told_that_they_are_splits_folders_of_like_names_are_read(tmp_path):
-    data = set_up(splits(tmp_path, "train2017", "my_val", "TestFull"), layout="splits")
+    data = read_folder(splits(tmp_path, "train2017", "my_val", "TestFull"), layout="splits")
     for part, name in ((data.train_set, "train2017"), (data.val_set, "my_val"), (data.test_set, "TestFull")):
-        assert {file.split("/")[0] for file in files(part)} == {name}
+        assert {file.split("/")[0] for file in files_of(part)} == {name}
     write_photos(tmp_path / "train2014", 2)
     with pytest.raises(InputError, match="train2014 and train2017 are both the train split"):
-        set_up(tmp_path, layout="splits")
+        read_folder(tmp_path, layout="splits")
 
 
 @pytest.mark.parametrize("names", [("training set", "car"), ("bus", "test tubes", "train sets"), ("trains", "tests")])
 def test_folders_beside_others_stay_classes(names, tmp_path):
-    assert set_up(splits(tmp_path, *names)).info.class_names == tuple(sorted(names))
+    assert read_folder(splits(tmp_path, *names)).info.class_names == tuple(sorted(names))
 
 
 def test_folders_beside_the_splits_are_named(tmp_path):
     root = splits(tmp_path, "train", "test")
     write_photos(tmp_path / "annotations", 1)
-    data = set_up(root)
+    data = read_folder(root)
     assert data.info.class_names == CLASSES
     assert "left out: the folder annotations" in describe_data(data)
 
@@ -129,7 +119,7 @@ def test_a_class_without_test_pictures_is_said(tmp_path):
     root = splits(tmp_path, "train", "test")
     shutil.rmtree(root / "test" / "dogs")
     (root / "test" / "dogs").mkdir()
-    data = set_up(root)
+    data = read_folder(root)
     _ = data.test_set
     assert "the test split has no images of dogs" in describe_data(data)
 

@@ -3,19 +3,9 @@
 import pytest
 from PIL import Image
 
-from src.data.datamodule import ImageData
 from src.data.summary import describe_data
 from src.errors import InputError
-
-
-def set_up(root, **options):
-    data = ImageData("folder", root=str(root), **{"val": 0.2, **options})
-    data.setup()
-    return data
-
-
-def files(part):
-    return {part.files[row] for row in part.indices}
+from tests.photo_files import files_of, read_folder
 
 
 def write_table(root, text, name="labels.csv"):
@@ -47,23 +37,23 @@ def rows(separator=",", split=False):
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_table_of_labels_is_a_data_set(separator, loose):
-    data = set_up(write_table(loose, "\ufeff" + rows(separator).replace("\n", "\r\n") + "\r\n\r\n"))
+    data = read_folder(write_table(loose, "\ufeff" + rows(separator).replace("\n", "\r\n") + "\r\n\r\n"))
     assert data.info.class_names == ("a class", "b class")
-    assert len(files(data.train_set) | files(data.val_set) | files(data.test_set)) == 16
+    assert len(files_of(data.train_set) | files_of(data.val_set) | files_of(data.test_set)) == 16
     for part in (data.train_set, data.test_set):
         assert all(("/a" in part.files[row]) == (part.labels[row] == 0) for row in part.indices)
 
 
 def test_a_table_may_name_splits(loose):
-    data = set_up(write_table(loose, rows(split=True)))
-    assert files(data.val_set) == {"img/a1.png", "img/b1.png"}
-    assert files(data.test_set) == {"img/a2.png", "img/b2.png", "img/a7.png", "img/b7.png"}
+    data = read_folder(write_table(loose, rows(split=True)))
+    assert files_of(data.val_set) == {"img/a1.png", "img/b1.png"}
+    assert files_of(data.test_set) == {"img/a2.png", "img/b2.png", "img/a7.png", "img/b7.png"}
     assert len(data.train_set) == 10
 
 
 def test_a_table_of_another_name_is_the_root(loose):
     write_table(loose, "\n".join(rows().splitlines()[:-1]), "mine.csv")
-    data = set_up(loose / "mine.csv")
+    data = read_folder(loose / "mine.csv")
     assert len(data.train_set) + len(data.val_set) + len(data.test_set) == 15
     assert "left out: 1 picture outside the folders" in describe_data(data)
 
@@ -90,22 +80,22 @@ def test_a_table_of_another_name_is_the_root(loose):
 )
 def test_a_wrong_table_is_refused_by_line(text, message, loose):
     with pytest.raises(InputError, match=message):
-        set_up(write_table(loose, text))
+        read_folder(write_table(loose, text))
 
 
 def test_a_table_that_is_no_text_is_refused(loose):
     (loose / "labels.csv").write_bytes(b"file,label\n\xff\xfe,x\n")
     with pytest.raises(InputError, match="cannot be read as a table in UTF-8"):
-        set_up(loose)
+        read_folder(loose)
     (loose / "labels.csv").unlink()
     with pytest.raises(InputError, match=r"data\.root=.* has no labels\.csv, which data\.layout=table reads"):
-        set_up(loose, layout="table")
+        read_folder(loose, layout="table")
     (loose / "labels.csv").write_bytes("file,label\nimg/a0.png,x\nimg/a1.png,caf\xe9\n".encode("latin-1"))
     with pytest.raises(InputError, match="line 3 has another encoding; save it as UTF-8"):
-        set_up(loose)
+        read_folder(loose)
     (loose / "labels.csv").write_bytes(("file,label\n" + "x" * 200_000).encode())
     with pytest.raises(InputError, match=r"cannot be read as a table \(field larger"):
-        set_up(loose)
+        read_folder(loose)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +110,14 @@ def test_a_table_names_no_file_outside_its_folder(file, tmp_path):
     with pytest.raises(
         InputError, match=r"labels\.csv, line 3: .* is not below the table's folder: files are relative"
     ):
-        set_up(tmp_path / "pics")
+        read_folder(tmp_path / "pics")
 
 
 def test_the_missing_files_of_a_table_are_counted_and_the_first_named(loose):
     write_table(loose, "file,label\nimg/a0.png,x\n" + "".join(f"img/no{k}.png,y\n" for k in range(1200)))
     first = r"img/no0\.png \(line 3\), img/no1\.png \(line 4\), img/no2\.png \(line 5\) and 1,197 more"
     with pytest.raises(InputError, match=f"1,200 of 1,201 files are missing: {first}"):
-        set_up(loose)
+        read_folder(loose)
 
 
 def test_a_file_that_is_no_table_is_refused_as_a_root(loose):
@@ -137,10 +127,10 @@ def test_a_file_that_is_no_table_is_refused_as_a_root(loose):
             with pytest.raises(
                 InputError, match=f"{name} is a file and no table of labels: give the folder .* labels.csv"
             ):
-                set_up(loose / name, layout=layout)
+                read_folder(loose / name, layout=layout)
         with pytest.raises(InputError, match=r"is a file: data\.layout=classes reads a folder"):
-            set_up(loose / name, layout="classes")
+            read_folder(loose / name, layout="classes")
     with pytest.raises(InputError, match=r"a0\.png is a file and no table"):
-        set_up(loose / "img" / "a0.png")
+        read_folder(loose / "img" / "a0.png")
     write_table(loose, rows("\t"), "mine.txt")
-    assert set_up(loose / "mine.txt").info.class_names == ("a class", "b class")
+    assert read_folder(loose / "mine.txt").info.class_names == ("a class", "b class")
