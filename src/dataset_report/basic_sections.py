@@ -145,7 +145,7 @@ def measures_section(context: ReportContext) -> Section:
     empty_in, nothing = described.blank
     blank = int(context.measures[empty_in].isnan().sum())
     text = f"{described.about} Images are measured {AS_INPUT}."
-    text += f" Of {nothing}: {pluralize(blank, 'image')}." if blank else ""
+    text += f" With {nothing}: {pluralize(blank, 'image')}." if blank else ""
     caption = "For each class a line from the 5 to the 95 % percentile, thick from 25 to 75 %, and a dot at the median."
     caption += f" Lowest and highest median: {'; '.join(ranges)}." if ranges else ""
     plot = figures.plot_distributions(table, described.charts, names)

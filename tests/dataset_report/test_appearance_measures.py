@@ -68,7 +68,7 @@ def test_the_sections_on_photographs_speak_of_light_and_colour():
     test = SplitSample(images[:0], labels[:0], torch.arange(0), 0)
     context = ReportContext(dataset_sample(sample, test, ("day", "night")))
     section = SECTIONS["measures"](context)
-    assert section.title == "Light and colour" and "Of one colour: 1 image." in section.paragraphs[0]
+    assert section.title == "Light and colour" and "With one colour: 1 image." in section.paragraphs[0]
     assert list(section.numbers) == [*MEASURES, "blank"]
     day, night = (section.numbers["brightness"][name]["median"] for name in ("day", "night"))
     assert night < 0.7 * day
