@@ -23,6 +23,11 @@ class Net(nn.Module):
         return self.head(self.body(images))
 
 
+class Viewing(Net):
+    def forward(self, images):
+        return self.head(self.body[:4](images).view(len(images), -1))
+
+
 class Bare(nn.Module):
     def __init__(self, width=3):
         super().__init__()

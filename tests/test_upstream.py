@@ -37,6 +37,12 @@ PRIVATE = [
         "Lightning sets the running hook 44 times a step through nn.Module.__setattr__, which looks for parameters and "
         "modules: 100 of 110 microseconds a step are saved",
     ),
+    Upstream("_current_fx_name", "training/plain_step.py", "a metric that is logged within a step names its hook"),
+    Upstream(
+        "_AutomaticOptimization",
+        "training/plain_step.py",
+        "no public place for a step without hooks: 145 of 390 microseconds a step are saved",
+    ),
     Upstream(
         "_average_model",
         "training/callbacks.py",
@@ -135,6 +141,22 @@ def test_lightning_clears_gradients_and_checks_clipping_at_every_step():
 
     assert "zero_grad" in inspect.getsource(automatic._AutomaticOptimization._optimizer_zero_grad)
     assert "self.clip_gradients(" in inspect.getsource(LightningModule.configure_gradient_clipping)
+
+
+def test_lightning_makes_its_steps_where_plain_ones_stand(data_root, tmp_path):
+    """`PlainStep` takes the place of the loop that makes an optimizer step of a batch, and counts as it does."""
+    from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
+
+    from tests.training.sessions import run
+
+    assert list(inspect.signature(_AutomaticOptimization.run).parameters) == [
+        "self",
+        "optimizer",
+        "batch_idx",
+        "kwargs",
+    ]
+    loop = run(data_root, tmp_path, "trainer.max_steps=2").trainer.fit_loop.epoch_loop.automatic_optimization
+    assert isinstance(loop, _AutomaticOptimization) and loop.optim_progress.optimizer_steps == 2
 
 
 def test_lightning_profiles_every_action_of_a_step():

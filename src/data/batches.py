@@ -69,7 +69,8 @@ class BatchDataset(Dataset):
 
 
 class BatchLoader(DataLoader):
-    """Loads a BatchDataset. Features are read in this process: its workers' copies may be older than the features.
+    """Loads a BatchDataset. What is in memory is indexed at once, in this process: images, and features, of which the
+    workers' copies may be out of date.
 
     Its workers leave signals to the command from the moment they start.
     """
@@ -77,7 +78,7 @@ class BatchLoader(DataLoader):
     dataset: BatchDataset
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]  # the base names a private class
-        if self.dataset.features is None:
+        if self.num_workers and self.dataset.features is None:
             with signals_blocked():
                 batches = super().__iter__()
             yield from batches

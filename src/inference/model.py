@@ -8,6 +8,7 @@ from src.data.info import DataInfo
 from src.data.normalize import Normalize
 from src.data.seen_images import SeenImages
 from src.inference.tta import average_views, tta_views
+from src.models.memory_format import set_memory_format
 
 
 class Predictor(Protocol):
@@ -64,6 +65,7 @@ class InferenceModel(nn.Module):
         self.info, self.config, self.digest, self.epoch = info, config, digest, epoch
         self.file, self.complete = "", True
         self.views = config.get("views", 1)
+        set_memory_format(model, info.shape)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.views == 1:

@@ -1,5 +1,6 @@
 """A training session built from a config: data, network, task and trainer, before anything is written or trained."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.data.per_image import as_augmentation, try_augmentation
 from src.data.seen_images import SeenImages, check_same_images, seen_in_training
+from src.errors import InputError
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
 from src.model_files.checkpoint import read_checkpoint
@@ -22,6 +24,7 @@ from src.model_files.extra_metrics import build_metrics, try_metrics
 from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
 from src.model_files.trust import trusted
+from src.models.memory_format import set_memory_format
 from src.pictures.inputs import resolve_ink
 from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
@@ -43,6 +46,8 @@ from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
 from src.training.task import Classifier
 from src.training.trainer import build_trainer
+
+log = logging.getLogger(__name__)
 
 ShouldPrune = Callable[[int, float | None], bool]
 
@@ -131,6 +136,7 @@ def _build(
     seen = seen_in_training(data.train_set, data.val_set, source.seen if source is not None else None)
     ended = _ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
+    _set_memory_format(initial, cfg.memory_format)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
@@ -172,6 +178,15 @@ def _initial_model(
     initial = apply_method(initial, method, config["finetune"])
     check_single_images(initial, data)
     return initial
+
+
+def _set_memory_format(initial: InitialModel, memory_format: object) -> None:
+    reason = set_memory_format(initial.model, initial.info.shape, memory_format)
+    name = type(initial.model).__name__
+    if reason and memory_format == "channels_last":
+        raise InputError(f"memory_format=channels_last: {name} cannot compute in it ({reason}); leave it out")
+    if reason:
+        log.info("%s computes in the contiguous memory format; channels last is faster, but %s", name, reason)
 
 
 def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, dict]:

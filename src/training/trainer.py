@@ -15,6 +15,7 @@ from src.model_files.checkpoint import CheckpointFiles
 from src.training.callbacks import NoProfiler, check_callbacks
 from src.training.checkpoints import Checkpoints
 from src.training.own_parts import build_callback
+from src.training.plain_step import use_plain_steps
 from src.training.stop import StopBetweenSteps
 
 
@@ -64,4 +65,5 @@ def build_trainer(cfg: Any, extra_callbacks: Sequence[Callback]) -> tuple[Traine
         precision=_precision(cfg.trainer),
         max_time=None if seconds is None else timedelta(seconds=seconds),
     )
+    use_plain_steps(trainer)
     return trainer, checkpoints

@@ -173,3 +173,16 @@ def test_a_schedule_that_ends_before_a_longer_resumed_run_is_refused(data_root, 
     last = tmp_path / "checkpoints/last.ckpt"
     with pytest.raises(InputError, match="OneCycleLR has 10 steps and training 20"):
         run(data_root, tmp_path, *words, "trainer.max_epochs=2", f"resume_from={last}")
+
+
+def test_a_network_that_needs_contiguous_images_keeps_them(data_root, tmp_path, caplog):
+    words = ["model._target_=ownparts.nets.Viewing", "trust=[ownparts]", "trainer.max_epochs=1"]
+    with caplog.at_level("INFO"):
+        run(data_root, tmp_path / "run", *words)
+    assert "Viewing computes in the contiguous memory format; channels last is faster, but view size" in caplog.text
+    with trusted(["ownparts"]):
+        load_model(tmp_path / "run/checkpoints/last.ckpt")(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"memory_format=channels_last: Viewing cannot compute in it \(view size"):
+        make_session(data_root, tmp_path / "other", *words, "memory_format=channels_last")
+    with pytest.raises(InputError, match="memory_format=nhwc: one of auto, channels_last, contiguous"):
+        make_session(data_root, tmp_path / "other", "memory_format=nhwc")
