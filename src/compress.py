@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.cli.command import command
 from src.cli.config import CONF, load_config, to_plain
+from src.cli.imports import import_torchmetrics
 from src.cli.inputs import build_data, select_split
 from src.cli.job_record import output_folder
 from src.cli.overrides import command_text, hydra_literal, override_key, trust_words
@@ -36,6 +37,7 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, OUTPUTS)
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
+    import_torchmetrics(cfg)
     from src.compression.candidates import measure_candidates, select_candidate, validation_accuracies
     from src.model_files.load import load_predictor, require_weights
 

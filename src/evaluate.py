@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command
+from src.cli.imports import import_torchmetrics
 from src.cli.inputs import SPLITS, WHOLE, build_data, check_device, select_device, select_split
 from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
@@ -33,6 +34,7 @@ def main(cfg: DictConfig) -> float:
     path = find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
+    import_torchmetrics(cfg)
     from src.data.summary import describe_data, write_skipped
     from src.evaluation.evaluate import compute_metrics, metrics_table, predict
     from src.evaluation.predictions import PREDICTIONS, write_predictions

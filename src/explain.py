@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from src.cli import inputs
 from src.cli.command import command
 from src.cli.config import instantiate, to_plain
+from src.cli.imports import import_torchmetrics
 from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
 from src.errors import InputError, boolean, choice, integer, number, positive_int, require, text
@@ -99,6 +100,7 @@ def explain_predictions(cfg: DictConfig) -> None:
     path = find_checkpoint(cfg.ckpt, OUTPUTS)
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
+    import_torchmetrics(cfg)
     from src.insight import explain_batch
     from src.insight.explanation import explanation_table, image_records
     from src.insight.features import conv_filters

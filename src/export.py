@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command
+from src.cli.imports import import_torchmetrics
 from src.cli.inputs import build_data, select_split
 from src.cli.job_record import output_folder
 from src.cli.overrides import trust_words
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> None:
     path = find_checkpoint(cfg.ckpt, OUTPUTS)
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
+    import_torchmetrics(cfg)
     from src.model_files.load import load_predictor, require_weights
     from src.model_files.onnx import onnx_bytes
     from src.model_files.safetensors import safetensors_bytes

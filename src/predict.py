@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.cli.command import command
+from src.cli.imports import import_torchmetrics
 from src.cli.inputs import INKS, check_device, picture_patterns, select_device
 from src.cli.job_record import output_folder
 from src.cli.process import check_threads, set_threads, tune_process
@@ -31,6 +32,7 @@ def main(cfg: DictConfig) -> None:
     path = find_checkpoint(cfg.ckpt, OUTPUTS, int8=True)
     base = find_checkpoint(cfg.base, OUTPUTS, key="base") if cfg.base else None
 
+    import_torchmetrics(cfg)
     from src.inference.predict_pictures import list_sources
     from src.model_files.load import load_predictor
     from src.pictures.inputs import resolve_ink

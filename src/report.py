@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import command
 from src.cli.config import CONF, instantiate
+from src.cli.imports import import_torchmetrics
 from src.cli.job_record import output_folder
 from src.cli.overrides import command_text
 from src.cli.process import check_threads, set_threads, tune_process
@@ -30,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from tqdm import tqdm
 
+    import_torchmetrics(cfg)
     from src.dataset_report.report import select_sections, write_dataset_report
 
     names = select_sections(list(cfg.sections) if OmegaConf.is_list(cfg.sections) else cfg.sections)

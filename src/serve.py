@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from src.cli.command import command
 from src.cli.error_line import CommandExit
+from src.cli.imports import import_torchmetrics
 from src.cli.inputs import INKS
 from src.cli.job_record import output_folder
 from src.cli.process import set_threads, tune_process
@@ -88,6 +89,7 @@ def find_token(cfg: DictConfig) -> str | None:
 
 def serve(cfg: DictConfig, settings: Settings, base: Path | None, listener: socket.socket) -> int | None:
     """Load the network and serve it until a signal; returns its number. Writes results.json."""
+    import_torchmetrics(cfg)
     from src.server.app import App, open_store
     from src.server.lifecycle import run_server
     from src.server.model import ServedModel

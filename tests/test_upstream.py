@@ -58,6 +58,11 @@ PRIVATE = [
         "dashboard/run_summary.py",
         "no public sign of nn.Module.compile(): TensorBoard's tracer fails on such a module",
     ),
+    Upstream(
+        "_check_requirement",
+        "cli/imports.py",
+        "torchmetrics imports scipy.signal, torchvision and matplotlib where it finds them: 3 of 9 s of a start",
+    ),
     Upstream("_InstanceNorm", "models/structure.py", "torch has no public base of the instance norms"),
     Upstream("_BatchNorm", "models/structure.py", "torch has no public base of the batch norms"),
     Upstream("_BatchNorm", "finetune/method.py", "as above: frozen ones stay in eval mode"),

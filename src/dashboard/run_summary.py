@@ -2,13 +2,16 @@
 
 import json
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from matplotlib.figure import Figure
 
 from src.errors import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "finetune", "task")
 MOST = 1000  # characters of a value
@@ -19,7 +22,7 @@ def write_run_summary(
     loggers: list[Logger],
     task: LightningModule,
     config: dict,
-    figures: dict[str, Figure],
+    figures: "dict[str, Figure]",
     final: dict[str, float],
     graph: bool = True,
 ) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which loads scipy.ndimage at its first use
 from PIL import Image
-from scipy import ndimage
 
 from src.pictures.mnist_form import INK_THRESHOLD
 
@@ -92,7 +92,7 @@ def _extract_from_paper(levels: np.ndarray, background: float) -> ExtractedInk:
     dark = background - low > high - background
     light = 255 - levels if dark else levels
     difference = light - estimate_background(light)
-    smooth = ndimage.uniform_filter(difference, 3) if min(levels.shape) >= 100 else difference
+    smooth = scipy.ndimage.uniform_filter(difference, 3) if min(levels.shape) >= 100 else difference
     mean_background, mean_ink, separation = _otsu(smooth)
     contrast = mean_ink - mean_background
     if separation < MIN_SEPARATION or contrast < MIN_PAPER_CONTRAST:
@@ -113,8 +113,10 @@ def estimate_background(light: np.ndarray) -> np.ndarray:
     coarse = Image.fromarray(light).reduce(max(1, min(height, width) // COARSE_SIDE))
     levels = np.asarray(coarse, np.float32)
     window = min(levels.shape) // 3 | 1
-    opened = ndimage.maximum_filter(ndimage.minimum_filter(levels, window, mode="nearest"), window, mode="nearest")
-    opened = ndimage.uniform_filter(opened, window // 3 | 1, mode="nearest")
+    opened = scipy.ndimage.maximum_filter(
+        scipy.ndimage.minimum_filter(levels, window, mode="nearest"), window, mode="nearest"
+    )
+    opened = scipy.ndimage.uniform_filter(opened, window // 3 | 1, mode="nearest")
     return np.asarray(Image.fromarray(opened).resize((width, height), Image.Resampling.BILINEAR))
 
 

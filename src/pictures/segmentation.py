@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which loads scipy.ndimage at its first use
 from PIL import Image
-from scipy import ndimage
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are exclusive
 SIDE = 64  # ink is labelled at about this many pixels on its shorter side, and returned at about so many on its longer
@@ -36,7 +36,7 @@ def find_digits(ink: np.ndarray, several: bool = True) -> tuple[list[tuple[np.nd
     small = _reduce(image, step)
     notes: tuple[str, ...] = ()
     if several:
-        labels, count = ndimage.label(small > small.max() * LABEL_THRESHOLD, EIGHT_CONNECTED)
+        labels, count = scipy.ndimage.label(small > small.max() * LABEL_THRESHOLD, EIGHT_CONNECTED)
         candidates = _merge_components(labels, count) if count > 1 else []
         if 0 < len(candidates) <= MAX_DIGITS and (len(candidates) > 1 or len(candidates[0].labels) < count):
             lines = _group_lines(candidates)
@@ -87,7 +87,7 @@ class _Candidate:
 
 def _merge_components(labels: np.ndarray, count: int) -> list[_Candidate]:
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    boxes = ndimage.find_objects(labels)
+    boxes = scipy.ndimage.find_objects(labels)
     components = [_Candidate([i + 1], c.start, r.start, c.stop, r.stop) for i, (r, c) in enumerate(boxes)]
     tallest, largest = max(max(one.height, one.width) for one in components), areas.max()
     candidates = [
@@ -161,7 +161,7 @@ def _cut(
     owners = digit_of_label[labels]
     specks = (owners == 0) & (labels > 0)
     for _ in range(2):
-        owners = np.where(owners, owners, ndimage.maximum_filter(owners, 3))
+        owners = np.where(owners, owners, scipy.ndimage.maximum_filter(owners, 3))
     owners = np.where(specks, 0, owners)
     height, width = ink.shape
     found = []
