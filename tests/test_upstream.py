@@ -63,6 +63,15 @@ PRIVATE = [
         "cli/imports.py",
         "torchmetrics imports scipy.signal, torchvision and matplotlib where it finds them: 3 of 9 s of a start",
     ),
+    Upstream(
+        "_has_any_global_hook",
+        "models/padded_channels.py",
+        "torch tells of hooks in private alone: a hook that would see added channels is respected",
+    ),
+    *(
+        Upstream(name, "models/padded_channels.py", "as above")
+        for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    ),
     Upstream("_InstanceNorm", "models/structure.py", "torch has no public base of the instance norms"),
     Upstream("_BatchNorm", "models/structure.py", "torch has no public base of the batch norms"),
     Upstream("_BatchNorm", "finetune/method.py", "as above: frozen ones stay in eval mode"),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import InputError, choice, fraction, is_integer, require
+from src.models.padded_channels import run_layers
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -87,4 +88,4 @@ class SmallNet(nn.Module):
         self.features, self.flatten, self.head = features, nn.Flatten(), head
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.flatten(self.features(images)))
+        return self.head(self.flatten(run_layers(self.features, images)))

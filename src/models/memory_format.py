@@ -32,18 +32,16 @@ class ImageFormat:
         self.memory_format, self.narrow = "contiguous", True
 
     def __call__(self, module: nn.Module, args: tuple) -> tuple | None:
-        if not args or self.memory_format == "contiguous":
-            return None
-        images = args[0]
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            return None
-        if self.memory_format == "auto":
-            faster = self.narrow or not torch.is_grad_enabled()
-            if not faster or images.device.type != "cpu" or images.dtype != torch.float32:
-                return None
-            if torch.is_autocast_enabled("cpu"):
-                return None
-        return channels_last(images), *args[1:]
+        return (channels_last(args[0]), *args[1:]) if args and self.applies(args[0]) else None
+
+    def applies(self, images: Tensor) -> bool:
+        """Whether a network that reads `images` computes in channels last."""
+        if self.memory_format == "contiguous" or torch.compiler.is_exporting() or torch.jit.is_tracing():
+            return False
+        if self.memory_format == "channels_last":
+            return True
+        on_cpu = images.device.type == "cpu" and images.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return on_cpu and (self.narrow or not torch.is_grad_enabled())
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -67,7 +65,7 @@ def set_memory_format(model: nn.Module, shape: tuple[int, int, int], memory_form
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or type(first).forward is not nn.Conv2d.forward:  # an algorithm of src.models.convolution
         return None
-    hook = _hook_of(first)
+    hook = image_format(first)
     if hook is None:
         hook = vars(first)["image_format"] = ImageFormat()
         first.register_forward_pre_hook(hook)
@@ -78,8 +76,9 @@ def set_memory_format(model: nn.Module, shape: tuple[int, int, int], memory_form
     return reason
 
 
-def _hook_of(module: nn.Module) -> ImageFormat | None:
-    return vars(module).get("image_format")
+def image_format(convolution: nn.Module) -> ImageFormat | None:
+    """The hook that `set_memory_format` gave a network's first convolution; None for another layer."""
+    return vars(convolution).get("image_format")
 
 
 def _is_wide(module: nn.Module) -> bool:
@@ -91,7 +90,7 @@ def _is_wide(module: nn.Module) -> bool:
 def _try(model: nn.Module, shape: tuple[int, int, int]) -> str | None:
     """Why a network does not compute in channels last what it computes otherwise; None if it does."""
     trial = copy.deepcopy(model)
-    hook = next(hook for module in trial.modules() if (hook := _hook_of(module)))
+    hook = next(hook for module in trial.modules() if (hook := image_format(module)))
     wanted = hook.memory_format
     weight = next(iter(model.parameters()), torch.empty(0))
     with torch.random.fork_rng(devices=[]), torch.no_grad():

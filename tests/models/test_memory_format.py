@@ -79,7 +79,7 @@ def test_every_network_computes_the_same_in_both_formats(name, shape):
             module.p = 0.0
     other = copy.deepcopy(model)
     assert set_memory_format(other, shape) is None
-    images = torch.randn(4, *shape)
+    images = torch.randn(16, *shape)
     for mode in (True, False):
         results = []
         for net in (model.train(mode), other.train(mode)):
@@ -90,7 +90,7 @@ def test_every_network_computes_the_same_in_both_formats(name, shape):
             results.append([logits.detach(), *(p.grad for p in net.parameters())])
         largest = max(float(values.abs().max()) for values in results[0])
         for ours, theirs in zip(*results, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * largest)
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * largest)
     for ours, theirs in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
         assert ours.stride() == theirs.stride()
     if name not in ("mlp", "unfold"):
