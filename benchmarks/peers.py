@@ -154,15 +154,18 @@ def run(name: str, root: str, epochs: int = 12, images: int | None = None, seed:
 
 
 def take(event: dict, started: float, result: Run) -> None:
-    """Add an event to `result`."""
+    """Add an event to `result`, and say so where an epoch ends."""
     seconds = event["time"] - started
     if event["event"] == "start":
         result.starts.append(seconds)
         result.images = event["images"]
     else:
         result.ends.append(seconds)
-        if event["accuracy"] is not None:
-            result.accuracies.append(event["accuracy"])
+        accuracy = event["accuracy"]
+        if accuracy is not None:
+            result.accuracies.append(accuracy)
+        known = "" if accuracy is None else f", test accuracy {accuracy:.2%}"
+        print(f"  epoch {len(result.ends)} ended at {seconds:.1f} s{known}", file=sys.stderr, flush=True)
 
 
 def code_lines(source: str, names: tuple[str, ...]) -> int:
@@ -226,6 +229,8 @@ def main() -> None:
         for name, done in runs.items():
             print(f"{name}, {repeat + 1} of {args.repeats}", file=sys.stderr, flush=True)
             done.append(run(name, str(Path(args.root).resolve()), args.most_epochs, args.images, seed=repeat))
+    threads = os.environ.get("OMP_NUM_THREADS", "one per core")
+    print(f"{os.cpu_count()} CPU cores, threads: {threads}, n={args.repeats}\n")
     heads = ("s to 99.0 %", 17), ("test, %", 9), ("epochs", 8), ("s/epoch", 9), ("images/s", 10), ("start, s", 10)
     print(f"{'':<10}" + "".join(f"{head:>{width}}" for head, width in (*heads, ("peak, MiB", 10), ("lines", 7))))
     for name, done in runs.items():
