@@ -5,7 +5,6 @@ that a user writes. What only one program needs is imported within it, so that t
 """
 
 import argparse
-import sys
 from collections import deque
 from pathlib import Path
 
@@ -330,4 +329,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
