@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 
+from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.models.lenet import LeNet
 from src.training.callbacks import NoProfiler
@@ -39,11 +40,19 @@ def main() -> None:
     info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
     task, plain = Classifier(LeNet(info.shape, info.num_classes), info), Plain()
     task.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    task.trainer.strategy.connect(task)
+    data = ImageData("digits")
+    task.trainer._data_connector.attach_data(task, datamodule=data)
+    batch, device = (torch.zeros(4), torch.zeros(4)), (torch.device("cpu"),)
     optimizer = torch.optim.AdamW(task.model.parameters(), fused=True)
 
     def set_hook(setter) -> None:
         for _ in range(HOOKS):
             setter(task, "_current_fx_name", "training_step")
+
+    def transfer(call_hook) -> None:
+        for hook in ("on_before_batch_transfer", "transfer_batch_to_device"):
+            call_hook(task, hook, batch, *device[: hook.startswith("transfer")], 0)
 
     def profile(profiler) -> None:
         for _ in range(PROFILED):
@@ -54,6 +63,9 @@ def main() -> None:
     rows = {
         "Classifier.__setattr__": (
             lambda: set_hook(LightningModule.__setattr__), lambda: set_hook(Classifier.__setattr__)
+        ),
+        "_call_batch_hook": (
+            lambda: transfer(LightningModule._call_batch_hook), lambda: transfer(Classifier._call_batch_hook)
         ),
         "training_step.__signature__": (
             lambda: is_param_in_hook_signature(plain.training_step, "batch_idx", min_args=2),

@@ -33,9 +33,14 @@ class Upstream:
 PRIVATE = [
     Upstream(
         "_current_fx_name",
-        "training/task.py",
+        "training/lean_module.py",
         "Lightning sets the running hook 44 times a step through nn.Module.__setattr__, which looks for parameters and "
         "modules: 100 of 110 microseconds a step are saved",
+    ),
+    Upstream(
+        "_call_batch_hook",
+        "training/lean_module.py",
+        "Lightning looks up who overrides each of three hooks of the transfer of every batch",
     ),
     Upstream("_current_fx_name", "training/plain_step.py", "a metric that is logged within a step names its hook"),
     Upstream(
@@ -155,6 +160,15 @@ def test_lightning_clears_gradients_and_checks_clipping_at_every_step():
 
     assert "zero_grad" in inspect.getsource(automatic._AutomaticOptimization._optimizer_zero_grad)
     assert "self.clip_gradients(" in inspect.getsource(LightningModule.configure_gradient_clipping)
+
+
+def test_lightning_calls_the_hooks_of_the_transfer_by_name():
+    from lightning.pytorch import LightningModule
+
+    called = ("_on_before_batch_transfer", "_apply_batch_transfer_handler")
+    source = "".join(inspect.getsource(getattr(LightningModule, name)) for name in called)
+    for hook in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
+        assert f'self._call_batch_hook("{hook}", batch' in source
 
 
 def test_lightning_makes_its_steps_where_plain_ones_stand(data_root, tmp_path):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,6 +21,7 @@ from src.finetune.closed_form import ClosedForm
 from src.finetune.method import Method
 from src.models.structure import find_head
 from src.training.epoch_sums import EpochSums
+from src.training.lean_module import LeanModule
 from src.training.losses import CrossEntropy, DivergedError
 from src.training.mixup import mix
 from src.training.optimizers import lr_and_weight_decay, new_optimizer, trained_groups
@@ -29,7 +29,7 @@ from src.training.schedules import check_schedule_length, constant, step_plateau
 from src.training.trainer_state import data_of, planned_epochs, require_measured
 
 
-class Classifier(LightningModule):
+class Classifier(LeanModule):
     """A network and how it is trained.
 
     model: normalized images (B, C, H, W) -> logits (B, K). info: of the training data.
@@ -77,13 +77,6 @@ class Classifier(LightningModule):
         self.sums = EpochSums()
         self.evaluated: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
         self._epoch_seed, self._started, self._total_steps = 0, 0.0, math.inf
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets the running hook 44 times a step, which nn.Module's search for parameters makes expensive.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor:
         return self._head[0](images) if images.ndim == 2 else self.model(images)  # features, or images
@@ -222,15 +215,6 @@ class Classifier(LightningModule):
         scheduler: Any = self.make_scheduler(optimizer, total_steps=int(self._total_steps))
         require_measured(self.trainer, self.metrics.names, "scheduler.monitor", scheduler.get("monitor"))
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
-        if gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint |= {
