@@ -170,7 +170,7 @@ def epochs(root: str, data: ImageData, repeats: int) -> None:
 
 def other_networks(root: str, data: ImageData, repeats: int) -> None:
     """The other convolutional networks, on a part of the images."""
-    images = 6_400
+    images = 12_800
     fraction = f"data.fraction={images / len(data.train_set)}"
     for name, network in (("cnn", CNN), ("convnet", ConvNet), ("resnet", ResNet)):
         seconds = compare(

@@ -232,7 +232,7 @@ class ImageData(LightningDataModule):
         assert trainer is not None  # the Trainer calls this
         if images.ndim == 2:  # features
             return trainer.precision_plugin.convert_input(images), labels
-        if trainer.training and not isinstance(self.augment, Identity):
+        if not isinstance(self.augment, Identity) and trainer.training:
             if self._generator is None or self._generator.device != images.device:
                 self._generator = torch.Generator(images.device)
             step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
