@@ -18,8 +18,10 @@ from src.data.datamodule import ImageData
 from src.finetune.lora import LoRA
 from src.finetune.method import Full, Head, Method
 from src.models.lenet import LeNet
+from src.models.memory_format import set_memory_format
 from src.models.resnet import ResNet
 from src.training.callbacks import NoProfiler
+from src.training.plain_step import use_plain_steps
 from src.training.task import Classifier
 
 
@@ -40,7 +42,9 @@ def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int)
     """Seconds of the second of two epochs; the first one fills the feature cache."""
     clock = Clock()
     adamw = partial(torch.optim.AdamW, lr=1e-3, fused=True)
-    task = Classifier(method.adapt(model, data.info.shape), data.info, adamw, method=method)
+    model = method.adapt(model, data.info.shape)
+    set_memory_format(model, data.info.shape)
+    task = Classifier(model, data.info, adamw, method=method)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -54,6 +58,7 @@ def epoch(model: nn.Module, method: Method, data: ImageData, steps: float | int)
         profiler=NoProfiler(),
         num_sanity_val_steps=0,
     )
+    use_plain_steps(trainer)
     trainer.fit(task, data)
     return clock.seconds[-1]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from src.errors import choice, printable
 
 MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
-OURS = "src.models."
+OURS = f"{__package__}."
 WIDE = 256  # channels of a kernel above which its gradient is slower in channels last
 
 

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 from src.errors import InputError, choice, integer, number, require
 from src.evaluation.monitor import monitor_mode
@@ -42,6 +43,7 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
         self.best_epoch = 0
         self.best_metrics: dict[str, float] = {}  # of the best epoch's validation
+        self.best_predictions: tuple[Tensor, Tensor] | None = None  # its logits and labels, if this process made them
         self._saved_step = -1
 
     def on_fit_start(self, trainer: Trainer, task: Classifier) -> None:
@@ -78,7 +80,9 @@ class Checkpoints(Checkpoint):
             before = self.state_dict()
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
             self.best_metrics = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
-            if not self._save(trainer, task, self.best):
+            if self._save(trainer, task, self.best):
+                self.best_predictions = task.predicted
+            else:
                 self.load_state_dict(before)
 
     def on_train_epoch_end(self, trainer: Trainer, task: Classifier) -> None:

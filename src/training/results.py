@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.plugins.precision import Precision
+from torch import Tensor
 
 from src.dashboard.run_summary import write_run_summary
 from src.evaluation.calibration import fit_temperature
@@ -62,7 +64,7 @@ def write_results(session: Session) -> dict:
 def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
     """Store the temperature of the validation split in the checkpoint; with folds, also its predictions."""
     data = session.data
-    logits, labels = predict(net, data.val_dataloader(), _device(session))
+    logits, labels = _validation_predictions(session, net, path)
     if data.folds is not None:
         index, names = data.val_set.indices.numpy(), data.val_set.names
         arrays = {"index": index, "labels": labels.numpy(), "logits": logits.numpy()}
@@ -72,6 +74,18 @@ def _calibrate(session: Session, net: InferenceModel, path: Path) -> None:
     temperature = fit_temperature(logits, labels)
     if temperature is not None:
         net.temperature, net.digest = temperature, write_temperature(path, temperature)
+
+
+def _validation_predictions(session: Session, net: InferenceModel, path: Path) -> tuple[Tensor, Tensor]:
+    """Logits and labels of the validation split: those of the epoch's own validation, where they would be the same."""
+    trainer, data, checkpoints = session.trainer, session.data, session.checkpoints
+    assert checkpoints is not None  # `write_results` refuses
+    made = checkpoints.best_predictions if path == checkpoints.best else None
+    same = net.views == 1 and session.initial.method is None and not session.config["compile"]
+    same = same and trainer.world_size == 1 and type(trainer.precision_plugin) is Precision
+    if made is not None and same and len(made[1]) == len(data.val_set):
+        return made[0].cpu(), made[1].cpu()
+    return predict(net, data.val_dataloader(), _device(session))
 
 
 def _training_results(session: Session, checkpoints: Checkpoints, net: InferenceModel, path: Path) -> dict[str, Any]:

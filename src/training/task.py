@@ -76,6 +76,7 @@ class Classifier(LeanModule):
         self._head = [find_head(model)[1]] if method else []  # in a list, so as not to be saved twice
         self.sums = EpochSums()
         self.evaluated: list[tuple[Tensor, Tensor]] = []  # logits, labels of the split that is being measured
+        self.predicted: tuple[Tensor, Tensor] | None = None  # those of the split that was measured last
         self._epoch_seed, self._started, self._total_steps = 0, 0.0, math.inf
 
     def forward(self, images: Tensor) -> Tensor:
@@ -194,6 +195,7 @@ class Classifier(LeanModule):
         """Measure the whole split at once: five times cheaper than batch by batch."""
         logits, labels = (torch.cat(parts) for parts in zip(*self.evaluated, strict=True))
         self.evaluated.clear()
+        self.predicted = logits, labels
         values = {f"{split}/{name}": value for name, value in self.metrics.compute_split(logits, labels).items()}
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self.latest |= {name: float(value) for name, value in values.items()}

@@ -8,10 +8,12 @@ import torch
 from lightning.pytorch import Trainer
 
 from src.data.info import DataInfo
-from src.model_files.checkpoint import read_checkpoint
+from src.model_files.checkpoint import load_model, read_checkpoint
 from src.models.lenet import LeNet
+from src.training import results
 from src.training.checkpoints import Checkpoints
 from src.training.task import Classifier
+from tests.training.sessions import run
 
 
 def test_last_is_the_last_epoch_and_best_the_best(whole):
@@ -42,3 +44,25 @@ def test_the_best_score_survives_a_resume(tmp_path, small_kmnist):
     info = DataInfo((1, 28, 28), tuple("0123456789"), (0.1,), (0.3,))
     checkpoints.on_fit_start(trainer, Classifier(LeNet((1, 28, 28), 10), info))
     assert (checkpoints.monitor, checkpoints.best_score, checkpoints.best_epoch) == ("val/acc", 0.9, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "reused"),
+    [
+        ([], True),
+        (["callbacks=[default,ema]", "callbacks.ema.decay=0.9"], True),
+        (["trainer.val_check_interval=0.5", "callbacks.checkpoints.choose=last"], True),
+        (["trainer.limit_val_batches=1", "data.eval_batch_size=20"], False),
+        (["views=5"], False),
+        (["trainer.precision=64-true"], False),
+    ],
+)
+def test_the_temperature_takes_the_validation_of_the_chosen_epoch(words, reused, data_root, tmp_path, monkeypatch):
+    """Where that is what the saved checkpoint predicts; a resumed run, which has only that, must end in the same."""
+    session = run(data_root, tmp_path, *words)
+    path, loader = session.checkpoints.best, session.data.val_dataloader()
+    expected, called = results.predict(load_model(path), loader), []
+    monkeypatch.setattr(results, "predict", lambda *args: called.append(1) or expected)
+    for ours, theirs in zip(results._validation_predictions(session, load_model(path), path), expected, strict=True):
+        assert torch.equal(ours, theirs)
+    assert bool(called) != reused
