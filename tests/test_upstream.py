@@ -37,11 +37,6 @@ PRIVATE = [
         "Lightning sets the running hook 44 times a step through nn.Module.__setattr__, which looks for parameters and "
         "modules: 100 of 110 microseconds a step are saved",
     ),
-    Upstream(
-        "_call_batch_hook",
-        "training/lean_module.py",
-        "Lightning looks up who overrides each of three hooks of the transfer of every batch",
-    ),
     Upstream("_current_fx_name", "training/plain_step.py", "a metric that is logged within a step names its hook"),
     Upstream(
         "_AutomaticOptimization",
@@ -163,6 +158,7 @@ def test_lightning_clears_gradients_and_checks_clipping_at_every_step():
 
 
 def test_lightning_calls_the_hooks_of_the_transfer_by_name():
+    """`LeanModule._call_batch_hook` saves 26 microseconds a step: Lightning looks up who overrides each of three."""
     from lightning.pytorch import LightningModule
 
     called = ("_on_before_batch_transfer", "_apply_batch_transfer_handler")
