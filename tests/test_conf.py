@@ -175,7 +175,13 @@ def text_of(path: Path) -> str:
 
 
 def printed_commands() -> list[tuple[str, str, str]]:
-    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "Makefile", *CONF.rglob("*.yaml"), *(ROOT / "notebooks").glob("*.ipynb")]
+    files = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "Makefile",
+        *CONF.rglob("*.yaml"),
+        *(ROOT / "notebooks").glob("*.ipynb"),
+    ]
     return [
         (path.name, module, rest.replace("\\", " "))
         for path in files

@@ -18,6 +18,7 @@ from src.errors import choice, printable
 
 MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
 OURS = f"{__package__}."
+VECTOR = 8  # float32 values in a register of AVX2
 WIDE = 256  # channels of a kernel above which its gradient is slower in channels last
 
 
@@ -57,8 +58,8 @@ def set_memory_format(model: nn.Module, shape: tuple[int, int, int], memory_form
     """Let a network compute in a memory format, in place; a second call replaces the first.
 
     shape: (C, H, W) of its images. memory_format: one of MEMORY_FORMATS.
-    Returns why channels last cannot be used, None if it can: a network from outside this project is tried, and one
-    that fails in it or computes something else stays in the contiguous format.
+    Returns why channels last cannot be used, None if it can: a network with a layer that torch computes wrongly in it,
+    and one from outside this project that fails in it or computes something else, stay in the contiguous format.
     Raises InputError for an unknown format.
     """
     choice("memory_format", memory_format, MEMORY_FORMATS)
@@ -70,7 +71,11 @@ def set_memory_format(model: nn.Module, shape: tuple[int, int, int], memory_form
         hook = vars(first)["image_format"] = ImageFormat()
         first.register_forward_pre_hook(hook)
     hook.memory_format, hook.narrow = str(memory_format), not any(map(_is_wide, model.modules()))
-    reason = None if type(model).__module__.startswith(OURS) or memory_format == "contiguous" else _try(model, shape)
+    if memory_format == "contiguous":
+        return None
+    reason = next(filter(None, map(_why_wrong, model.modules())), None)
+    if reason is None and not type(model).__module__.startswith(OURS):
+        reason = _try(model, shape)
     if reason:
         hook.memory_format = "contiguous"
     return reason
@@ -79,6 +84,20 @@ def set_memory_format(model: nn.Module, shape: tuple[int, int, int], memory_form
 def image_format(convolution: nn.Module) -> ImageFormat | None:
     """The hook that `set_memory_format` gave a network's first convolution; None for another layer."""
     return vars(convolution).get("image_format")
+
+
+def _why_wrong(layer: nn.Module) -> str | None:
+    """Why torch cannot be trusted with a layer in channels last; None if it can.
+
+    With torch 2.14.1 the backward pass of a 1x1 convolution with a stride and fewer than eight input channels gives
+    wrong gradients of its weights on several threads, and writes beyond its memory on one.
+    """
+    if isinstance(layer, nn.ConvTranspose2d):
+        return "transposed convolutions are not measured in it"
+    if not isinstance(layer, nn.Conv2d) or min(layer.kernel_size) > 1 or max(layer.stride) == 1:
+        return None
+    few = layer.in_channels // layer.groups < VECTOR
+    return "torch computes a 1x1 convolution with a stride and so few channels wrongly in it" if few else None
 
 
 def _is_wide(module: nn.Module) -> bool:

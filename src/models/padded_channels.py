@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from src.models.memory_format import channels_last, image_format
+from src.models.memory_format import VECTOR, channels_last, image_format
 
-VECTOR = 8  # float32 values in a register of AVX2
 MOST_ADDED = 2
 BY_CHANNEL = (  # layers that compute each channel from itself alone
     *(nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity),

@@ -186,7 +186,7 @@ def _set_memory_format(initial: InitialModel, memory_format: object) -> None:
     if reason and memory_format == "channels_last":
         raise InputError(f"memory_format=channels_last: {name} cannot compute in it ({reason}); leave it out")
     if reason:
-        log.info("%s computes in the contiguous memory format; channels last is faster, but %s", name, reason)
+        log.info("%s computes in the contiguous memory format, not in channels last: %s", name, reason)
 
 
 def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, dict]:

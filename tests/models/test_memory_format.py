@@ -137,6 +137,29 @@ def test_a_network_from_outside_is_tried(network, reason):
         assert last_format(model, shape) == ("contiguous" if reason else "channels_last")
 
 
+@pytest.mark.parametrize(("widths", "reason"), [((4, 4), "1x1 convolution with a stride"), ((8, 4), None)])
+def test_a_layer_that_torch_computes_wrongly_keeps_the_network_contiguous(widths, reason):
+    """Its backward pass ends the process on one thread, and is wrong on two."""
+    shape = (3, 28, 28)
+    model = ResNet(shape, 2, widths=widths)
+    found = set_memory_format(model, shape)
+    assert (reason in found) if reason else found is None
+    other = copy.deepcopy(model)
+    set_memory_format(other, shape, "contiguous")
+    images, gradients = torch.randn(16, *shape), []
+    for net in (model, other):
+        net(images).square().sum().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    largest = max(float(gradient.abs().max()) for gradient in gradients[1])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * largest)
+
+
+def test_a_transposed_convolution_keeps_a_network_contiguous():
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 64, 2))
+    assert "transposed" in set_memory_format(layers, (3, 8, 8))
+
+
 def test_an_exported_graph_knows_no_format():
     info = DataInfo((3, 28, 28), tuple("abc"), (0.1,) * 3, (0.3,) * 3)
     graphs = []

@@ -179,7 +179,7 @@ def test_a_network_that_needs_contiguous_images_keeps_them(data_root, tmp_path, 
     words = ["model._target_=ownparts.nets.Viewing", "trust=[ownparts]", "trainer.max_epochs=1"]
     with caplog.at_level("INFO"):
         run(data_root, tmp_path / "run", *words)
-    assert "Viewing computes in the contiguous memory format; channels last is faster, but view size" in caplog.text
+    assert "Viewing computes in the contiguous memory format, not in channels last: view size" in caplog.text
     with trusted(["ownparts"]):
         load_model(tmp_path / "run/checkpoints/last.ckpt")(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     with pytest.raises(InputError, match=r"memory_format=channels_last: Viewing cannot compute in it \(view size"):
