@@ -158,7 +158,7 @@ def test_lightning_clears_gradients_and_checks_clipping_at_every_step():
 
 
 def test_lightning_calls_the_hooks_of_the_transfer_by_name():
-    """`LeanModule._call_batch_hook` saves 26 microseconds a step: Lightning looks up who overrides each of three."""
+    """`LeanModule._call_batch_hook` saves 9 microseconds for each of three: Lightning looks up who overrides it."""
     from lightning.pytorch import LightningModule
 
     called = ("_on_before_batch_transfer", "_apply_batch_transfer_handler")

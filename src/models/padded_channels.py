@@ -28,16 +28,13 @@ def run_layers(layers: nn.Sequential, images: Tensor) -> Tensor:
     added = _channels_to_add(layers)
     if not any(added) or _is_observed(layers) or torch.compiler.is_compiling():
         return layers(images)
-    first = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
-    form = image_format(first)
+    form = image_format(next(layer for layer in layers if isinstance(layer, nn.Conv2d)))
     if form is None or not form.applies(images):
         return layers(images)
     inputs = 0
     for layer, outputs in zip(layers, added, strict=True):
         if isinstance(layer, nn.Conv2d):
-            if layer is first:
-                images = channels_last(images)
-            images = _convolve(layer, images, inputs, outputs)
+            images = _convolve(layer, channels_last(images), inputs, outputs)
             inputs = outputs
         else:
             images = layer(images)

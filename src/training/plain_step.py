@@ -20,15 +20,15 @@ class PlainStep(_AutomaticOptimization):
     """Lightning's automatic optimization, without the third of its calls that have no effect in a plain step.
 
     A step is plain on one device in full precision, without accumulation, clipping and a profiler, and where no
-    callback and no module overrides a hook within it. It ends in the same weights, counters and outputs as Lightning's
-    own, which makes all other steps. On one slow core 140 of 390 microseconds a
+    callback and no module overrides a hook within it, which is found out once an epoch. It ends in the same weights,
+    counters and outputs as Lightning's own, which makes all other steps. On one slow core 140 of 390 microseconds a
     step are saved (benchmarks/speed.py).
     """
 
-    _plain = False
+    _plain: bool | None = None  # whether the steps of the running epoch are; None before the first
 
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
-        if batch_idx == 0 or not self._plain:
+        if batch_idx == 0 or self._plain is None:
             self._plain = self._is_plain()
         if not self._plain:
             return super().run(optimizer, batch_idx, kwargs)

@@ -20,9 +20,9 @@ print(bool(RequirementCache("scipy>=1.0")), package_available("torchvision"))
 """
 
 
-def imported(words: list[str], env: dict | None = None) -> list[str]:
+def imported(words: list[str]) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", CODE.format(words=words)], capture_output=True, text=True, check=True, cwd=ROOT, env=env
+        [sys.executable, "-c", CODE.format(words=words)], capture_output=True, text=True, check=True, cwd=ROOT
     )
     modules, available = done.stdout.splitlines()
     assert available == "True True"  # found again once torchmetrics is imported
