@@ -49,6 +49,12 @@ PRIVATE = [
         "WeightAveraging has no public word for its average, which it does not convert to trainer.precision=64-true",
     ),
     Upstream(
+        "_internal",
+        "sweep/launcher.py",
+        "Hydra reads each config file again for each job of a sweep, and has no public place for a cache: composing a "
+        "job takes 0.09 instead of 0.14 s",
+    ),
+    Upstream(
         "_step_supports_amp_scaling",
         "training/optimizers.py",
         "a fused optimizer unscales gradients in its step, so that Lightning refuses to clip them in mixed precision",
