@@ -45,7 +45,7 @@ PRIVATE = [
     ),
     Upstream(
         "_average_model",
-        "training/callbacks.py",
+        "training/ema.py",
         "WeightAveraging has no public word for its average, which it does not convert to trainer.precision=64-true",
     ),
     Upstream(

@@ -20,10 +20,12 @@ MOVED_MODULES = {
 }
 MOVED_CLASSES = {
     "src.callbacks.Checkpoints": "src.training.checkpoints.Checkpoints",
+    "src.callbacks.EMA": "src.training.ema.EMA",
     "src.callbacks.Progress": "src.training.callbacks.EpochProgressBar",
     "src.loggers.EpochTable": "src.training.csv_logger.EpochCSVLogger",
     "src.optimizers.MuonAdamW": "src.training.optimizers.MuonAdamW",
     "src.training.callbacks.Checkpoints": "src.training.checkpoints.Checkpoints",
+    "src.training.callbacks.EMA": "src.training.ema.EMA",
 }
 
 

@@ -10,15 +10,19 @@ inference 0.45 to 1.00 of it in all of these. In bfloat16 on a CPU without instr
 """
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from src.errors import choice, printable
 
 MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
 OURS = f"{__package__}."
 VECTOR = 8  # float32 values in a register of AVX2
+STRIDED = "torch computes a 1x1 convolution with a stride and so few channels wrongly in it"
+TRANSPOSED = "transposed convolutions are not measured in it"
 WIDE = 256  # channels of a kernel above which its gradient is slower in channels last
 
 
@@ -65,7 +69,7 @@ def set_memory_format(model: nn.Module, shape: tuple[int, int, int], memory_form
     choice("memory_format", memory_format, MEMORY_FORMATS)
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or type(first).forward is not nn.Conv2d.forward:  # an algorithm of src.models.convolution
-        return None
+        return "it has no convolution of torch's own to begin with" if memory_format == "channels_last" else None
     hook = image_format(first)
     if hook is None:
         hook = vars(first)["image_format"] = ImageFormat()
@@ -87,17 +91,39 @@ def image_format(convolution: nn.Module) -> ImageFormat | None:
 
 
 def _why_wrong(layer: nn.Module) -> str | None:
-    """Why torch cannot be trusted with a layer in channels last; None if it can.
-
-    With torch 2.14.1 the backward pass of a 1x1 convolution with a stride and fewer than eight input channels gives
-    wrong gradients of its weights on several threads, and writes beyond its memory on one.
-    """
+    """Why torch cannot be trusted with a layer in channels last; None if it can."""
     if isinstance(layer, nn.ConvTranspose2d):
-        return "transposed convolutions are not measured in it"
-    if not isinstance(layer, nn.Conv2d) or min(layer.kernel_size) > 1 or max(layer.stride) == 1:
+        return TRANSPOSED
+    if not isinstance(layer, nn.Conv2d) or isinstance(layer.weight, nn.UninitializedParameter):
         return None
-    few = layer.in_channels // layer.groups < VECTOR
-    return "torch computes a 1x1 convolution with a stride and so few channels wrongly in it" if few else None
+    return _why_wrong_kernel(layer.weight, layer.stride)
+
+
+def _why_wrong_kernel(weight: Tensor, stride: int | Sequence[int]) -> str | None:
+    """With torch 2.14.1 the backward pass of a 1x1 convolution with a stride and fewer than eight input channels gives
+    wrong gradients of its weights on several threads, and writes beyond its memory on one."""
+    strided = max(stride) > 1 if isinstance(stride, Sequence) else stride > 1
+    few = min(weight.shape[2:]) == 1 and weight.shape[1] < VECTOR
+    return (
+        "torch computes a 1x1 convolution with a stride and so few channels wrongly in it" if strided and few else None
+    )
+
+
+class _Convolutions(TorchFunctionMode):
+    """While it is active, looks for convolutions that torch cannot be trusted with in channels last."""
+
+    reason: str | None = None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "conv_transpose2d":
+            self.reason = TRANSPOSED
+        elif name in ("conv2d", "convolution", "_convolution"):
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            stride = args[3] if len(args) > 3 else kwargs.get("stride", 1)
+            self.reason = self.reason or _why_wrong_kernel(weight, stride)
+        return func(*args, **kwargs)
 
 
 def _is_wide(module: nn.Module) -> bool:
@@ -111,17 +137,25 @@ def _try(model: nn.Module, shape: tuple[int, int, int]) -> str | None:
     trial = copy.deepcopy(model)
     hook = next(hook for module in trial.modules() if (hook := image_format(module)))
     wanted = hook.memory_format
-    weight = next(iter(model.parameters()), torch.empty(0))
+    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
         outputs = []
         try:
-            for memory_format in ("contiguous", wanted):
+            for memory_format in ("contiguous", "contiguous", wanted):
                 hook.memory_format = memory_format
-                outputs.append(trial.eval()(images.clone()))
-            trial.train()(images.clone())
+                with _Convolutions() as convolutions:
+                    outputs.append(trial.eval()(images.clone()))
+                if convolutions.reason:
+                    return convolutions.reason
+            with _Convolutions() as convolutions:
+                trial.train()(images.clone())
         except Exception as error:  # mostly a view of what is no longer contiguous
             return printable(str(error), 160).partition(". ")[0]
-    ours, theirs = outputs
-    same = isinstance(ours, Tensor) and torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3, equal_nan=True)
+    if convolutions.reason:
+        return convolutions.reason
+    first, again, other = outputs
+    if not (isinstance(first, Tensor) and torch.equal(first.nan_to_num(), again.nan_to_num())):
+        return "it answers otherwise each time, in evaluation, too"
+    same = torch.allclose(first, other, rtol=1e-3, atol=1e-3, equal_nan=True)
     return None if same else "its outputs differ"

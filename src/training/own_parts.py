@@ -82,7 +82,14 @@ def try_network(model: nn.Module, config: dict, info: DataInfo) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images = torch.randn(2, *info.shape)
-        trial = copy.deepcopy(model)
+        try:
+            trial = copy.deepcopy(model)
+        except Exception as error:
+            cause = printable(f"{type(error).__name__}: {error}", 160).partition(". ")[0]
+            raise InputError(
+                f"model: {name} cannot be copied ({cause}): keep no locks, files or results of a forward pass in it; "
+                "weight_norm is in torch.nn.utils.parametrizations"
+            ) from None
         for training in (False, True):
             _check_logits(name, trial.train(training), images, info)
         other = build_network(config, info, f"model={name}")

@@ -23,7 +23,7 @@ from src.model_files.checkpoint import read_checkpoint
 from src.models.lenet import LeNet
 from src.models.resnet import ResNet
 from src.plotting import MANY_CLASSES
-from src.training.callbacks import EMA
+from src.training.ema import EMA
 from src.training.losses import MeanSquaredError
 from src.training.schedules import constant
 from src.training.task import Classifier

@@ -14,8 +14,8 @@ from src.finetune.prune import Prune
 from src.model_files.checkpoint import read_checkpoint
 from src.models.lenet import LeNet
 from src.models.mlp import MLP
-from src.training.callbacks import EMA
 from src.training.checkpoints import Checkpoints
+from src.training.ema import EMA
 from src.training.optimizers import MuonAdamW
 from tests.tuning import tune
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from src.data.info import DataInfo
@@ -153,6 +154,62 @@ def test_a_layer_that_torch_computes_wrongly_keeps_the_network_contiguous(widths
     largest = max(float(gradient.abs().max()) for gradient in gradients[1])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * largest)
+
+
+class Functional(nn.Module):
+    """A network of a convolution layer, and of one more that is a function in its forward pass."""
+
+    def __init__(self, channels: int, convolve):
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, channels, 3, padding=1), nn.Linear(16, 2)
+        self.weight, self.convolve = nn.Parameter(torch.randn(16, channels, 1, 1)), convolve
+
+    def forward(self, images):
+        return self.head(self.convolve(self.first(images), self.weight).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "convolve", "reason"),
+    [
+        (3, lambda x, w: F.conv2d(x, w, stride=2), "1x1 convolution with a stride"),
+        (3, lambda x, w: torch.conv2d(x, w, None, (2, 2)), "1x1 convolution with a stride"),
+        (3, lambda x, w: F.conv2d(input=x, weight=w, stride=(1, 2)), "1x1 convolution with a stride"),
+        (3, lambda x, w: F.conv2d(x, w), None),
+        (8, lambda x, w: F.conv2d(x, w, stride=2), None),
+        (16, lambda x, w: F.conv_transpose2d(x, w), "transposed"),
+    ],
+)
+def test_convolutions_that_are_functions_are_found(channels, convolve, reason):
+    found = set_memory_format(Functional(channels, convolve), (3, 12, 12))
+    assert (reason in found) if reason else found is None
+
+
+def test_a_convolution_of_the_training_mode_alone_is_found():
+    class Both(Functional):
+        def forward(self, images):
+            if not self.training:
+                return self.head(F.conv2d(self.first(images), self.weight).mean((2, 3)))
+            return super().forward(images)
+
+    network = Both(3, lambda x, w: F.conv2d(x, w, stride=2))
+    assert "1x1 convolution with a stride" in set_memory_format(network, (3, 12, 12))
+
+
+class Random(Viewing):
+    """A network that draws in evaluation, too."""
+
+    def forward(self, images):
+        return self.head(F.dropout(self.conv(images), 0.5, training=True).flatten(1))
+
+
+def test_a_network_that_draws_stays_contiguous():
+    assert "otherwise each time" in set_memory_format(Random((3, 8, 8), 3), (3, 8, 8))
+
+
+def test_channels_last_is_refused_where_there_is_nothing_to_change():
+    for model in (MLP((1, 28, 28), 2), nn.Linear(4, 4), LeNet((1, 28, 28), 2, convolution="unfold")):
+        assert "no convolution of torch's own" in set_memory_format(model, (1, 28, 28), "channels_last")
+        assert set_memory_format(model, (1, 28, 28), "auto") is None
 
 
 def test_a_transposed_convolution_keeps_a_network_contiguous():

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from src.errors import InputError
 from src.models.lenet import LeNet
 from src.models.resnet import ResNet
-from src.training import callbacks
-from src.training.callbacks import AverageUpdate
+from src.training import ema
+from src.training.ema import AverageUpdate
 from tests.training.sessions import assert_equal, run, weights
 
 
@@ -34,6 +35,7 @@ NETWORKS = {
     "lenet": (lambda: LeNet((1, 12, 12), 3), (5, 1, 12, 12)),
     "batch norm": (lambda: ResNet((3, 12, 12), 3), (5, 3, 12, 12)),
     "replaced buffers": (Replacing, (5, 4)),
+    "complex": (lambda: nn.Linear(4, 4, dtype=torch.cfloat), None),
     "two types": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).double()), None),
 }
 
@@ -68,7 +70,7 @@ def test_a_run_ends_in_the_same_bits_as_with_torchs_own_update(words, data_root,
     if "finetune=lora" in words:
         words.append(f"init_from={run(data_root, tmp_path / 'source').checkpoints.best}")
     ours, used = run(data_root, tmp_path / "ours", *words), []
-    monkeypatch.setattr(callbacks, "AverageUpdate", lambda average: used.append(1) or _their_update(average))
+    monkeypatch.setattr(ema, "AverageUpdate", lambda average: used.append(1) or _their_update(average))
     theirs = run(data_root, tmp_path / "theirs", *words)
     assert used
     assert_equal(weights(ours.checkpoints.last), weights(theirs.checkpoints.last))
@@ -76,3 +78,31 @@ def test_a_run_ends_in_the_same_bits_as_with_torchs_own_update(words, data_root,
 
 def _their_update(average):
     return lambda model: AveragedModel.update_parameters(average, model)
+
+
+class Growing(nn.Module):
+    """A network whose buffer has the length of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("last", torch.zeros(1, 4))
+
+    def forward(self, x):
+        self.last = x.detach()
+        return self.layer(x)
+
+
+def test_a_network_whose_tensors_change_shape_is_refused_by_name():
+    model = Growing()
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    update = AverageUpdate(average)
+    update(model)
+    model(torch.rand(3, 4))
+    with pytest.raises(InputError, match=r"callbacks\.ema: last appears or changes its shape in training"):
+        update(model)
+    late = nn.Sequential(nn.Linear(4, 4))
+    update = AverageUpdate(AveragedModel(late, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True))
+    late[0].register_buffer("added", torch.zeros(2))
+    with pytest.raises(InputError, match=r"0\.added appears"):
+        update(late)
