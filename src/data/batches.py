@@ -22,10 +22,26 @@ def identity(batch):
     return batch
 
 
+class SeededAugmentation:
+    """An augmentation whose draws are a function of `seed` and of numbers given with each batch."""
+
+    def __init__(self, augment: Callable[[Tensor, torch.Generator], Tensor], seed: int):
+        self.augment, self.seed = augment, seed
+        self._generator: torch.Generator | None = None
+
+    def __call__(self, images: Tensor, *stream: int) -> Tensor:
+        if isinstance(self.augment, Identity):
+            return images
+        if self._generator is None or self._generator.device != images.device:
+            self._generator = torch.Generator(images.device)
+        return self.augment(images, self._generator.manual_seed(derive_seed(self.seed, *stream)))
+
+
 class BatchDataset(Dataset):
     """Item `positions`, int64 (B,) into `indices`, is a whole batch: uint8 (B, C, H, W), int64 (B,).
 
-    files, digests (`src.data.seen_images`): of each image, where the data set is one of pictures.
+    files, digests (`src.data.seen_images`): of each image, where the data set is one of pictures. tasks: of each image,
+    where they arrive in tasks (`src.data.scenario`).
     """
 
     def __init__(
@@ -35,8 +51,10 @@ class BatchDataset(Dataset):
         indices: Tensor,
         files: tuple[str, ...] | None = None,
         digests: Tensor | None = None,
+        tasks: Tensor | None = None,
     ):
-        self.images, self.labels, self.indices, self.files, self.digests = images, labels, indices, files, digests
+        self.images, self.labels, self.indices = images, labels, indices
+        self.files, self.digests, self.tasks = files, digests, tasks
         self.features: Tensor | None = None  # inputs of the head, one row per position, used instead of images
 
     def __len__(self) -> int:
@@ -51,16 +69,21 @@ class BatchDataset(Dataset):
     def relabeled(self, new_labels: list[int]) -> "BatchDataset":
         """The same images; label k becomes new_labels[k]."""
         labels = torch.tensor(new_labels)[self.labels]
-        return BatchDataset(self.images, labels, self.indices, self.files, self.digests)
+        return BatchDataset(self.images, labels, self.indices, self.files, self.digests, self.tasks)
 
     def keep(self, mask: Tensor) -> "BatchDataset":
         """The images at those positions where the mask, (N,), is set."""
-        return BatchDataset(self.images, self.labels, self.indices[mask], self.files, self.digests)
+        return BatchDataset(self.images, self.labels, self.indices[mask], self.files, self.digests, self.tasks)
 
     @property
     def picture_digests(self) -> Tensor | None:
         """The digest of each position, int64 (N,); None without."""
         return None if self.digests is None else self.digests[self.indices]
+
+    @property
+    def task_of_each(self) -> Tensor:
+        """The task of each position, int64 (N,); 0 for data that do not arrive in tasks."""
+        return torch.zeros_like(self.indices) if self.tasks is None else self.tasks[self.indices]
 
     @property
     def names(self) -> list[str] | None:
@@ -93,6 +116,7 @@ class SeededBatchSampler(SequentialSampler):
     epoch. min_steps: batches per epoch at least; a small data set is repeated, each time in a new order.
     A last batch of one image joins the batch before it: batch norm cannot train on a single value per channel.
     rank, world: this process' share; every process gets equally many, the beginning of the order fills up the end.
+    positions: those to choose from, int64 (size,); None for 0 to size - 1.
     A SequentialSampler by type, or Lightning's overfit_batches would replace it by one of single images.
     """
 
@@ -105,7 +129,9 @@ class SeededBatchSampler(SequentialSampler):
         rank: int = 0,
         world: int = 1,
         min_steps: int = 0,
+        positions: Tensor | None = None,
     ):
+        self.positions = positions
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.start, self.rank, self.world, self.epoch = start, rank, world, 0
         self.repeats = max(1, -(-min_steps * batch_size * world // size)) if seed is not None else 1
@@ -129,6 +155,7 @@ class SeededBatchSampler(SequentialSampler):
             order = torch.cat(orders)[: self.total] if self.repeats > 1 else orders[0]
         if self.world > 1:
             order = order.repeat(2)[: self.per_process * self.world][self.rank :: self.world]
+        order = order if self.positions is None else self.positions[order]
         batches = list(order.split(self.batch_size))
         if self.joins:
             batches[-2:] = [torch.cat(batches[-2:])]

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data.augment import Identity
-from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededBatchSampler, derive_seed, identity
+from src.data.batches import BatchDataset, BatchLoader, FeatureCache, SeededAugmentation, SeededBatchSampler, identity
 from src.data.cache import cached
 from src.data.info import DataInfo
 from src.data.normalize import Normalize, channel_statistics
 from src.data.rotation import build_target
-from src.data.source import Source, Split, join
+from src.data.source import Source, Split, in_memory, join
 from src.data.sources.registry import load_dataset
 from src.data.splits import check_classes, sample_rows, validation_mask
 from src.data.transforms import transform_source
@@ -69,8 +69,7 @@ class ImageData(LightningDataModule):
         **options,
     ):
         super().__init__()
-        self.name, self.ink = name, ink
-        self.batch_size = positive_int("data.batch_size", batch_size)
+        self.name, self.ink, self.batch_size = name, ink, positive_int("data.batch_size", batch_size)
         self.eval_batch_size = positive_int("data.eval_batch_size", eval_batch_size)
         self.val, self.folds, self.fold = number("data.val", val, above=0), folds, fold
         require(val < 1 or val == int(val), f"data.val={val}: a whole number of images, or a fraction below 1")
@@ -81,19 +80,18 @@ class ImageData(LightningDataModule):
         self.shots = positive_int("data.shots", shots, optional=True)
         self.min_steps = integer("data.min_steps", min_steps, 0, 10_000)
         self.seed, self.split_seed = integer("data.seed", seed, 0), integer("data.split_seed", split_seed, 0)
-        workers = integer("data.num_workers", num_workers, 0, optional=True)
-        self.num_workers = (os.cpu_count() or 1) if workers is None else workers
+        cores, workers = os.cpu_count() or 1, integer("data.num_workers", num_workers, 0, optional=True)
+        self.num_workers = cores if workers is None else workers
         self.augment = augment or Identity()
         if is_number(options.get("root")):  # a folder called 2024, typed without quotes
             options["root"] = str(options["root"])
         self.root: str | None = options.get("root")
         self._options, original = options, load_dataset(name, **options)
         self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
-        self.source = self._transform(ink="none" if ink == "auto" else ink)
+        self.source = self._read_source("none" if ink == "auto" else ink)
         self.target = build_target(target, max_angle_deg, self.augment, self.source)
         self.skipped: tuple[tuple[str, str], ...] = ()  # files that could not be read, and why
-        self._batches_to_skip = 0
-        self._generator: torch.Generator | None = None
+        self._batches_to_skip, self.seeded_augment = 0, SeededAugmentation(self.augment, self.seed)
         self.feature_cache = FeatureCache(self)
 
     def setup(self, stage: str | None = None) -> None:
@@ -105,21 +103,26 @@ class ImageData(LightningDataModule):
         labels, names = data.labels, self.source.class_names
         check_classes(labels, names, self.name, self.root if "size" in self._options else None)
         rule = len(names), self.val, self.folds, self.fold, self.split_seed, self.name
-        in_val = data.in_val
+        in_val, (strata, named) = data.in_val, data.strata(names)
         if in_val is None or self.folds is not None:
-            in_val = self.source.validation_mask(labels, lambda original: validation_mask(original, *rule))
-        train_rows = sample_rows((~in_val).nonzero().flatten(), labels, self.fraction, self.shots, self.seed, names)
+            in_val = self.source.validation_mask(strata, lambda original: validation_mask(original, *rule))
+        train_rows = sample_rows((~in_val).nonzero().flatten(), strata, self.fraction, self.shots, self.seed, named)
         train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=len(names))
         self.skipped += data.skipped
         images, labels = self.target.apply(data, "train")
         digest = hashlib.sha256(train_rows.numpy().tobytes()).hexdigest()
-        statistics = cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, train_rows))
+        first = train_rows if data.tasks is None else train_rows[data.tasks[train_rows] == 0]  # later ones are unknown
+        statistics = cached(self.cache_key, f"statistics {digest}", lambda: channel_statistics(images, first))
         channels, height, width = images.shape[1:]
         self.info = self.target.describe(DataInfo((channels, height, width), names, *statistics))
         self.normalize = Normalize(*statistics)
-        self.train_set = BatchDataset(images, labels, train_rows, data.files, data.digests)
-        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten(), data.files, data.digests)
+        parts = data.files, data.digests, data.tasks
+        self.train_set = BatchDataset(images, labels, train_rows, *parts)
+        self.val_set = BatchDataset(images, labels, in_val.nonzero().flatten(), *parts)
+
+    def _read_source(self, ink: str) -> Source:
+        return self._transform(ink=ink)
 
     def _read_split(self, split: str, read: Callable[[], Split]) -> Split:
         data = cached(self.cache_key, split, read)
@@ -142,17 +145,17 @@ class ImageData(LightningDataModule):
     def _whole(self, data: Split) -> BatchDataset:
         self.skipped += data.skipped
         images, labels = self.target.apply(data, "test")
-        return BatchDataset(images, labels, torch.arange(len(labels)), data.files, data.digests)
+        return BatchDataset(images, labels, torch.arange(len(labels)), data.files, data.digests, data.tasks)
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         # overfit_batches, which the Trainer sets without declaring it, repeats the same few batches.
         seed = None if self.trainer and self.trainer.overfit_batches else self.seed  # type: ignore[attr-defined]
-        sampler = SeededBatchSampler(
-            len(self.train_set), self.batch_size, seed, self._batches_to_skip, rank, world, self.min_steps
-        )
-        self._batches_to_skip = 0
-        return self.loader(self.train_set, sampler)
+        skip, self._batches_to_skip = self._batches_to_skip, 0
+        return self.loader(self.train_set, self._sampler(seed, skip, rank, world))
+
+    def _sampler(self, seed: int | None, skip: int, rank: int, world: int) -> SeededBatchSampler:
+        return SeededBatchSampler(len(self.train_set), self.batch_size, seed, skip, rank, world, self.min_steps)
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.val_set)
@@ -162,7 +165,7 @@ class ImageData(LightningDataModule):
 
     def loader(self, batches: BatchDataset, sampler: SeededBatchSampler | None = None) -> DataLoader:
         """Raw batches of a split; without a sampler in their own order and of eval_batch_size."""
-        workers = 0 if isinstance(batches.images, Tensor) else self.num_workers
+        workers = 0 if in_memory(batches.images) else self.num_workers
         # A sampler of whole batches and no batch size: the fetcher asks the dataset for a batch as one item. A
         # generator of its own keeps the workers' seeds from advancing the global random state.
         return BatchLoader(
@@ -195,7 +198,7 @@ class ImageData(LightningDataModule):
         """Let what was left open of pictures be as a network reads them, MNIST's form with `ink`; before `setup`."""
         if self.ink == "auto":
             self.ink = "mnist" if ink else "none"
-            self.source = self._transform(ink=self.ink)
+            self.source = self._read_source(self.ink)
         self.source = self.source.read_as(shape)
 
     @property
@@ -206,7 +209,7 @@ class ImageData(LightningDataModule):
 
     def without_ink(self) -> "ImageData":
         """The same data set without data.ink=mnist."""
-        return self._with_source(self._transform(ink="none").read_as(self.info.shape), "none")
+        return self._with_source(self._read_source("none").read_as(self.info.shape), "none")
 
     def target_data(self) -> "ImageData | None":
         """The data whose test split measures what fine-tuning gains, mostly itself; None if there are none."""
@@ -232,12 +235,9 @@ class ImageData(LightningDataModule):
         assert trainer is not None  # the Trainer calls this
         if images.ndim == 2:  # features
             return trainer.precision_plugin.convert_input(images), labels
-        if not isinstance(self.augment, Identity) and trainer.training:
-            if self._generator is None or self._generator.device != images.device:
-                self._generator = torch.Generator(images.device)
+        if trainer.training:
             step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            parts = (self.seed, trainer.current_epoch, step, trainer.global_rank)
-            images = self.augment(images, self._generator.manual_seed(derive_seed(*parts)))
+            images = self.seeded_augment(images, trainer.current_epoch, step, trainer.global_rank)
         # Lightning converts real inputs to the trainer's precision before this hook; grey levels become real only here.
         return trainer.precision_plugin.convert_input(self.normalize(images)), labels
 

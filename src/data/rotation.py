@@ -54,7 +54,7 @@ class AngleTarget:
         generator = torch.Generator().manual_seed(derive_seed(0, len(split), len(images)))
         angles = (torch.rand(len(images), generator=generator) * 2 - 1) * self.scale
         chunks = zip(images.split(CHUNK), angles.split(CHUNK), strict=True)
-        rotated = torch.cat([_rotate(chunk, angles_deg) for chunk, angles_deg in chunks])
+        rotated = torch.cat([rotate(chunk, angles_deg) for chunk, angles_deg in chunks])
         return replace(data, images=rotated, labels=angles / self.scale)
 
     def describe(self, info: DataInfo) -> DataInfo:
@@ -76,7 +76,8 @@ def build_target(target: str, max_angle_deg: float, augment: object, source: Sou
     return AngleTarget(max_angle_deg)
 
 
-def _rotate(images: Tensor, angles_deg: Tensor) -> Tensor:
+def rotate(images: Tensor, angles_deg: Tensor) -> Tensor:
+    """Images, uint8 (N, C, H, W), turned counterclockwise about their centres, each by its angle (N,)."""
     radians = angles_deg.deg2rad()
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
     # Output to input; the y axis points down, so a counterclockwise rotation reads clockwise.

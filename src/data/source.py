@@ -19,6 +19,11 @@ class Images(Protocol):
         ...
 
 
+def in_memory(images: Images) -> bool:
+    """Whether images are held in memory, and not decoded at each access."""
+    return isinstance(images, Tensor) or getattr(images, "in_memory", False)
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and their labels: int64 (N,), each in 0..K-1. It unpacks as these two.
@@ -27,6 +32,7 @@ class Split:
     in_val: mask (N,) of training images that the data set itself sets aside for validation; None if it does not.
     skipped: files that could not be read, each with the reason.
     digests: of the pictures, int64 (N,), as of `src.data.seen_images`; None for data sets that do not change.
+    tasks: of each image, int64 (N,), from 0 (`src.data.scenario`); None for data that do not arrive in tasks.
     """
 
     images: Images
@@ -35,16 +41,24 @@ class Split:
     in_val: Tensor | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     digests: Tensor | None = None
+    tasks: Tensor | None = None
 
     def __iter__(self) -> Iterator:
         return iter((self.images, self.labels))
+
+    def strata(self, names: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
+        """What splits and draws keep in proportion, int64 (N,), and its names: classes; with tasks, those of each."""
+        if self.tasks is None:
+            return self.labels, names
+        pairs, strata = (self.tasks * len(names) + self.labels).unique(return_inverse=True)
+        return strata, tuple(f"{names[pair % len(names)]} of task {pair // len(names) + 1}" for pair in pairs.tolist())
 
     def select(self, rows: Tensor, images: Images, labels: Tensor) -> "Split":
         """The same split of these rows only, with their images and labels."""
         files = self.files and tuple(self.files[row] for row in rows.tolist())
         in_val = None if self.in_val is None else self.in_val[rows]
-        digests = None if self.digests is None else self.digests[rows]
-        return Split(images, labels, files, in_val, self.skipped, digests)
+        digests, tasks = (None if part is None else part[rows] for part in (self.digests, self.tasks))
+        return Split(images, labels, files, in_val, self.skipped, digests, tasks)
 
 
 class JoinedImages:
@@ -71,8 +85,9 @@ def join(first: Split, second: Split) -> Split:
         images = JoinedImages(first.images, second.images)
     files = None if first.files is None or second.files is None else first.files + second.files
     digests = None if first.digests is None or second.digests is None else torch.cat([first.digests, second.digests])
+    tasks = None if first.tasks is None or second.tasks is None else torch.cat([first.tasks, second.tasks])
     labels = torch.cat([first.labels, second.labels])
-    return Split(images, labels, files, skipped=first.skipped + second.skipped, digests=digests)
+    return Split(images, labels, files, skipped=first.skipped + second.skipped, digests=digests, tasks=tasks)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,20 @@ class ReplaySource(Source):
         many = int(counts[counts > 1].sum())
         return f"each correction is repeated {times} times (data.share, data.repeats): {many:,} of the {len(rows):,}"
 
+    def corrections_alone(self) -> Source:
+        """The corrections as a data set of their own: those that train, and as its test split those held out."""
+
+        def train() -> Split:
+            data = self.train()
+            rows = torch.arange(len(data.labels) - len(self.corrections.training), len(data.labels))
+            return replace(data, in_val=None).select(rows, data.images.index_select(0, rows), data.labels[rows])
+
+        def test() -> Split:
+            _ = self.train()  # which says of what shape the pictures are
+            return Split(*self.corrections.to_tensors(self.corrections.held_out))
+
+        return Source(self.class_names, train, test, version=self.version)
+
     def target_data(self) -> Source | None:
         """The corrections held out as the test split; None if there are none."""
         if not self.corrections.held_out:

@@ -1,0 +1,137 @@
+"""A scenario of several data sets, one after another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.data.scenario import Scenario, TaskSource, read_version
+from src.data.source import Source, Split, join
+from src.data.sources.registry import LOADERS, MIX_KEYS, load_dataset, load_feedback
+from src.data.sources.replay import ReplaySource
+from src.data.transforms import transform_source
+from src.errors import InputError, require
+
+SCANS = ("usps", "digits")  # data sets that conf/data brings to MNIST's form
+
+
+class DataSets(Scenario):
+    """One data set after another, the first of them that of `data=`.
+
+    then: the others: names of data sets, folders of pictures, stores of corrections (feedback.sqlite), or mappings with
+    a `name` and the options of its loader, `ink`, `classes` and `quarter_turns`. Classes of one name are one class.
+    Known data sets take root, download and mirrors from `data=`, folders its size and channels.
+    """
+
+    def __init__(self, then: Sequence | None = None, epochs: int = 1, reading: str = "class"):
+        super().__init__(epochs, reading)
+        valid = isinstance(then, list | tuple) and len(then) > 0
+        require(valid, "scenario.then=[...]: the data sets or folders that come after data=, one task each")
+        self.then: Sequence = then or ()
+
+    @property
+    def num_tasks(self) -> int:
+        return 1 + len(self.then)
+
+    def divide(self, source: Source, options: Mapping[str, Any]) -> TaskSource:
+        sources = [source, *(_load(entry, options) for entry in self.then)]
+        names = tuple(dict.fromkeys(name for one in sources for name in one.class_names))
+        labels = [torch.tensor([names.index(name) for name in one.class_names]) for one in sources]
+        task_names = (_name(options), *map(_entry_name, self.then))
+
+        def read(split: str) -> Split:
+            parts: list[Split] = []
+            for task, (one, new_labels) in enumerate(zip(sources, labels, strict=True)):
+                channels, height, width = parts[0].images.shape[1:] if parts else (0, 0, 0)
+                as_first = one.read_as((channels, height, width)) if parts else one
+                data = getattr(as_first, split)()
+                shapes = [tuple(images.shape[1:]) for images in (data.images, (parts or [data])[0].images)]
+                require(
+                    shapes[0] == shapes[1],
+                    f"scenario.then: {task_names[task]} has images of {_size(shapes[0])}, {task_names[0]} of "
+                    f"{_size(shapes[1])} (channels, height, width): all tasks need one size",
+                )
+                tasks = torch.full((len(data.labels),), task)
+                parts.append(replace(data, labels=new_labels[data.labels], tasks=tasks))
+            return _join_all(parts)
+
+        return _JoinedTasks(
+            names,
+            lambda: read("train"),
+            lambda: read("test"),
+            version=read_version(source, *(f"{one.version}" for one in sources[1:]), repr(self.then)),
+            original=source,
+            task_names=task_names,
+            task_classes=tuple(tuple(sorted(one.tolist())) for one in labels),
+            divide=partial(self.divide, options=options),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _JoinedTasks(TaskSource):
+    """Several data sets, one after another."""
+
+    def read_as(self, shape: tuple[int, int, int]) -> Source:
+        return self.divide(self.original.read_as(shape))
+
+
+def _load(entry: object, first: Mapping[str, Any]) -> Source:
+    options = dict(entry) if isinstance(entry, Mapping) else _options(str(entry), first)
+    require("name" in options, f"scenario.then: {entry} has no name of a data set: {', '.join(LOADERS)}")
+    if options["name"] == "feedback":
+        return _load_corrections({key: value for key, value in options.items() if key != "name"}, first)
+    changes = {key: options.pop(key) for key in ("ink", "classes", "quarter_turns") if key in options}
+    try:
+        return transform_source(load_dataset(**options), **changes)
+    except TypeError as error:
+        raise InputError(f"scenario.then: {entry} has an option that its data set does not know ({error})") from None
+
+
+def _load_corrections(options: Mapping[str, Any], first: Mapping[str, Any]) -> Source:
+    """Corrections of networks that were trained on the first data set, as a task of their own."""
+    described = {key: value for key, value in first.items() if key in MIX_KEYS}
+    loader = {key: value for key, value in first.items() if key not in (*MIX_KEYS, "download", "mirrors")}
+    shared = {key: first[key] for key in ("download", "mirrors") if key in first}
+    source = load_feedback(**{"mix": {**described, "options": loader or None}, **shared, **options})
+    assert isinstance(source, ReplaySource)
+    return source.corrections_alone()
+
+
+def _options(word: str, first: Mapping[str, Any]) -> dict[str, Any]:
+    store = Path(word).expanduser()
+    if store.suffix == ".sqlite" or (store / "feedback.sqlite").is_file():
+        return {"name": "feedback", "root": word}
+    if word not in LOADERS or word in ("folder", "own", "feedback"):
+        shared = {key: first[key] for key in ("size", "channels", "on_error") if key in first}
+        require(
+            store.is_dir(),
+            f"scenario.then: {word} is no folder, no store of corrections and no data set ({', '.join(LOADERS)})",
+        )
+        return {"name": "folder", "root": word, **shared}
+    known = {key: first[key] for key in ("root", "download", "mirrors") if key in first}
+    return {"name": word, **known, **({"ink": "mnist"} if word in SCANS else {})}
+
+
+def _join_all(parts: Sequence[Split]) -> Split:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = join(whole, part)
+    return whole
+
+
+def _name(options: Mapping) -> str:
+    root = options.get("root")
+    return Path(str(root)).name if options.get("name") == "folder" and root else str(options.get("name", "data"))
+
+
+def _entry_name(entry: object) -> str:
+    if isinstance(entry, Mapping):
+        return _name(entry)
+    return str(entry) if str(entry) in LOADERS else Path(str(entry)).name
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
