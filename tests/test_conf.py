@@ -47,6 +47,10 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
         given += ["data.val=50"]
     if group == "hparams_search":
         given += ["data.fraction=1"]
+    if group in ("scenario", "continual") and name != "none":
+        given += ["trainer.max_steps=2", *(["scenario=split"] if group == "continual" else [])]
+    if (group, name) == ("scenario", "data_sets"):
+        given += ["scenario.then=[fashion_mnist]"]
     if group == "experiment":
         given += [f"experiment={name}"]
     if (group, name) == ("experiment", "lr_range"):

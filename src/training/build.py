@@ -14,7 +14,7 @@ from src.cli.config import instantiate, to_plain
 from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
-from src.data.per_image import as_augmentation, try_augmentation
+from src.data.per_image import try_augmentation
 from src.data.seen_images import SeenImages, check_same_images, seen_in_training
 from src.errors import InputError
 from src.files import OUTPUTS
@@ -29,6 +29,7 @@ from src.pictures.inputs import resolve_ink
 from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
 from src.training.compatibility import check_compatible, check_limits, check_monitors
+from src.training.continual import build_scenario, build_training_data, check_learner, task_checkpoints
 from src.training.distillation import Distill
 from src.training.initialize import (
     InitialModel,
@@ -45,6 +46,7 @@ from src.training.own_parts import build_loss, build_optimization, try_network
 from src.training.resume import check_files, check_same_run, ended_results
 from src.training.saved_state import check_saved_state
 from src.training.task import Classifier
+from src.training.task_learner import TaskLearner
 from src.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -111,14 +113,14 @@ def _build(
     quiet_libraries()  # the Trainer reports its devices as soon as it is built
     check_training_options(cfg)
     set_threads(cfg.threads)
+    scenario, continual = build_scenario(cfg, overrides or ())
     config = with_current_targets(to_plain(cfg))  # a resumed run's command may name a class by an older path
     check_options(config)
     optimizer, scheduler = build_optimization(cfg, config)
-    metric = objectives[0] if objectives else None
-    pruning = [PruningCallback(metric, should_prune)] if should_prune is not None else []
-    trainer, checkpoints = build_trainer(cfg, [*callbacks, *pruning])
+    pruning = [PruningCallback(next(iter(objectives), None), should_prune)] if should_prune is not None else []
+    trainer, checkpoints = build_trainer(cfg, [*callbacks, *pruning, *task_checkpoints(cfg, scenario)])
     torch.manual_seed(cfg.seed)
-    data = instantiate(cfg.data, "data", augment=as_augmentation(instantiate(cfg.augment, "augment")))
+    data = build_training_data(cfg, scenario)
     source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
     resume_from, checkpoint = _checkpoint_to_resume(cfg)
     if resume_from:
@@ -140,7 +142,8 @@ def _build(
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
-    task = _task(cfg, config, initial, overrides, **parts)
+    task = _task(cfg, config, initial, overrides, continual=continual, **parts)
+    check_learner(task, scenario)
     check_compatible(initial.info.output, task, cfg.views)
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
     check_monitors(trainer, task.metrics.names)
@@ -218,8 +221,10 @@ def _read_data(data: ImageData, source: InferenceModel | None, resumed: dict, te
 
 
 def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str] | None, **parts) -> Classifier:
+    learner = Classifier if parts["continual"] is None else TaskLearner
+    parts = {key: value for key, value in parts.items() if value is not None}
     source = initial.source if cfg.checkpoint == "adapter" else None  # which the checkpoint then refers to
-    return Classifier(
+    return learner(
         initial.model,
         initial.info,
         method=initial.method,

@@ -25,6 +25,7 @@ from src.training.distillation import Distill
 from src.training.losses import DivergedError
 from src.training.results import write_results
 from src.training.stop import StopBetweenSteps
+from src.training.task_learner import TaskLearner, describe_tasks
 from src.training.trainer_state import callbacks_of, is_dry_run
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ def summary(session: Session) -> str:
     )
     if repeated := data.source.describe_rows(data.train_set.indices):
         line += f"\n{repeated} images to train"
+    if isinstance(session.task, TaskLearner):
+        line += f"\n{describe_tasks(session.task.continual, data)}"
     if isinstance(loss, Distill):
         line += f"\nteacher: {loss.net.file}, weights of epoch {loss.net.epoch}, {loss.net.views} view(s) of each image"
     return f"{described}\n{line}" if (described := describe_data(data)) else line

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from src.dashboard.run_summary import write_run_summary
 from src.evaluation.calibration import fit_temperature
+from src.evaluation.continual import task_metrics, tasks_report, write_task_results
 from src.evaluation.evaluate import compute_metrics, latency_ms, metrics_table, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
 from src.evaluation.predictions import FOLD_FILE, PREDICTIONS, write_predictions
@@ -22,7 +23,9 @@ from src.model_files.trust import trusted
 from src.training.build import Session
 from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
+from src.training.continual import measure_tasks
 from src.training.distillation import Distill
+from src.training.task_learner import TaskLearner
 from src.training.trainer_state import callbacks_of
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,12 @@ def write_results(session: Session) -> dict:
     figures = {}
     if session.config["test"] and not pruned:
         figures = _test(session, net, results, path)
+    if isinstance(session.task, TaskLearner):
+        with trusted(session.config.get("trust")):
+            results["continual"] = measure_tasks(session.task, _device(session), session.config["test"])
+        write_task_results(session.folder, results["continual"], session.config["figures"])
+        for split in {"val", "test"} & results["continual"].keys():
+            results[split] |= task_metrics(results["continual"][split])
     _log_final_metrics(session, checkpoints, net, results, figures)
     for part in (results, results.get("transfer")):
         if part is not None:
@@ -56,6 +65,8 @@ def write_results(session: Session) -> dict:
     if "test" in results:
         chosen_by = _chosen_by(checkpoints, path)
         log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, chosen_by, metrics_table(results["test"]))
+    if "continual" in results:
+        log.info("\n%s", tasks_report(results["continual"]))
     if "transfer" in results:
         log.info("\n%s", forgetting_table(results["transfer"]))
     return results

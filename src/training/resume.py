@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 FIXED = (
     "seed", "data", "augment", "model", "loss", "teacher", "optimizer", "scheduler", "task", "callbacks", "finetune",
-    "init_from", "start", "head", "checkpoint",
+    "scenario", "continual", "init_from", "start", "head", "checkpoint",
 )  # fmt: skip
 # Flags of the Trainer that decide what a step is and how many there are; the others may change.
 FIXED_TRAINER = (

@@ -3,7 +3,9 @@
 A schedule's shape is not part of its state: a run that is resumed for more epochs follows the longer schedule.
 """
 
+import bisect
 import inspect
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -138,6 +140,27 @@ def step_plateau(config: LRSchedulerConfig, epoch: int, latest: dict[str, float]
     known = ", ".join(sorted(name for name in latest if "/" in name))
     require(config.monitor in latest, f"scheduler.monitor={config.monitor} is not measured; there are {known}")
     config.scheduler.step(latest[str(config.monitor)])
+
+
+def restart_each(make: Callable[..., dict], steps: Sequence[int]) -> Callable[..., dict]:
+    """A schedule that begins anew with each of several parts of a training.
+
+    make: as all schedules here. steps: of each part. A schedule of torch's own goes on over all of them.
+    """
+
+    def make_schedule(optimizer: Optimizer, total_steps: int) -> dict:
+        made = [make(optimizer, total_steps=count)["scheduler"] for count in steps]
+        if not all(type(scheduler) is LambdaLR for scheduler in made):
+            return make(optimizer, total_steps=total_steps)
+        ends = list(itertools.accumulate(steps))
+
+        def factor(step: int) -> float:
+            part = min(bisect.bisect_right(ends, step), len(ends) - 1)
+            return made[part].lr_lambdas[0](step - (ends[part] - steps[part]))
+
+        return _per_step(LambdaLR(optimizer, factor))
+
+    return make_schedule
 
 
 def _per_step(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict:

@@ -107,6 +107,18 @@ class Classifier(LeanModule):
         # Dropout and mixing are functions of (seed, epoch, batch): a resumed run draws what it would have drawn.
         generator = torch.default_generator if images.device.type == "cpu" else torch
         generator.manual_seed(self._epoch_seed + batch_idx)
+        loss, logits = self.compute_loss(images, labels)
+        self.sums.unread.append((loss.detach(), logits.detach(), labels))
+        if isinstance(self.method, ClosedForm):
+            self.method.collect(self.model, images, labels)
+            return None  # no gradient
+        return loss
+
+    # Lightning inspects the signature at every step; a stored one is found at once (benchmarks/upstream.py).
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
+
+    def compute_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a training batch, and its logits."""
         targets = labels
         if self.mixup or self.cutmix:
             images, targets = mix(images, labels, self.info.num_classes, self.mixup, self.cutmix)
@@ -117,14 +129,7 @@ class Classifier(LeanModule):
         loss = self.loss(logits, targets, *extra)
         if self.method:
             loss = loss + self.method.penalty(self.model)
-        self.sums.unread.append((loss.detach(), logits.detach(), labels))
-        if isinstance(self.method, ClosedForm):
-            self.method.collect(self.model, images, labels)
-            return None  # no gradient
-        return loss
-
-    # Lightning inspects the signature at every step; a stored one is found at once (benchmarks/upstream.py).
-    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
+        return loss, logits
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
@@ -212,11 +217,15 @@ class Classifier(LeanModule):
             return None
         require(bool(groups), "the model has no trainable parameter")
         optimizer = new_optimizer(self.make_optimizer, groups, clipped=bool(self.trainer.gradient_clip_val))
-        self._total_steps = self.trainer.estimated_stepping_batches
+        self._total_steps = self.count_steps()
         require(math.isfinite(self._total_steps), "training has no end: give trainer.max_epochs or trainer.max_steps")
         scheduler: Any = self.make_scheduler(optimizer, total_steps=int(self._total_steps))
         require_measured(self.trainer, self.metrics.names, "scheduler.monitor", scheduler.get("monitor"))
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def count_steps(self) -> float:
+        """Steps of the whole training; infinite without a limit."""
+        return self.trainer.estimated_stepping_batches
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint |= {
