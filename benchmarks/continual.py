@@ -5,7 +5,7 @@ are means over tasks, +- standard deviation over seeds. The blocks, as published
 
 online    Split-MNIST, five tasks of two classes, one pass in batches of 10, the MLP of Buzzega et al. 2020 (two hidden
           layers of 100), plain SGD with the rates and weights of their code.
-epochs    the same network and tasks, five epochs of each in batches of 128, AdamW.
+epochs    the same network and tasks, five epochs of each in batches of 32, AdamW.
 permuted  Permuted-MNIST, ten tasks of one pass in batches of 128.
 twenty    Permuted-MNIST, twenty tasks of one pass in batches of 128, as Buzzega et al.
 ours      Split-MNIST, one pass over each task, the methods and networks that proved best on validation images.
@@ -32,7 +32,7 @@ MLP += ["optimizer.weight_decay=0", "scheduler=constant"]
 SPLIT = ["scenario=split", "scenario.order=classes"]
 ONLINE = [*SPLIT, *MLP, "data.batch_size=10"]
 PERMUTED = ["scenario=permuted", *MLP, "data.batch_size=128"]
-EPOCHS = [*SPLIT, "model=mlp", "model.hidden=[100,100]", "scenario.epochs=5", "scheduler=constant"]
+EPOCHS = [*SPLIT, "model=mlp", "model.hidden=[100,100]", "scenario.epochs=5", "experiment=continual"]
 
 
 def derpp(buffer: int, lr: float, replayed: int, alpha: float, beta: float) -> list[str]:

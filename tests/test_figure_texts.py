@@ -19,6 +19,7 @@ from src.dataset_report.report import SECTIONS, write_dataset_report
 from src.dataset_report.sample import SplitSample
 from src.evaluation.evaluate import compute_metrics, confused_pairs, metrics_table
 from src.evaluation.figures import block_maxima, regression_scatter, write_evaluation_figures
+from src.evaluation.task_figures import draw_tasks
 from src.insight import attribution_figures, layer_figures
 from src.insight.architecture import architecture_figure
 from src.insight.explanation import Explanation, make_captions
@@ -38,7 +39,14 @@ from tests.test_structure import FILES, stem
 CLASSES = len(NAMES)
 MOST_PX = 1400
 DRAWING = {  # the files of src that put texts into figures; each is drawn below with odd names
-    *("compression/figures", "dashboard/image_grids", "evaluation/figures", "sweep/figures", "sweep/learning_curves"),
+    *(
+        "compression/figures",
+        "dashboard/image_grids",
+        "evaluation/figures",
+        "evaluation/task_figures",
+        "sweep/figures",
+        "sweep/learning_curves",
+    ),
     "training/lr_range",
     *(f"dataset_report/{name}" for name in ("embeddings", "figures", "image_grids")),
     *(f"insight/{name}" for name in ("architecture", "attribution_figures", "layer_figures")),
@@ -112,6 +120,14 @@ def test_the_figures_of_an_evaluation(tmp_path):
     angle = DataInfo((1, 16, 16), (), (0.5,), (0.2,), "$angle$_deg", 45.0)
     regression_scatter(torch.rand(9, 1), torch.rand(9), angle, 1.0).draw_without_rendering()
     assert confusion_image(torch.eye(CLASSES, dtype=torch.int64), tuple(NAMES), "title").ndim == 3
+
+
+def test_the_figures_of_tasks():
+    for done, tasks in ((1, 3), (3, 3), (20, 20)):
+        rows = torch.rand(done + 1, tasks).tolist()
+        rows[0][0] = None  # a task without images
+        names = ["+".join(NAMES[(task + at) % len(NAMES)] for at in range(3)) for task in range(tasks)]
+        draw_tasks(rows, names, "test").draw_without_rendering()
 
 
 def test_the_figures_of_an_explanation(tmp_path):

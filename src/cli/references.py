@@ -29,16 +29,20 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
     """The words of `src.train` with references replaced by what they stand for; nothing else changes.
 
     resume_from: becomes the run's recorded command in its own folder, followed by the words given beside it.
+    scenario: adds experiment=continual unless an experiment is given.
     init_from, loss.teacher: become the path of the file, so that the run records which one it was; init_from also adds
-    experiment=finetune unless an experiment is given, the network's name for the run's folder, and with data=feedback
+    experiment=finetune unless there is another, the network's name for the run's folder, and with data=feedback
     what the network was trained on. Several values are left as they are: each job resolves its own.
     Raises InputError if there is no such run or file, or resume_from comes with a sweep or another folder.
     """
     if override_value(words, "resume_from"):
         return _recorded_command(words)
     words = list(words)
-    if override_value(words, "init_from") and not any(word.startswith("experiment=") for word in words):
-        words = ["experiment=finetune", *words]
+    if not any(word.startswith("experiment=") for word in words):
+        if override_value(words, "scenario") not in (None, "none"):
+            words = ["experiment=continual", *words]
+        elif override_value(words, "init_from"):
+            words = ["experiment=finetune", *words]
     for key in ("init_from", "loss.teacher"):
         value = override_value(words, key)
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):

@@ -29,7 +29,8 @@ class DataSets(Scenario):
     def __init__(self, then: Sequence | None = None, epochs: int = 1, reading: str = "class"):
         super().__init__(epochs, reading)
         valid = isinstance(then, list | tuple) and len(then) > 0
-        require(valid, "scenario.then=[...]: the data sets or folders that come after data=, one task each")
+        advice = "list the data sets or folders that come after data=, one task each, as [usps,my/pictures]"
+        require(valid, f"scenario.then={then}: {advice}")
         self.then: Sequence = then or ()
 
     @property

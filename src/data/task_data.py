@@ -22,8 +22,8 @@ class TaskData(ImageData):
 
     source: TaskSource
 
-    def __init__(self, scenario: Scenario, **options: Any):
-        self.scenario, self.cumulative, self.raw_images = scenario, False, torch.empty(0, dtype=torch.uint8)
+    def __init__(self, scenario: Scenario, cumulative: bool = False, **options: Any):
+        self.scenario, self.cumulative, self.raw_images = scenario, cumulative, torch.empty(0, dtype=torch.uint8)
         super().__init__(**options)
         require(self.target.name is None, "a scenario is of classes: leave data.target out")
 

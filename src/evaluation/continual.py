@@ -14,6 +14,9 @@ from torch import Tensor
 from src.files import write_text
 from src.plotting import text_table
 
+TASK_METRICS = frozenset({
+    "task_average", "learned", "forgetting", "forgetting_max", "backward_transfer", "forward_transfer",
+})  # fmt: skip
 Matrix = Sequence[Sequence[float | None]]
 
 

@@ -13,6 +13,7 @@ CALIBRATION_BINS = 15
 RESERVED = frozenset({
     "acc", "precision", "recall", "f1", "ece", "top2", "mae", "rmse", "r2", "loss", "lr", "images_per_s", "images",
     "target", "acc_ci95", "per_class", "confusion", "temperature", "ece_uncalibrated", "epoch", "loss_step",
+    "task_average", "learned", "forgetting", "forgetting_max", "backward_transfer", "forward_transfer",
 })  # fmt: skip
 
 

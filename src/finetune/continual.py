@@ -45,7 +45,6 @@ class ContinualMethod:
     def bind(self, data: TaskData, model: nn.Module, criterion: Criterion, device: torch.device) -> None:
         """Called before the first step, also of a resumed run."""
         self.data, self._criterion, self.device = data, criterion, device
-        data.cumulative = self.cumulative
         self._hidden: Tensor | None = None
         if data.scenario.reading == "task":
             self._hidden = hidden_classes(data.source.task_classes, data.info.num_classes).to(device)

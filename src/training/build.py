@@ -120,7 +120,7 @@ def _build(
     pruning = [PruningCallback(next(iter(objectives), None), should_prune)] if should_prune is not None else []
     trainer, checkpoints = build_trainer(cfg, [*callbacks, *pruning, *task_checkpoints(cfg, scenario)])
     torch.manual_seed(cfg.seed)
-    data = build_training_data(cfg, scenario)
+    data = build_training_data(cfg, scenario, continual)
     source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
     resume_from, checkpoint = _checkpoint_to_resume(cfg)
     if resume_from:

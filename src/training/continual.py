@@ -38,7 +38,10 @@ def build_scenario(cfg: Any, overrides: Sequence[str]) -> tuple[Scenario | None,
     scenario = instantiate(cfg.scenario, "scenario")
     method = instantiate(cfg.continual, "continual") if cfg.continual._target_ else ContinualMethod()
     typed = {override_key(word) for word in overrides}
-    require("trainer.max_epochs" not in typed, "trainer.max_epochs: scenario.epochs says how long each task trains")
+    require(
+        "trainer.max_epochs" not in typed,
+        "trainer.max_epochs: scenario.epochs says how long each task trains; leave it out",
+    )
     for key, value in {"devices": 1, "num_nodes": 1}.items():
         one = cfg.trainer[key] in (value, str(value), [0])
         require(one, f"trainer.{key}={cfg.trainer[key]}: continual learning runs on one device")
@@ -54,14 +57,15 @@ def build_scenario(cfg: Any, overrides: Sequence[str]) -> tuple[Scenario | None,
     return scenario, method
 
 
-def build_training_data(cfg: Any, scenario: Scenario | None) -> ImageData:
+def build_training_data(cfg: Any, scenario: Scenario | None, method: ContinualMethod | None) -> ImageData:
     """The data of a config, in tasks if there is a scenario."""
     augment = as_augmentation(instantiate(cfg.augment, "augment"))
     if scenario is None:
         return instantiate(cfg.data, "data", augment=augment)
     node = cfg.data.copy()
     node._target_ = "src.data.task_data.TaskData"
-    return instantiate(node, "data", augment=augment, scenario=scenario)
+    cumulative = method is not None and method.cumulative
+    return instantiate(node, "data", augment=augment, scenario=scenario, cumulative=cumulative)
 
 
 def task_checkpoints(cfg: Any, scenario: Scenario | None) -> list[TaskCheckpoints]:

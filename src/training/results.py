@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.dashboard.run_summary import write_run_summary
 from src.evaluation.calibration import fit_temperature
-from src.evaluation.continual import task_metrics, tasks_report, write_task_results
+from src.evaluation.continual import TASK_METRICS, task_metrics, tasks_report, write_task_results
 from src.evaluation.evaluate import compute_metrics, latency_ms, metrics_table, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
 from src.evaluation.predictions import FOLD_FILE, PREDICTIONS, write_predictions
@@ -64,7 +64,8 @@ def write_results(session: Session) -> dict:
     write_json(session.folder / "results.json", results)  # last: a run that has it has ended
     if "test" in results:
         chosen_by = _chosen_by(checkpoints, path)
-        log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, chosen_by, metrics_table(results["test"]))
+        test = {name: value for name, value in results["test"].items() if name not in TASK_METRICS}
+        log.info("\ntest split, weights of epoch %d (%s):\n%s", net.epoch, chosen_by, metrics_table(test))
     if "continual" in results:
         log.info("\n%s", tasks_report(results["continual"]))
     if "transfer" in results:

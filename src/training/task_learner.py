@@ -47,6 +47,9 @@ class TaskLearner(Classifier):
         super().on_train_epoch_start()
         task = self.tasks.task_of(self.current_epoch)
         if task != self.continual.task:
+            # Adam's mean square of the gradients is of a task that was solved: the steps of the next would be too long.
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
             self.continual.start_task(self.model, task)
 
     def compute_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

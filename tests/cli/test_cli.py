@@ -88,6 +88,9 @@ def test_init_from_becomes_a_file_and_brings_its_experiment(source):
     assert resolve_overrides([f"init_from={run}", "seed=1"]) == ["experiment=finetune", "seed=1", *found]
     assert resolve_overrides([f"init_from={run}", "experiment=probe"]) == ["experiment=probe", *found]
     several = ["experiment=finetune", "-m", f"init_from={run},newest"]
+    assert resolve_overrides(["scenario=split"]) == ["experiment=continual", "scenario=split"]
+    assert resolve_overrides(["scenario=none"]) == ["scenario=none"]
+    assert resolve_overrides(["scenario=split", f"init_from={run}"])[0] == "experiment=continual"
     assert resolve_overrides(several) == ["-m", "experiment=finetune", several[-1]]
     with pytest.raises(InputError, match=r"^init_from=nowhere: there is no such file"):
         resolve_overrides(["init_from=nowhere"])
