@@ -1,10 +1,19 @@
 """Fixtures of this room."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.training.sessions import run
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Where tests run in the background, SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -53,14 +53,6 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def ctrl_c_is_heard():
-    """Where tests run in the background, SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="session")
 def uninterrupted(data_root, tmp_path_factory):
     """Variant -> the state in which it ends when it is left alone, and what its epochs measured."""

@@ -39,14 +39,6 @@ def whole_state(path):
     return {**state(path), **dict(_leaves(read_checkpoint(path)["continual"], "continual"))}
 
 
-@pytest.fixture(autouse=True)
-def ctrl_c_is_heard():
-    """Where tests run in the background, SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="session")
 def uninterrupted(data_root, tmp_path_factory):
     """Method -> the folder of a run that is left alone."""
