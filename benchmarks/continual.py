@@ -9,6 +9,8 @@ epochs    the same network and tasks, five epochs of each in batches of 32, Adam
 permuted  Permuted-MNIST, ten tasks of one pass in batches of 128.
 twenty    Permuted-MNIST, twenty tasks of one pass in batches of 128, as Buzzega et al.
 ours      Split-MNIST, one pass over each task, the methods and networks that proved best on validation images.
+renewal   a network that has learned MNIST learns 100 corrections of European ones and sevens
+          (benchmarks/foreign_digits.py): its accuracy on 400 others and on MNIST's test images, before and after.
 cost      seconds of a run over those of plain training with the same steps; they take turns.
 """
 
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.foreign_digits import european_digits, write_corrections
 from src.cli.config import load_config
 from src.cli.process import quiet_libraries, tune_process
 
@@ -75,6 +78,9 @@ BLOCKS: dict[str, dict[str, list[str]]] = {
     },
     "ours": {},
 }
+RENEWED = ("none", "rehearsal", "replay", "derpp", "er_ace", "ewc", "lwf")
+# A pass over 100 corrections is two steps; rehearsal repeats them among 10,000 old images.
+LONGER = {name: ["data.min_steps=160"] for name in RENEWED if name != "rehearsal"}
 
 
 def run(words: list[str], root: str, seed: int, split: str) -> tuple[dict, float]:
@@ -106,6 +112,41 @@ def block(name: str, rows: dict[str, list[str]], root: str, seeds: int, split: s
         print(f"  {label:<20} {spread(average)}   {spread(forgotten)}   {seconds:6.1f} s", flush=True)
 
 
+def renewal(root: str, seeds: int) -> None:
+    """Print what a served network gains from corrections and loses of its own digits, by method."""
+    from src.cli.references import resolve_overrides
+    from src.model_files.checkpoint import load_model
+    from src.training.fit import train
+
+    unseen = european_digits(400, 1)
+    common = ["logger=none", "figures=false", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    print(f"\nrenewal: accuracy, %, on other European digits, and on MNIST's test images; n={seeds}", flush=True)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("before", *RENEWED)}
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stderr(io.StringIO()):
+            folder = Path(temporary)
+            words = [*common, "experiment=fast", f"data.root={root}", f"seed={seed}"]
+            train(load_config(words, output_dir=folder / "start"))
+            start = load_model(folder / "start/checkpoints/best.ckpt")
+            write_corrections(folder / "feedback.sqlite", start, *european_digits(100, 0))
+            for method in RENEWED:
+                words = [*common, f"init_from={folder}/start", "data=feedback", f"data.root={folder}", f"seed={seed}"]
+                words += [f"continual={method}", "trainer.max_epochs=3", *LONGER.get(method, [])]
+                train(load_config(resolve_overrides(words), output_dir=folder / method))
+                results = json.loads((folder / method / "results.json").read_text())["transfer"]
+                found[method].append((accuracy(load_model(folder / method / "checkpoints/best.ckpt"), *unseen),
+                                      results["source_after"]))  # fmt: skip
+            found["before"].append((accuracy(start, *unseen), results["source_before"]))
+    for name, values in found.items():
+        print(f"  {name:<20} " + "   ".join(map(spread, map(list, zip(*values, strict=True)))), flush=True)
+
+
+def accuracy(net, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of images that a network names."""
+    with torch.inference_mode():
+        return float((net(images).argmax(1) == labels).float().mean())
+
+
 def cost(root: str, repeats: int) -> None:
     """Print the time of each method over that of plain training."""
     rows = {
@@ -127,7 +168,7 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="folder with MNIST/raw")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--split", choices=("val", "test"), default="test", help="val never reads the test split")
-    names = (*BLOCKS, "cost")
+    names = (*BLOCKS, "renewal", "cost")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--rows", nargs="+", help="only these rows of a block")
     args = parser.parse_args()
@@ -136,8 +177,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} threads")
     root = str(Path(args.root).resolve())
     for name in args.only:
-        if name == "cost":
-            cost(root, args.seeds)
+        if name in ("renewal", "cost"):
+            (renewal if name == "renewal" else cost)(root, args.seeds)
             continue
         rows = {label: words for label, words in BLOCKS[name].items() if not args.rows or label in args.rows}
         block(name, rows, root, args.seeds, args.split)

@@ -46,6 +46,7 @@ DRAWING = {  # the files of src that put texts into figures; each is drawn below
         "evaluation/task_figures",
         "sweep/figures",
         "sweep/learning_curves",
+        "sweep/task_curves",
     ),
     "training/lr_range",
     *(f"dataset_report/{name}" for name in ("embeddings", "figures", "image_grids")),
@@ -183,12 +184,14 @@ def test_the_figures_and_the_page_of_a_report(tmp_path):
 def test_the_figures_of_a_sweep_and_of_a_compression(tmp_path):
     for number, name in enumerate(NAMES[:6]):
         words = [f"model.activation={name}", f"+model.other={NAMES[-number - 1]}", f"seed={number}"]
-        run = make_run(tmp_path / "sweep", name.replace("\n", "") + str(number), words, 0.9 + 0.01 * number)
+        tasks = {"test": {"matrix": [[0.1, None], [0.9, 0.2], [0.5, 0.8]]}}
+        folder = name.replace("\n", "") + str(number)
+        run = make_run(tmp_path / "sweep", folder, words, 0.9 + 0.01 * number, continual=tasks)
         (run / "metrics.csv").write_text("epoch,val/acc\n1,0.5\n2,0.9\n")
     comparison = compare_runs(find_runs([str(tmp_path / "sweep")]))
     search = SearchSummary({"$lr$": 0.9, "苹果": 0.1}, ["val/acc", "parameters"], [comparison.runs[0].name])
     names = write_sweep_figures(comparison, tmp_path / "figures", search)
-    assert {"curves", "parameters", "parallel", "importance", "pareto", "history"} <= set(names)
+    assert {"curves", "tasks", "parameters", "parallel", "importance", "pareto", "history"} <= set(names)
     write_compression_figure(tmp_path / "c.png", [row(name) for name in NAMES])
 
 

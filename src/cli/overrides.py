@@ -15,6 +15,8 @@ from src.files import display_path
 from src.model_files.renamed import PACKAGE
 from src.pictures.file_types import SUFFIXES
 
+# Keys that mixed corrections with old images before continual=rehearsal did.
+MOVED = {"data.replay": "continual.old", "data.share": "continual.share", "data.repeats": "continual.repeats"}
 CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # configs from outside conf/
 VALUED_FLAGS = ("--cfg", "-c", "--package", "-p", *CONFIG_FLAGS, "-sc")
 INFO_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "-sc", "--shell-completion")
@@ -191,6 +193,8 @@ def check_overrides(conf: Path, verb: str, words: Sequence[str]) -> None:
         if not key or (not equals and not word.startswith("~")):
             hint = _suggestion(word, verb, keys, groups)
             raise InputError(f"{word or repr(word)} is not an override: type key=value{hint}")
+        moved = MOVED.get(key.lstrip("+")) if verb == "train" else None
+        require(moved is None, f"{word}: the method of continual learning has it, as {moved}={value}")
         require(key.lstrip("+") != "output_dir", f"output_dir={value}: give hydra.run.dir={value or '<folder>'}")
         group = key.partition("@")[0]
         known = group in groups or group.startswith("hydra") or own_configs

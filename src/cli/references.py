@@ -22,6 +22,7 @@ from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
 from src.model_files.trust import trusted
 
+RENEWAL = (("scenario", "renewal"), ("continual", "rehearsal"))  # of data=feedback
 NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep", "hydra.output_subdir")
 
 
@@ -30,6 +31,7 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
 
     resume_from: becomes the run's recorded command in its own folder, followed by the words given beside it.
     scenario: adds experiment=continual unless an experiment is given.
+    data=feedback: adds scenario=renewal and continual=rehearsal unless a scenario is given.
     init_from, loss.teacher: become the path of the file, so that the run records which one it was; init_from also adds
     experiment=finetune unless there is another, the network's name for the run's folder, and with data=feedback
     what the network was trained on. Several values are left as they are: each job resolves its own.
@@ -38,11 +40,14 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
     if override_value(words, "resume_from"):
         return _recorded_command(words)
     words = list(words)
+    renewed = override_value(words, "data") == "feedback" and override_value(words, "scenario") is None
+    renewal = [f"{key}={option}" for key, option in RENEWAL if override_value(words, key) is None] if renewed else []
     if not any(word.startswith("experiment=") for word in words):
         if override_value(words, "scenario") not in (None, "none"):
             words = ["experiment=continual", *words]
         elif override_value(words, "init_from"):
             words = ["experiment=finetune", *words]
+    words = [*renewal, *words]
     for key in ("init_from", "loss.teacher"):
         value = override_value(words, key)
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):

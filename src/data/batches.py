@@ -71,9 +71,9 @@ class BatchDataset(Dataset):
         labels = torch.tensor(new_labels)[self.labels]
         return BatchDataset(self.images, labels, self.indices, self.files, self.digests, self.tasks)
 
-    def keep(self, mask: Tensor) -> "BatchDataset":
-        """The images at those positions where the mask, (N,), is set."""
-        return BatchDataset(self.images, self.labels, self.indices[mask], self.files, self.digests, self.tasks)
+    def keep(self, which: Tensor) -> "BatchDataset":
+        """The images at some positions, int64 (M,), or where a mask, (N,), is set."""
+        return BatchDataset(self.images, self.labels, self.indices[which], self.files, self.digests, self.tasks)
 
     @property
     def picture_digests(self) -> Tensor | None:

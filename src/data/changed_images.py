@@ -21,8 +21,8 @@ class ChangedImages(Scenario):
     tasks: how many.
     """
 
-    def __init__(self, tasks: int = 10, epochs: int = 1, reading: str = "class"):
-        super().__init__(epochs, reading)
+    def __init__(self, tasks: int = 10, reading: str = "class", **options: Any):
+        super().__init__(reading=reading, **options)
         self.tasks = integer("scenario.tasks", tasks, 2)
         advice = "each task has all classes, so that its number tells a network nothing: leave it out"
         require(reading == "class", f"scenario.reading={reading}: {advice}")
@@ -72,8 +72,8 @@ class Permuted(ChangedImages):
     """The pixels of all images in another order, drawn by `seed` (Permuted-MNIST, Goodfellow et al. 2013,
     arXiv:1312.6211); a network of convolutions sees no shapes in them."""
 
-    def __init__(self, tasks: int = 10, seed: int = 0, epochs: int = 1, reading: str = "class"):
-        super().__init__(tasks, epochs, reading)
+    def __init__(self, tasks: int = 10, seed: int = 0, **options: Any):
+        super().__init__(tasks, **options)
         self.seed = integer("scenario.seed", seed, 0)
 
     def change(self, images: Tensor, task: int) -> Tensor:
@@ -91,8 +91,8 @@ class Rotated(ChangedImages):
     range_deg: counterclockwise, the angle that one more task would have: 180 in 10 tasks are 0, 18, ..., 162 degrees.
     """
 
-    def __init__(self, tasks: int = 10, range_deg: float = 180.0, epochs: int = 1, reading: str = "class"):
-        super().__init__(tasks, epochs, reading)
+    def __init__(self, tasks: int = 10, range_deg: float = 180.0, **options: Any):
+        super().__init__(tasks, **options)
         self.range_deg = number("scenario.range_deg", range_deg, above=0, most=360)
 
     def change(self, images: Tensor, task: int) -> Tensor:

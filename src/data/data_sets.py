@@ -10,8 +10,8 @@ import torch
 
 from src.data.scenario import Scenario, TaskSource, read_version
 from src.data.source import Source, Split, join
+from src.data.sources.feedback import FeedbackSource
 from src.data.sources.registry import LOADERS, MIX_KEYS, load_dataset, load_feedback
-from src.data.sources.replay import ReplaySource
 from src.data.transforms import transform_source
 from src.errors import InputError, require
 
@@ -26,8 +26,8 @@ class DataSets(Scenario):
     Known data sets take root, download and mirrors from `data=`, folders its size and channels.
     """
 
-    def __init__(self, then: Sequence | None = None, epochs: int = 1, reading: str = "class"):
-        super().__init__(epochs, reading)
+    def __init__(self, then: Sequence | None = None, **options: Any):
+        super().__init__(**options)
         valid = isinstance(then, list | tuple) and len(then) > 0
         advice = "list the data sets or folders that come after data=, one task each, as [usps,my/pictures]"
         require(valid, f"scenario.then={then}: {advice}")
@@ -79,6 +79,35 @@ class _JoinedTasks(TaskSource):
         return self.divide(self.original.read_as(shape))
 
 
+class Renewal(Scenario):
+    """The data that a network was trained on, then the corrections of its users, which alone are new: `data=feedback`.
+
+    epochs: None for trainer.max_epochs.
+    """
+
+    def __init__(self, epochs: int | None = None):
+        super().__init__(epochs, learned=1)
+
+    @property
+    def num_tasks(self) -> int:
+        return 2
+
+    def divide(self, source: Source, options: Mapping[str, Any]) -> TaskSource:
+        if not isinstance(source, FeedbackSource):
+            raise InputError(f"scenario=renewal is of corrections: give data=feedback, not data={options['name']}")
+        classes = tuple(range(len(source.class_names)))
+        return TaskSource(
+            source.class_names,
+            source.renewal_train,
+            source.renewal_test,
+            version=read_version(source, "renewal"),
+            original=source,
+            task_names=(source.corrections.network.describe_data(), "corrections"),
+            task_classes=(classes, classes),
+            divide=partial(self.divide, options=options),
+        )
+
+
 def _load(entry: object, first: Mapping[str, Any]) -> Source:
     options = dict(entry) if isinstance(entry, Mapping) else _options(str(entry), first)
     require("name" in options, f"scenario.then: {entry} has no name of a data set: {', '.join(LOADERS)}")
@@ -97,7 +126,7 @@ def _load_corrections(options: Mapping[str, Any], first: Mapping[str, Any]) -> S
     loader = {key: value for key, value in first.items() if key not in (*MIX_KEYS, "download", "mirrors")}
     shared = {key: first[key] for key in ("download", "mirrors") if key in first}
     source = load_feedback(**{"mix": {**described, "options": loader or None}, **shared, **options})
-    assert isinstance(source, ReplaySource)
+    assert isinstance(source, FeedbackSource)
     return source.corrections_alone()
 
 

@@ -107,7 +107,6 @@ class ImageData(LightningDataModule):
         if in_val is None or self.folds is not None:
             in_val = self.source.validation_mask(strata, lambda original: validation_mask(original, *rule))
         train_rows = sample_rows((~in_val).nonzero().flatten(), strata, self.fraction, self.shots, self.seed, named)
-        train_rows = self.source.epoch_rows(train_rows, labels, self.seed)
         self.class_counts = labels[train_rows].bincount(minlength=len(names))
         self.skipped += data.skipped
         images, labels = self.target.apply(data, "train")

@@ -5,6 +5,7 @@ rotated images, and a list of data sets of the same classes, are domain-incremen
 arXiv:1904.07734).
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from src.data.source import Source, Split
 from src.errors import choice, integer, positive_int, require
 
 READINGS = ("class", "task")
+NO_LIMIT = sys.maxsize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,10 @@ class TaskSource(Source):
     def describe(self, cut: bool = True) -> str:
         return self.original.describe(cut)
 
+    def target_data(self) -> Source | None:
+        target = self.original.target_data()
+        return self if target is self.original else target
+
     def validation_mask(self, labels: Tensor, split: Callable[[Tensor], Tensor]) -> Tensor:
         """`split` of the original images: copies of one image are all on one side."""
         count = len(labels) // self.copies
@@ -58,18 +64,26 @@ class TaskSource(Source):
 class Scenario:
     """Data in tasks.
 
-    epochs: passes over the images of each task. reading: class, the network tells all classes apart; or task, it is
-    told the task of each image and chooses among the classes of that task.
+    epochs: passes over the images of each task; None for all that the trainer makes, of one task.
+    reading: class, the network tells all classes apart; or task, it is told the task of each image and chooses among
+    the classes of that task.
+    learned: how many of the tasks, from the first, the network has learned before: they are old and do not train.
     """
 
-    def __init__(self, epochs: int = 1, reading: str = "class"):
-        self.epochs = positive_int("scenario.epochs", epochs)
+    def __init__(self, epochs: int | None = 1, reading: str = "class", learned: int = 0):
+        self.epochs = positive_int("scenario.epochs", epochs, optional=True) or NO_LIMIT
         self.reading = choice("scenario.reading", reading, READINGS)
+        self.learned = integer("scenario.learned", learned, 0)
 
     @property
     def num_tasks(self) -> int:
         """How many tasks there are."""
         raise NotImplementedError
+
+    @property
+    def num_trained(self) -> int:
+        """How many of them train."""
+        return self.num_tasks - self.learned
 
     def divide(self, source: Source, options: Mapping[str, Any]) -> TaskSource:
         """The same data set in tasks; its splits are still read on demand.
@@ -87,15 +101,8 @@ class SplitClasses(Scenario):
     the data set; or the names of all classes in another order, or in lists, one per task.
     """
 
-    def __init__(
-        self,
-        tasks: int = 5,
-        order: str | Sequence = "seed",
-        seed: int = 0,
-        epochs: int = 1,
-        reading: str = "class",
-    ):
-        super().__init__(epochs, reading)
+    def __init__(self, tasks: int = 5, order: str | Sequence = "seed", seed: int = 0, **options: Any):
+        super().__init__(**options)
         self.tasks = integer("scenario.tasks", tasks, 2)
         listed = isinstance(order, list | tuple) and len(order) > 0
         require(listed or order in ("seed", "classes"), f"scenario.order={order}: seed, classes, or a list of classes")

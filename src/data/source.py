@@ -131,14 +131,6 @@ class Source:
         """Mask (N,) of the training images that validate. split: makes such a mask from labels (N,)."""
         return split(labels)
 
-    def describe_rows(self, rows: Tensor) -> str:
-        """Which images an epoch repeats, as a line for the log; rows: of `epoch_rows`. Empty where none is."""
-        return ""
-
-    def epoch_rows(self, rows: Tensor, labels: Tensor, seed: int) -> Tensor:
-        """The rows of one epoch. rows: the images that may train; labels: (N,), of all training images."""
-        return rows
-
     def target_data(self) -> "Source | None":
         """The source whose test split measures what fine-tuning gains; None if there is none."""
         return self

@@ -1,7 +1,7 @@
 """What was learned of each task, and what was forgotten of it, from a matrix of accuracies.
 
 Row i of a matrix is measured after i tasks, row 0 before the first; column j is task j. (T + 1, T), fractions. A run
-that was cut short has fewer rows.
+that was cut short has fewer rows; one that begins with a network that has learned some tasks has None in those before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,6 @@ from torch import Tensor
 from src.files import write_text
 from src.plotting import text_table
 
-TASK_METRICS = frozenset({
-    "task_average", "learned", "forgetting", "forgetting_max", "backward_transfer", "forward_transfer",
-})  # fmt: skip
 Matrix = Sequence[Sequence[float | None]]
 
 
@@ -31,17 +28,24 @@ def as_array(matrix: Matrix) -> Tensor:
     return torch.tensor([[float("nan") if value is None else value for value in row] for row in matrix]).double()
 
 
+def first_row(matrix: Matrix) -> int:
+    """The first row that was measured: as many tasks were learned before the run."""
+    return next((done for done, row in enumerate(matrix) if any(value is not None for value in row)), 0)
+
+
 def summarize_tasks(matrix: Matrix) -> dict[str, float | None]:
     """Means over the tasks of a matrix that were learned, as fractions; None without any.
 
-    average: accuracy after the last task. learned: accuracy on each task right after it. forgetting: what was lost
+    average: accuracy after the last task. learned: accuracy on each task right after it, or, where it was learned
+    before the run, as the run begins. forgetting: what was lost
     since then, of all tasks but the last; forgetting_max: since the best so far (Chaudhry et al. 2018,
     arXiv:1801.10112). backward_transfer: -forgetting. forward_transfer: accuracy on a task before it is learned, less
     that of the network before the first, of all tasks but the first (Lopez-Paz & Ranzato 2017, arXiv:1706.08840).
     """
-    learned_tasks = len(matrix) - 1
+    learned_tasks, first = len(matrix) - 1, first_row(matrix)
     values = as_array(matrix)[:, :learned_tasks]
-    final, learned = values[-1], values[1:].diagonal()
+    columns = torch.arange(learned_tasks)
+    final, learned = values[-1], values[(columns + 1).clamp_min(first), columns]
     best = values[1:].nan_to_num(-1).max(0).values if learned_tasks else learned
     rows = torch.arange(1, max(1, learned_tasks))
     forward = values[rows, rows] - values[0, rows]
@@ -60,7 +64,7 @@ def matrix_table(matrix: Matrix, names: Sequence[str]) -> str:
     """The matrix in percent, as lines for a terminal; accuracies on tasks that are not learned yet in brackets."""
     header = ["after", *(f"{number + 1}" for number in range(len(names)))]
     rows = [header]
-    for done, row in enumerate(matrix):
+    for done, row in list(enumerate(matrix))[first_row(matrix) :]:
         cells = ["–" if value is None else f"{100 * value:.1f}" for value in row]
         rows.append([f"{done}" if done else "none", *(c if n < done else f"({c})" for n, c in enumerate(cells))])
     numbers = tuple(range(1, len(names) + 1))
@@ -81,7 +85,8 @@ def matrix_csv(matrix: Matrix, names: Sequence[str]) -> str:
     """One line for each row: how many tasks were learned, then the accuracy on each."""
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     lines = [",".join(["tasks", *quoted])]
-    return "\n".join([*lines, *(",".join([str(done), *map(_cell, row)]) for done, row in enumerate(matrix))]) + "\n"
+    measured = list(enumerate(matrix))[first_row(matrix) :]
+    return "\n".join([*lines, *(",".join([str(done), *map(_cell, row)]) for done, row in measured)]) + "\n"
 
 
 def tasks_report(result: Mapping[str, Any]) -> str:

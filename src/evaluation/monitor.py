@@ -4,7 +4,10 @@ from typing import Literal
 
 from src.errors import choice
 
-LOWER_IS_BETTER = ("loss", "ece", "mae", "rmse", "parameters", "latency_ms", "seconds")
+# Of networks that learn one task after another (`src.evaluation.continual`).
+TASK_METRICS = ("task_average", "learned", "forgetting", "forgetting_max", "backward_transfer", "forward_transfer")
+RATES = ("acc", "f1", "precision", "recall", "top2", "ece", *TASK_METRICS)  # shown in per cent
+LOWER_IS_BETTER = ("loss", "ece", "mae", "rmse", "parameters", "latency_ms", "seconds", "forgetting", "forgetting_max")
 _declared: dict[str, bool] = {}  # of metrics that a config adds: whether less is better
 
 

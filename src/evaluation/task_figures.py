@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from src.evaluation.continual import first_row
 from src.plotting import QUIET, class_labels, open_axes
 
 MANY_TASKS = 12  # above which numbers are left out of the matrix
@@ -15,12 +16,12 @@ def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], s
 
     None is a task without images. A run that was cut short has fewer rows, but two at least.
     """
-    values = 100 * np.array(matrix, dtype=float)
-    count, learned_tasks = values.shape[1], len(values) - 1
-    labels, steps = class_labels(names, 14), np.arange(len(values))
+    first, learned_tasks, count = first_row(matrix), len(matrix) - 1, len(names)
+    steps = np.arange(first, len(matrix))
+    values, labels = 100 * np.array(matrix, dtype=float)[steps], class_labels(names, 14)
     figure = Figure(figsize=(11.5, max(4.2, 0.42 * count + 1.6)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
-    learned = np.tril(np.ones(values.shape, dtype=bool), -1)
+    learned = np.arange(count) < steps[:, None]
     left.imshow(values, cmap="Blues", vmin=0, vmax=130, aspect="auto", alpha=np.where(learned, 1.0, 0.35))
     for (row, column), value in np.ndenumerate(values) if count <= MANY_TASKS else ():
         if np.isnan(value):
@@ -28,23 +29,25 @@ def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], s
         color = QUIET if not learned[row, column] else "white" if value > 75 else "black"
         left.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
     left.set_xticks(range(count), labels, fontsize=8, rotation=0 if max(map(len, labels)) < 7 else 30)
-    left.set_yticks(range(len(values)), ["before", *(f"after {number}" for number in steps[1:])], fontsize=8)
+    left.set_yticks(range(len(values)), [f"after {number}" if number else "before" for number in steps], fontsize=8)
     left.set_title(f"{split} accuracy on each task, %", fontsize=10, loc="left")
     left.spines[:].set_visible(False)
     left.tick_params(length=0)
     open_axes(right)
     colors = _colors(count)
     for task in range(learned_tasks):
-        right.plot(steps[task + 1 :], values[task + 1 :, task], color=colors[task], marker="o", ms=3.5, lw=1.6)
+        known = steps > task
+        right.plot(steps[known], values[known, task], color=colors[task], marker="o", ms=3.5, lw=1.6)
     for task, height in enumerate(_spread(values[-1, :learned_tasks], least=4.5)):
         right.annotate(
             labels[task], (learned_tasks, values[-1, task]), (learned_tasks + 0.18, height), va="center", fontsize=8,
             color=colors[task],
         )  # fmt: skip
-    mean = [np.nanmean(values[done, :done]) for done in steps[1:]]
-    right.plot(steps[1:], mean, color="black", lw=2.2, ls="--", label="mean of the tasks learned")
-    right.set(xlabel="tasks learned", ylim=(-2, 102), xlim=(0.7, count + 0.6 + 0.08 * count))
-    right.set_xticks(steps[1:])
+    some = steps[steps > 0]
+    mean = [np.nanmean(values[done - first, :done]) for done in some]
+    right.plot(some, mean, color="black", lw=2.2, ls="--", label="mean of the tasks learned")
+    right.set(xlabel="tasks learned", ylim=(-2, 102), xlim=(some[0] - 0.3, count + 0.6 + 0.08 * count))
+    right.set_xticks(some)
     right.legend(loc="lower left", frameon=False, fontsize=8)
     right.set_title("each task's accuracy from when it is learned", fontsize=10, loc="left")
     return figure

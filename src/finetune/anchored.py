@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from src.data.batches import derive_seed
 from src.data.task_data import TaskData
-from src.errors import fraction, integer, number, positive_int
+from src.errors import fraction, integer, number, positive_int, require
 from src.finetune.continual import Batch, ContinualMethod, Criterion
 from src.models.structure import eval_mode
 
@@ -19,6 +19,8 @@ class Anchored(ContinualMethod):
 
     strength: of the penalty.
     """
+
+    ordinary = False
 
     def __init__(self, strength: float):
         super().__init__()
@@ -67,6 +69,10 @@ class EWC(Anchored):
         self.images = positive_int("continual.images", images)
         self.seed = integer("continual.seed", seed, 0)
 
+    def recall(self, model: nn.Module, learned: int) -> None:
+        for self.task in range(learned):
+            self.end_task(model)
+
     def end_task(self, model: nn.Module) -> None:
         raw, labels = self.data.task_images(self.task, self.images)
         images = self.data.normalize(raw.to(self.device))
@@ -114,6 +120,11 @@ class SynapticIntelligence(Anchored):
         self.before: dict[str, Tensor] = {}  # the weights before the next step
         self.start: dict[str, Tensor] = {}  # the weights before the running task
 
+    def recall(self, model: nn.Module, learned: int) -> None:
+        super().recall(model, learned)
+        before = "continual=si measures what matters while a task trains, and the network has learned some before"
+        require(not learned, f"{before}: give continual=ewc, or another method")
+
     def start_task(self, model: nn.Module, task: int) -> None:
         super().start_task(model, task)
         parameters = trained_parameters(model)
@@ -151,6 +162,8 @@ class LearningWithoutForgetting(ContinualMethod):
 
     strength: of the distillation. temperature: of both distributions, over the classes of earlier tasks.
     """
+
+    ordinary = False
 
     def __init__(self, strength: float = 1.0, temperature: float = 2.0):
         super().__init__()

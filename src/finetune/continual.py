@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from src.data.task_data import TaskData
+from src.data.task_data import OldImages, TaskData
+from src.errors import fraction, integer, positive_int
 
 HIDDEN = -1e4  # a logit that no class has: exp of it is 0
 
@@ -34,13 +35,15 @@ class Batch:
 class ContinualMethod:
     """Plain training on one task after another, which forgets: the lower bound.
 
-    task: that trains or trained last, from 0; -1 before the first.
+    task: that trains or trained last, from 0; -1 before the first. old_images: those of earlier tasks that train with
+    those of a new one; None for none.
     """
 
-    cumulative = False  # every task trains on the images of all tasks so far
+    ordinary = True  # its steps are those of ordinary training: the loss of a batch of images and labels
 
     def __init__(self) -> None:
         self.task = -1
+        self.old_images: OldImages | None = None
 
     def bind(self, data: TaskData, model: nn.Module, criterion: Criterion, device: torch.device) -> None:
         """Called before the first step, also of a resumed run."""
@@ -56,6 +59,10 @@ class ContinualMethod:
     def visible(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, K) without the classes of other tasks than an image's own, where the network is told its task."""
         return logits if self._hidden is None else logits.masked_fill(self._hidden[labels], HIDDEN)
+
+    def recall(self, model: nn.Module, learned: int) -> None:
+        """Take up what the network knows of the first `learned` tasks, from their images; before the first step."""
+        self.task = learned - 1
 
     def start_task(self, model: nn.Module, task: int) -> None:
         """Called before the first epoch of each task."""
@@ -84,7 +91,25 @@ class ContinualMethod:
 class Joint(ContinualMethod):
     """Every task trains on the images of all tasks so far: the upper bound."""
 
-    cumulative = True
+    def __init__(self) -> None:
+        super().__init__()
+        self.old_images = OldImages()
+
+
+class Rehearsal(ContinualMethod):
+    """Images of earlier tasks, from their data sets, are mixed with those of a new one (Robins 1995, Connection
+    Science 7(2)).
+
+    old: of them in an epoch, at most; None for all. share: of the new task's images among those of an epoch, reached by
+    repeating each at most `repeats` times; None repeats none.
+    """
+
+    def __init__(self, old: int | None = 10_000, share: float | None = 0.3, repeats: int = 50):
+        super().__init__()
+        integer("continual.old", old, 0, optional=True, unit="images")
+        if share is not None:
+            fraction("continual.share", share, zero=False, one=False)
+        self.old_images = OldImages(old, share, positive_int("continual.repeats", repeats))
 
 
 def hidden_classes(task_classes: tuple[tuple[int, ...], ...], num_classes: int) -> Tensor:

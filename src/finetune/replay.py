@@ -1,103 +1,16 @@
 """Continual learning with a replay buffer: old images among new ones."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.data.batches import derive_seed
 from src.data.task_data import TaskData
 from src.errors import boolean, integer, number, positive_int
 from src.finetune.continual import HIDDEN, Batch, ContinualMethod, Criterion
-from src.models.structure import eval_mode, extract_features, find_head
-
-
-class ReplayBuffer:
-    """Raw images of a stream that is read once, their labels, and the logits they were seen with.
-
-    Reservoir sampling (Vitter 1985): each image of the stream is in it with equal probability. balanced: each class has
-    as many as the others instead, as far as the stream has them, and within a class each image is as likely (Chrysakis
-    & Moens 2020, ICML).
-    Every draw is a function of `seed` and the images seen so far.
-    """
-
-    def __init__(self, size: int, seed: int, balanced: bool = False):
-        self.size, self.seed, self.balanced = size, seed, balanced
-        self.seen, self.filled = 0, 0
-        self.class_seen: dict[int, int] = {}
-        self.images = self.labels = self.logits = torch.empty(0)
-
-    def add(self, images: Tensor, labels: Tensor, logits: Tensor) -> None:
-        """Offer images, uint8 (B, C, H, W), labels (B,) and logits (B, K) of the stream, in its order."""
-        if self.filled == 0:
-            self.images = images.new_empty(self.size, *images.shape[1:])
-            self.labels, self.logits = labels.new_empty(self.size), logits.new_empty(self.size, logits.shape[1])
-        slots = dict(self._balanced_slots(labels) if self.balanced else self._slots(len(labels)))
-        self.seen += len(labels)
-        self.filled = min(self.size, self.seen)
-        if slots:
-            to = torch.tensor(list(slots), device=images.device)
-            rows = torch.tensor(list(slots.values()), device=images.device)
-            self.images[to], self.labels[to], self.logits[to] = images[rows], labels[rows], logits[rows]
-
-    def sample(self, count: int, draw: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """At most `count` images, labels and logits, without repetition. draw: tells several draws of a step apart."""
-        order = torch.randperm(self.filled, generator=self._generator(1 + draw))[:count].to(self.labels.device)
-        return self.images[order], self.labels[order], self.logits[order]
-
-    def _generator(self, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(self.seed, self.seen, stream))
-
-    def _slots(self, count: int) -> Iterator[tuple[int, int]]:
-        """Of each image that is taken: its slot, and its row in the batch; a later one replaces an earlier."""
-        draws = torch.rand(count, dtype=torch.double, generator=self._generator(0)).tolist()
-        for row, draw in enumerate(draws):
-            number = self.seen + row
-            slot = number if number < self.size else int(draw * (number + 1))
-            if slot < self.size:
-                yield slot, row
-
-    def _balanced_slots(self, labels: Tensor) -> Iterator[tuple[int, int]]:
-        held = self.labels[: self.filled].tolist()
-        draws = torch.rand(len(labels), 2, dtype=torch.double, generator=self._generator(0)).tolist()
-        for row, (label, (first, second)) in enumerate(zip(labels.tolist(), draws, strict=True)):
-            self.class_seen[label] = self.class_seen.get(label, 0) + 1
-            if len(held) < self.size:
-                held.append(label)
-                yield len(held) - 1, row
-                continue
-            counts = {one: held.count(one) for one in set(held)}
-            most = max(counts.values())
-            mine = counts.get(label, 0)
-            if mine < most:  # it takes the place of an image of a larger class
-                largest = sorted(one for one, many in counts.items() if many == most)
-                victim = largest[int(first * len(largest))]
-            elif second * self.class_seen[label] < mine:
-                victim = label
-            else:
-                continue
-            slots = [slot for slot, one in enumerate(held) if one == victim]
-            slot = slots[int(first * len(slots)) % len(slots)]
-            held[slot] = label
-            yield slot, row
-
-    def state(self) -> dict[str, Any]:
-        """Tensors and plain values; `load` reads them back."""
-        parts = {name: getattr(self, name)[: self.filled].cpu().clone() for name in ("images", "labels", "logits")}
-        seen = {str(label): count for label, count in self.class_seen.items()}
-        return {**parts, "seen": self.seen, "class_seen": seen}
-
-    def load(self, state: dict[str, Any], device: torch.device) -> None:
-        """Fill the buffer with a state."""
-        self.seen, self.filled = state["seen"], len(state["labels"])
-        self.class_seen = {int(label): count for label, count in state["class_seen"].items()}
-        for name in ("images", "labels", "logits"):
-            part = state[name].to(device)
-            whole = part.new_empty(self.size, *part.shape[1:])
-            whole[: self.filled] = part[: self.size]
-            setattr(self, name, whole)
+from src.finetune.replay_buffer import ReplayBuffer
+from src.models.structure import eval_mode, extract_features, find_head, predict_logits
 
 
 class Replay(ContinualMethod):
@@ -107,17 +20,50 @@ class Replay(ContinualMethod):
     many as the batch has. balanced: whether the buffer has equally many of each class.
     """
 
+    ordinary = False
+
     def __init__(self, buffer: int = 500, replayed: int | None = None, balanced: bool = False, seed: int = 0):
         super().__init__()
         self.size = positive_int("continual.buffer", buffer, unit="images")
         self.count = positive_int("continual.replayed", replayed, optional=True, unit="images")
-        self.buffer = ReplayBuffer(
-            self.size, integer("continual.seed", seed, 0), boolean("continual.balanced", balanced)
-        )
+        self.seed = integer("continual.seed", seed, 0)
+        self.buffer = ReplayBuffer(self.size, self.seed, boolean("continual.balanced", balanced))
+        self.inherited: tuple[Tensor, Tensor, dict[int, int]] | None = None
 
     def bind(self, data: TaskData, model: nn.Module, criterion: Criterion, device: torch.device) -> None:
         super().bind(data, model, criterion, device)
         self.count_of_step = self.count or data.batch_size
+
+    def recall(self, model: nn.Module, learned: int) -> None:
+        """Fill the buffer: with images of these tasks; where there are none, with those that were inherited. Their
+        logits are those of the network."""
+        super().recall(model, learned)
+        if learned:
+            images, labels, class_seen = self.data.earlier_images(learned, self.size, self.seed, self.buffer.balanced)
+        elif self.inherited is not None:
+            images, labels, class_seen = self.inherited
+            chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))[: self.size]
+            images, labels = images[chosen], labels[chosen]
+        else:
+            return
+        images, labels = images.to(self.device), labels.to(self.device)
+        logits = torch.cat([predict_logits(model, self.data.normalize(some)) for some in images.split(500)])
+        self.buffer.start_with(images, labels, logits, class_seen)
+
+    def inherit(self, state: dict[str, Any], renamed: dict[int, int]) -> int:
+        """Start with the buffer of the network that training starts from; returns how many of its images that are.
+
+        state: of that method. renamed: the label here of each label there; images of other classes are left out.
+        """
+        images, labels = state["buffer"]["images"], state["buffer"]["labels"]
+        known = torch.tensor([label in renamed for label in labels.tolist()], dtype=torch.bool)
+        mapped = torch.tensor([renamed[label] for label in labels[known].tolist()], dtype=torch.long)
+        each = state["buffer"]["seen"] / max(1, len(labels))  # images of the stream that one of the buffer stands for
+        held = labels.bincount(minlength=1).tolist()
+        counts = state["buffer"]["class_seen"] or {label: round(each * count) for label, count in enumerate(held)}
+        class_seen = {renamed[int(label)]: count for label, count in counts.items() if int(label) in renamed}
+        self.inherited = (images[known], mapped, class_seen)
+        return len(mapped)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         count, draws = len(batch.labels), self._draw(batch)

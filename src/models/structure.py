@@ -1,6 +1,6 @@
 """The structure of any network of `src.models`: its head, its blocks, its features."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -30,6 +30,18 @@ def reset_head(model: nn.Module, num_classes: int) -> None:
     name, head = find_head(model)
     fresh = nn.Linear(head.in_features, num_classes, bias=head.bias is not None)
     model.set_submodule(name, fresh.to(head.weight))
+
+
+def grow_head(model: nn.Module, num_classes: int, rows: Mapping[int, int]) -> None:
+    """Replace the head by one for `num_classes`, in place. rows: the row of the present head for each class that it
+    knows; other classes start afresh."""
+    old = find_head(model)[1]
+    reset_head(model, num_classes)
+    fresh = find_head(model)[1]
+    to, of = list(rows), list(rows.values())
+    with torch.no_grad():
+        for new, known in zip(fresh.parameters(), old.parameters(), strict=True):
+            new[to] = known[of]
 
 
 def parameter_blocks(model: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:

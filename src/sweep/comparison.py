@@ -97,13 +97,18 @@ def compare_runs(
 ) -> Comparison:
     """Order runs and group the repetitions of each configuration. Raises InputError as `resolve_metric` does.
 
-    extra_metrics: further columns; `parameters` is added where runs differ in it. swept: keys that are columns even
+    extra_metrics: further columns; `parameters` is added where runs differ in it, and what was learned and forgotten
+    where a run learned one task after another. swept: keys that are columns even
     where all runs have the same value.
     """
     _declare_metrics(runs)
     metric, mode = resolve_metric(runs, metric)
     if len({run.score("parameters") for run in runs} - {None}) > 1:
         extra_metrics = dict.fromkeys([*extra_metrics, "parameters"])
+    for split in ("test", "val"):  # the test where there is one
+        if any(run.score(f"{split}/task_average") is not None for run in runs):
+            extra_metrics = dict.fromkeys([*extra_metrics, f"{split}/task_average", f"{split}/forgetting"])
+            break
     extra_metrics = tuple(name for name in extra_metrics if name != metric)
     comparison = Comparison(list(runs), find_varied_keys(runs, swept), metric, mode, [], extra_metrics)
     keys = comparison.configuration_keys

@@ -17,6 +17,7 @@ from src.sweep.learning_curves import axis_label, better_range, plot_learning_cu
 from src.sweep.run_records import Run
 from src.sweep.study import SearchSummary
 from src.sweep.table import display_factor
+from src.sweep.task_curves import plot_task_curves
 
 MAX_CATEGORIES = 6  # up to so many repeated values of a number are drawn as categories
 Colors = dict[str, tuple[float, float, float, float]]
@@ -33,6 +34,7 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
     colors = {run.name: tuple(color) for run, color in zip(ranked, lightest_first, strict=True)}
     figures = {
         "curves": plot_learning_curves(comparison),
+        "tasks": plot_task_curves(comparison),
         "parameters": plot_parameters(scored, keys, comparison.metric, colors),
         "parallel": plot_parallel_coordinates(scored, keys, comparison.metric, colors),
     }

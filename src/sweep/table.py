@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from src.evaluation.monitor import RATES
 from src.files import write_text
 from src.plotting import text_table
 from src.sweep.comparison import MISSING, Comparison, mean_and_sd
@@ -60,7 +61,7 @@ def _format_number(value: float | None) -> str:
 
 def display_factor(metric: str) -> float:
     """What a metric is multiplied by for display: 100 for rates."""
-    return 100.0 if metric.rpartition("/")[2] in ("acc", "f1", "precision", "recall", "top2", "ece") else 1.0
+    return 100.0 if metric.rpartition("/")[2] in RATES else 1.0
 
 
 def format_metric(value: float | None, metric: str, sd: float | None = None) -> str:

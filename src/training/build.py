@@ -29,7 +29,14 @@ from src.pictures.inputs import resolve_ink
 from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
 from src.training.compatibility import check_compatible, check_limits, check_monitors
-from src.training.continual import build_scenario, build_training_data, check_learner, task_checkpoints
+from src.training.continual import (
+    build_scenario,
+    build_training_data,
+    check_learner,
+    inherit_buffer,
+    is_ordinary,
+    task_checkpoints,
+)
 from src.training.distillation import Distill
 from src.training.initialize import (
     InitialModel,
@@ -142,8 +149,12 @@ def _build(
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
-    task = _task(cfg, config, initial, overrides, continual=continual, **parts)
-    check_learner(task, scenario)
+    if scenario is not None and continual is not None:
+        if cfg.init_from and not resume_from and not scenario.learned:
+            inherit_buffer(continual, find_checkpoint(cfg.init_from, OUTPUTS, key="init_from"), initial.info)
+        parts |= {"continual": continual, "ordinary": is_ordinary(scenario, continual)}
+    task = _task(cfg, config, initial, overrides, **parts)
+    check_learner(task, scenario.reading if scenario else "class")
     check_compatible(initial.info.output, task, cfg.views)
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
     check_monitors(trainer, task.metrics.names)
@@ -221,7 +232,7 @@ def _read_data(data: ImageData, source: InferenceModel | None, resumed: dict, te
 
 
 def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str] | None, **parts) -> Classifier:
-    learner = Classifier if parts["continual"] is None else TaskLearner
+    learner = TaskLearner if "continual" in parts else Classifier
     parts = {key: value for key, value in parts.items() if value is not None}
     source = initial.source if cfg.checkpoint == "adapter" else None  # which the checkpoint then refers to
     return learner(

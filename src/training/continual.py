@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.config import instantiate
+from src.cli.error_line import error_line
 from src.cli.overrides import override_key
 from src.data.datamodule import ImageData
+from src.data.info import DataInfo
 from src.data.per_image import as_augmentation
-from src.data.scenario import Scenario
-from src.errors import require
+from src.data.scenario import NO_LIMIT, Scenario
+from src.errors import InputError, require
 from src.evaluation.continual import summarize_tasks, task_accuracies
 from src.evaluation.evaluate import predict
 from src.finetune.closed_form import ClosedForm
 from src.finetune.continual import ContinualMethod
-from src.model_files.checkpoint import load_model
+from src.finetune.replay import Replay
+from src.model_files.checkpoint import load_model, read_checkpoint
 from src.training.task import Classifier
 from src.training.task_learner import TaskCheckpoints, TaskLearner
 from src.training.trainer_state import callbacks_of
@@ -37,24 +40,52 @@ def build_scenario(cfg: Any, overrides: Sequence[str]) -> tuple[Scenario | None,
         return None, None
     scenario = instantiate(cfg.scenario, "scenario")
     method = instantiate(cfg.continual, "continual") if cfg.continual._target_ else ContinualMethod()
-    typed = {override_key(word) for word in overrides}
-    require(
-        "trainer.max_epochs" not in typed,
-        "trainer.max_epochs: scenario.epochs says how long each task trains; leave it out",
-    )
+    _check_learned(scenario, method, bool(cfg.init_from))
+    _set_length(cfg, scenario, {override_key(word) for word in overrides})
+    if not is_ordinary(scenario, method):
+        _check_trainer(cfg, scenario)
+    return scenario, method
+
+
+def is_ordinary(scenario: Scenario, method: ContinualMethod) -> bool:
+    """Whether training is as without tasks: one of them by a method that changes no step."""
+    return scenario.num_trained == 1 and method.ordinary and scenario.reading == "class"
+
+
+def _check_learned(scenario: Scenario, method: ContinualMethod, has_source: bool) -> None:
+    learned, tasks = scenario.learned, scenario.num_tasks
+    require(learned < tasks, f"scenario.learned={learned} of {tasks} tasks leaves none to train")
+    old = method.old_images is not None  # which trains on the earlier tasks, too
+    require(has_source or old or not learned, f"scenario.learned={learned}: give init_from=<the network that learned>")
+
+
+def _set_length(cfg: Any, scenario: Scenario, typed: set[str]) -> None:
+    """Let the trainer run for all tasks, or a task as long as the trainer is told to."""
+    if scenario.epochs == NO_LIMIT:
+        epochs = cfg.trainer.max_epochs
+        scenario.epochs = NO_LIMIT if epochs in (None, -1) else epochs
+        require(scenario.num_trained == 1, "scenario.epochs=null goes with one task: say how long each of them trains")
+    else:
+        require(
+            "trainer.max_epochs" not in typed,
+            "trainer.max_epochs: scenario.epochs says how long each task trains; leave it out",
+        )
+        cfg.trainer.max_epochs = scenario.num_trained * scenario.epochs
+    if scenario.num_trained > 1:
+        cfg.trainer.reload_dataloaders_every_n_epochs = 1
+        if cfg.callbacks.get("checkpoints"):
+            cfg.callbacks.checkpoints.choose = "last"
+
+
+def _check_trainer(cfg: Any, scenario: Scenario) -> None:
     for key, value in {"devices": 1, "num_nodes": 1}.items():
         one = cfg.trainer[key] in (value, str(value), [0])
         require(one, f"trainer.{key}={cfg.trainer[key]}: continual learning runs on one device")
     require(not cfg.trainer.overfit_batches, "trainer.overfit_batches: tasks have batches of their own; leave it out")
     mixed = cfg.task.mixup or cfg.task.cutmix
     require(not mixed, "task.mixup, task.cutmix: methods of continual learning need whole labels; leave both out")
-    stopping = bool(cfg.callbacks.get("early_stopping"))
+    stopping = bool(cfg.callbacks.get("early_stopping")) and scenario.num_trained > 1
     require(not stopping, "callbacks=early_stopping ends training within a task; leave it out")
-    cfg.trainer.max_epochs = scenario.num_tasks * scenario.epochs
-    cfg.trainer.reload_dataloaders_every_n_epochs = 1
-    if cfg.callbacks.get("checkpoints"):
-        cfg.callbacks.checkpoints.choose = "last"
-    return scenario, method
 
 
 def build_training_data(cfg: Any, scenario: Scenario | None, method: ContinualMethod | None) -> ImageData:
@@ -64,8 +95,8 @@ def build_training_data(cfg: Any, scenario: Scenario | None, method: ContinualMe
         return instantiate(cfg.data, "data", augment=augment)
     node = cfg.data.copy()
     node._target_ = "src.data.task_data.TaskData"
-    cumulative = method is not None and method.cumulative
-    return instantiate(node, "data", augment=augment, scenario=scenario, cumulative=cumulative)
+    old_images = None if method is None else method.old_images
+    return instantiate(node, "data", augment=augment, scenario=scenario, old_images=old_images)
 
 
 def task_checkpoints(cfg: Any, scenario: Scenario | None) -> list[TaskCheckpoints]:
@@ -74,38 +105,60 @@ def task_checkpoints(cfg: Any, scenario: Scenario | None) -> list[TaskCheckpoint
     return [TaskCheckpoints(Path(str(cfg.output_dir)) / "checkpoints")] if wanted else []
 
 
-def check_learner(learner: Classifier, scenario: Scenario | None) -> None:
+def check_learner(learner: Classifier, reading: str) -> None:
     """Raise InputError for a loss or a way of fine-tuning that cannot go from task to task."""
-    if scenario is None:
+    if not isinstance(learner, TaskLearner) or learner.ordinary:
         return
     images = getattr(learner.loss, "wants_images", False)
     name = type(learner.loss).__name__
     require(not images, f"loss={name}: continual learning needs a loss of logits and labels, as loss=cross_entropy")
     closed = isinstance(learner.method, ClosedForm)
     require(not closed, "a head that is solved for cannot go from task to task: give another finetune=")
-    hidden = scenario.reading == "task" and bool(getattr(learner.loss, "label_smoothing", None))
+    hidden = reading == "task" and bool(getattr(learner.loss, "label_smoothing", None))
     require(not hidden, "loss.label_smoothing: with scenario.reading=task it would reach hidden classes; leave it out")
 
 
-def measure_tasks(learner: TaskLearner, device: str, test: bool) -> dict[str, Any]:
-    """Accuracies on the validation and the test split of each task, before the first and after each, through the
-    checkpoints that were written then; a run that was cut short has fewer of them.
+def inherit_buffer(method: ContinualMethod | None, init_from: Path, info: DataInfo) -> None:
+    """Let a method with a replay buffer start with that of the network that training starts from, if it has one."""
+    if not isinstance(method, Replay) or init_from.suffix != ".ckpt":
+        return
+    checkpoint = read_checkpoint(init_from)
+    state = checkpoint.get("continual")
+    if not isinstance(state, dict) or "buffer" not in state:
+        return
+    names = checkpoint["facts"]["class_names"]
+    renamed = {label: info.class_names.index(name) for label, name in enumerate(names) if name in info.class_names}
+    try:
+        count, held = method.inherit(state, renamed), len(state["buffer"]["labels"])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"init_from={init_from}: its replay buffer is damaged ({error_line(error)})") from None
+    left = f", {held - count} of other classes are left out" if count < held else ""
+    log.info("init_from has a replay buffer: %d of its images go on in this one%s", min(count, method.size), left)
 
-    test: whether the test split is read.
+
+def measure_tasks(learner: TaskLearner, device: str, test: bool, chosen: Path) -> dict[str, Any]:
+    """Accuracies on the validation and the test split of each task, before the first that trains and after each,
+    through the checkpoints that were written then; a run that was cut short has fewer of them.
+
+    test: whether the test split is read. chosen: the checkpoint of the run, which is the one after an only task.
     """
     tasks, trainer = learner.tasks, learner.trainer
     saved = next(callback for callback in callbacks_of(trainer) if isinstance(callback, TaskCheckpoints))
     splits = {"val": tasks.val_set, **({"test": tasks.test_set} if test else {})}
-    matrices: dict[str, list[list[float | None]]] = {name: [] for name in splits}
-    for path in itertools.takewhile(Path.is_file, map(saved.path, range(tasks.num_tasks + 1))):
+    learned, count = tasks.scenario.learned, tasks.num_tasks
+    unknown: list[list[float | None]] = [[None] * count] * learned
+    matrices = {name: list(unknown) for name in splits}
+    after = [chosen] if tasks.scenario.num_trained == 1 else map(saved.path, range(learned + 1, count + 1))
+    for path in itertools.takewhile(Path.is_file, [saved.path(learned), *after]):
         net = load_model(path)
         for name, split in splits.items():
             logits, labels = predict(net, tasks.loader(split), device)
             visible = learner.continual.visible(logits.to(learner.device), labels.to(learner.device)).cpu()
-            matrices[name].append(task_accuracies(visible, labels, split.task_of_each, tasks.num_tasks))
+            matrices[name].append(task_accuracies(visible, labels, split.task_of_each, count))
     return {
         "method": type(learner.continual).__name__,
         "reading": tasks.scenario.reading,
         "tasks": list(tasks.source.task_names),
+        "learned_before": learned,
         **{name: {**summarize_tasks(matrix), "matrix": matrix} for name, matrix in matrices.items()},
     }

@@ -122,8 +122,6 @@ def summary(session: Session) -> str:
         f"data={data.name}: {len(data.train_set):,} images to train, {len(data.val_set):,} to validate; "
         f"seed {session.config['seed']}"
     )
-    if repeated := data.source.describe_rows(data.train_set.indices):
-        line += f"\n{repeated} images to train"
     if isinstance(session.task, TaskLearner):
         line += f"\n{describe_tasks(session.task.continual, data)}"
     if isinstance(loss, Distill):

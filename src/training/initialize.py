@@ -108,21 +108,28 @@ def load_source(init_from: str, outputs: Path) -> InferenceModel:
 def copy_source(config: dict, source: InferenceModel, info: DataInfo, overrides: Sequence[str] = ()) -> InitialModel:
     """A copy of the network of init_from, with its normalization, knobs and, where the classes agree, its head.
 
-    The head stays where class names are equal (head=auto) or as many (head=keep); head=reset starts a new one.
+    The head stays where class names are equal (head=auto) or as many (head=keep); head=reset starts a new one. Where
+    data arrive in tasks, head=auto keeps the rows of the classes that the source knows.
     config: of the training, plain values. overrides: the command, to refuse other knobs of the model typed in it.
     Raises InputError for a source that does not fit the data.
     """
-    from src.models.structure import reset_head
+    from src.models.structure import grow_head, reset_head
 
     info, fresh = match_data_info(source, info, config["head"])
     _refuse_model_overrides(source.config["model"], config["model"], overrides)
     source.views = config["views"]  # it is measured with as many views as the tuned network
     model = copy.deepcopy(source.model)  # the source itself is measured later
-    if fresh:
+    in_tasks = config["scenario"]["_target_"] is not None and config["head"] == "auto"
+    known = source.info.class_names if in_tasks else ()
+    rows = {info.class_names.index(name): row for row, name in enumerate(known) if name in info.class_names}
+    if fresh and rows:
+        grow_head(model, info.num_classes, rows)
+    elif fresh:
         reset_head(model, info.num_classes)
+    grown = f"keeps {len(rows)} classes, which it knows, of" if rows else "replaced,"
     log.info(
-        "init_from: %s, weights of epoch %d; head %s, %d classes; normalization kept",
-        config["init_from"], source.epoch, "replaced" if fresh else "kept", info.num_classes,
+        "init_from: %s, weights of epoch %d; head %s %d classes; normalization kept",
+        config["init_from"], source.epoch, grown if fresh else "kept,", info.num_classes,
     )  # fmt: skip
     stored = {"start": source.digest, "model": source.config["model"], "structure": source.config.get("structure", [])}
     return InitialModel(model, info, None, source, fresh, {**config, **stored})

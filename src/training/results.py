@@ -12,9 +12,10 @@ from torch import Tensor
 
 from src.dashboard.run_summary import write_run_summary
 from src.evaluation.calibration import fit_temperature
-from src.evaluation.continual import TASK_METRICS, task_metrics, tasks_report, write_task_results
+from src.evaluation.continual import task_metrics, tasks_report, write_task_results
 from src.evaluation.evaluate import compute_metrics, latency_ms, metrics_table, predict
 from src.evaluation.forgetting import forgetting_table, measure_forgetting
+from src.evaluation.monitor import TASK_METRICS
 from src.evaluation.predictions import FOLD_FILE, PREDICTIONS, write_predictions
 from src.files import write_json
 from src.inference.model import InferenceModel
@@ -53,7 +54,7 @@ def write_results(session: Session) -> dict:
         figures = _test(session, net, results, path)
     if isinstance(session.task, TaskLearner):
         with trusted(session.config.get("trust")):
-            results["continual"] = measure_tasks(session.task, _device(session), session.config["test"])
+            results["continual"] = measure_tasks(session.task, _device(session), session.config["test"], path)
         write_task_results(session.folder, results["continual"], session.config["figures"])
         for split in {"val", "test"} & results["continual"].keys():
             results[split] |= task_metrics(results["continual"][split])

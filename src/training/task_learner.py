@@ -9,6 +9,7 @@ from torch import Tensor
 
 from src.cli.error_line import error_line
 from src.data.datamodule import ImageData
+from src.data.scenario import NO_LIMIT
 from src.data.task_data import TaskData
 from src.errors import InputError, require
 from src.finetune.continual import Batch, ContinualMethod
@@ -18,13 +19,17 @@ from src.training.trainer_state import data_of, is_dry_run
 
 
 class TaskLearner(Classifier):
-    """A network that learns one task after another. continual: the method; the others as of Classifier."""
+    """A network that learns one task after another.
 
-    def __init__(self, *parts: Any, continual: ContinualMethod, **options: Any):
+    continual: the method. ordinary: whether it trains as without tasks, one of them by a method that changes no step.
+    The others as of Classifier.
+    """
+
+    def __init__(self, *parts: Any, continual: ContinualMethod, ordinary: bool = False, **options: Any):
         super().__init__(*parts, **options)
-        self.continual = continual
+        self.continual, self.ordinary = continual, ordinary
         self.saved_method: dict[str, Any] | None = None  # of the run that is resumed
-        if self.method is not None:
+        if self.method is not None and not ordinary:
             self.method.cached_passes = 0  # features of one task say nothing of the next
 
     @property
@@ -36,7 +41,9 @@ class TaskLearner(Classifier):
 
     def on_fit_start(self) -> None:
         self.continual.bind(self.tasks, self.model, self.loss, self.device)
-        if self.saved_method is not None:
+        if self.saved_method is None:
+            self.continual.recall(self.model, self.tasks.scenario.learned)
+        else:
             try:
                 self.continual.load(self.saved_method)
             except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -53,6 +60,8 @@ class TaskLearner(Classifier):
             self.continual.start_task(self.model, task)
 
     def compute_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.ordinary:
+            return super().compute_loss(images, labels)
         step = self.global_step
         if self.method:
             self.method.on_step_start(self.model, (step + 1) / self._total_steps)
@@ -84,6 +93,8 @@ class TaskLearner(Classifier):
             self.predicted = None  # without the task of an image, the network answers otherwise
 
     def count_steps(self) -> float:
+        if self.tasks.scenario.num_trained == 1:
+            return super().count_steps()
         steps = sum(self._steps_of_tasks())
         return steps if self.trainer.max_steps < 0 else min(steps, self.trainer.max_steps)
 
@@ -91,13 +102,15 @@ class TaskLearner(Classifier):
         trainer, tasks = self.trainer, self.tasks
         limit = trainer.limit_train_batches
         steps = []
-        for task in range(tasks.num_tasks):
+        for task in range(tasks.scenario.learned, tasks.num_tasks):
             batches = tasks.steps_of(task)
             batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
             steps.append(tasks.scenario.epochs * math.ceil(batches / trainer.accumulate_grad_batches))
         return steps
 
     def configure_optimizers(self):
+        if self.tasks.scenario.num_trained == 1:
+            return super().configure_optimizers()
         make, self.make_scheduler = self.make_scheduler, restart_each(self.make_scheduler, self._steps_of_tasks())
         try:
             return super().configure_optimizers()
@@ -115,7 +128,8 @@ class TaskLearner(Classifier):
 
 
 class TaskCheckpoints(Callback):
-    """Write the network before the first task and after each: task_0.ckpt, task_1.ckpt, ... in `folder`."""
+    """Write the network before the first task that trains and after each, as task_0.ckpt, task_1.ckpt, ... in
+    `folder`; the number is that of the tasks it knows."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -126,7 +140,7 @@ class TaskCheckpoints(Callback):
 
     def on_train_start(self, trainer: Trainer, task: TaskLearner) -> None:  # type: ignore[override]
         if trainer.global_step == 0 and not is_dry_run(trainer):
-            self._save(trainer, 0)
+            self._save(trainer, task.tasks.scenario.learned)
 
     def on_train_epoch_end(self, trainer: Trainer, task: TaskLearner) -> None:  # type: ignore[override]
         if task.tasks.is_last_epoch(trainer.current_epoch) and trainer.is_last_batch and not is_dry_run(trainer):
@@ -139,8 +153,12 @@ class TaskCheckpoints(Callback):
 def describe_tasks(method: ContinualMethod, data: ImageData) -> str:
     """The tasks and the method, as a line for the log."""
     assert isinstance(data, TaskData)
-    names, epochs = data.source.task_names, data.scenario.epochs
+    scenario, names = data.scenario, data.source.task_names[data.scenario.learned :]
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    told = ", told the task of each image" if data.scenario.reading == "task" else ""
-    length = f"{epochs} epoch{'s' * (epochs != 1)} each"
-    return f"{len(names)} tasks of {length}: {listed}; {type(method).__name__}{told}"
+    told = ", told the task of each image" if scenario.reading == "task" else ""
+    known = f" after {', '.join(data.source.task_names[: scenario.learned])}" if scenario.learned else ""
+    length = f" of {scenario.epochs} epoch{'s' * (scenario.epochs != 1)}{' each' * (len(names) > 1)}"
+    length = length if scenario.epochs < NO_LIMIT else ""
+    line = f"{len(names)} task{'s' * (len(names) != 1)}{length}{known}: {listed}; {type(method).__name__}{told}"
+    mixed = data.describe_epoch(data.num_tasks - 1) if len(names) == 1 else ""
+    return f"{line}; {mixed}" if mixed else line

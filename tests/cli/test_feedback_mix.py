@@ -60,3 +60,13 @@ def test_data_without_options_of_their_own_have_none():
     assert describe_mix({"name": "digits", "root": "data", "val": 0.15, "_convert_": "all"}) == {
         "name": "digits", "root": "data", "options": None
     }  # fmt: skip
+
+
+def test_corrections_are_a_new_task_of_the_network(network):
+    path = network(FOLDER)
+    words = resolve_overrides([f"init_from='{path}'", "data=feedback"])
+    assert {"scenario=renewal", "continual=rehearsal", "experiment=finetune"} <= set(words)
+    words = resolve_overrides([f"init_from='{path}'", "data=feedback", "continual=derpp"])
+    assert "continual=rehearsal" not in words and "scenario=renewal" in words
+    words = resolve_overrides([f"init_from='{path}'", "data=feedback", "scenario=none"])
+    assert not {"scenario=renewal", "continual=rehearsal"} & set(words)

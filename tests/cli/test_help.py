@@ -63,6 +63,7 @@ def test_help_is_printed_whatever_else_is_typed(flag):
         ("evaluate", ["augment=none"], "it has: data$"),
         ("compress", ["data=usps"], "has no group data; it has: model$"),
         ("train", ["output_dir=x"], "give hydra.run.dir=x"),
+        ("train", ["data=feedback", "data.share=0.5"], r"^data.share=0.5: .*, as continual.share=0.5$"),
         ("serve", ["output_dir="], "give hydra.run.dir=<folder>"),
     ],
 )

@@ -5,28 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 
+from benchmarks.foreign_digits import european_digits, write_corrections
 from src.data.sources.corrections import CorrectionStore
 from src.data.sources.registry import load_dataset
 from src.model_files.checkpoint import load_model
-from src.pictures.mnist_form import to_mnist_form
 from tests.commands import one_line, run
-
-
-def european(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ones with a long upstroke, which MNIST does not have and which look like its sevens, and sevens with a bar."""
-    rng, images, labels = np.random.default_rng(seed), [], []
-    strokes = {1: [[(40, 62), (84, 16), (80, 122)]], 7: [[(34, 22), (104, 20), (64, 122)], [(44, 72), (108, 70)]]}
-    for index in range(count):
-        label = (1, 7)[index % 2]
-        image, width = Image.new("L", (140, 140)), int(rng.integers(9, 15))
-        for stroke in strokes[label]:
-            points = [tuple(point) for point in np.array(stroke) + rng.normal(0, 4, (len(stroke), 2))]
-            ImageDraw.Draw(image).line(points, 255, width, "curve")
-        images.append(torch.from_numpy(np.asarray(image).copy())[None])
-        labels.append(label)
-    return to_mnist_form(torch.stack(images)), torch.tensor(labels)
 
 
 def accuracy(net, images: torch.Tensor, labels: torch.Tensor) -> float:
@@ -40,15 +24,10 @@ def test_a_network_learns_corrections_and_forgets_nothing(mnist_root, tmp_path):
     done = run("src.train", "experiment=fast", *where, f"hydra.run.dir={tmp_path}/start", "trainer.max_epochs=1")
     assert done.returncode == 0, done.stderr
     start = load_model(tmp_path / "start/checkpoints/best.ckpt")
-    images, labels = european(100, 0)
-    unseen = european(400, 1)
+    images, labels = european_digits(100, 0)
+    unseen = european_digits(400, 1)
     before = accuracy(start, *unseen)
-    with torch.inference_mode():
-        predictions = start(images).argmax(1)
-    store = CorrectionStore(tmp_path / "feedback.sqlite")
-    for image, prediction, label in zip(images, predictions.tolist(), labels.tolist(), strict=True):
-        store.add(image, b"", str(prediction), str(label), start.digest)  # a confirmation of a right prediction
-    store.close()
+    write_corrections(tmp_path / "feedback.sqlite", start, images, labels)
     words = [f"init_from={tmp_path}/start", "data=feedback", f"data.root={tmp_path}", f"data.mix.root={mnist_root}"]
     done = run("src.train", *words, *where[1:], f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=3")
     assert done.returncode == 0, done.stderr
@@ -60,11 +39,14 @@ def test_a_network_learns_corrections_and_forgets_nothing(mnist_root, tmp_path):
     assert after > 0.97
     assert transfer["before"] < transfer["after"]
     assert 5 <= transfer["target_images"] <= 30
-    assert results["test"]["images"] == 10_000
+    assert results["test"]["images"] == 10_000 + transfer["target_images"]
+    before, after = results["continual"]["test"]["matrix"][1:]  # of MNIST, and of the corrections held out
+    assert before == pytest.approx([transfer["source_before"], transfer["before"]], abs=1e-6)
+    assert after == pytest.approx([transfer["source_after"], transfer["after"]], abs=1e-6)
     assert transfer["source_after"] > transfer["source_before"] - 0.002
     assert "the last: callbacks.checkpoints.choose=last" in done.stdout
     test = load_dataset("mnist", root=str(mnist_root), download=False).test()
-    assert accuracy(tuned, *test) == pytest.approx(results["test"]["acc"], abs=1e-4)
+    assert accuracy(tuned, *test) == pytest.approx(after[0], abs=1e-4)
 
 
 @pytest.mark.slow
@@ -76,7 +58,7 @@ def test_one_correction_is_enough_and_none_is_an_error(tmp_path):
     feedback += ["trainer.max_epochs=6", *words]  # the checkpoint says what to mix in
     assert "f.sqlite: there is no such file" in one_line(run("src.train", *feedback, f"hydra.run.dir={tmp_path}/none"))
     start = load_model(tmp_path / "start/checkpoints/best.ckpt")
-    images, labels = european(40, 2)
+    images, labels = european_digits(40, 2)
     with torch.inference_mode():
         predictions = start(images).argmax(1)
     (wrong, *_) = (predictions != labels).nonzero().flatten().tolist()

@@ -144,3 +144,45 @@ def test_cross_validations_of_other_classes_are_not_joined(tmp_path, caplog):
     assert "cross-validations of other classes are left out: 1" in caplog.text
     lines = (tmp_path / "out_of_fold.csv").read_text().splitlines()
     assert lines[1].startswith("0.png,0,0,"), "classes without names are numbers"
+
+
+def make_tasks(folder, rows):
+    """Runs of continual=a,b with seeds, with a test matrix each."""
+    for number, (method, seed, matrix) in enumerate(rows):
+        known = [value for value in matrix[-1] if value is not None]
+        test = {"acc": 0.5, "task_average": sum(known) / len(known), "forgetting": 0.1}
+        tasks = {"test": {"matrix": matrix}}
+        make_run(folder, number, [f"continual={method}", f"seed={seed}"], 0.9, test=test, continual=tasks)
+    return compare_runs(find_runs([str(folder)]))
+
+
+def test_methods_of_continual_learning_are_beside_one_another(tmp_path):
+    from src.sweep.table import sweep_summary
+    from src.sweep.task_curves import plot_task_curves
+
+    low, high = [[0.1, 0.1], [0.9, 0.2], [0.1, 0.9]], [[None, None], [0.9, 0.2], [0.7, 0.9]]
+    comparison = make_tasks(tmp_path, [("none", 0, low), ("joint", 0, high), ("joint", 1, [*high[:2], [0.9, 0.9]])])
+    assert comparison.metrics[-2:] == ["test/task_average", "test/forgetting"]
+    table = sweep_summary(comparison)
+    assert "50.00 %" in table and "85.00 ± 7.07 %" in table and "10.00 %" in table
+    figure = plot_task_curves(comparison)
+    best, lower = (text.get_text() for text in figure.legends[0].get_texts())
+    assert best.startswith("continual=joint (n=2): 85.00 ± 7.07 %") and lower == "continual=none: 50.00 %"
+    joint = figure.axes[0].lines[1]
+    assert joint.get_xdata().tolist() == [1, 2] and joint.get_ydata().tolist() == pytest.approx([90, 85])
+    assert len(figure.axes[0].collections) == 1, "a band for two seeds"
+
+
+@pytest.mark.parametrize("continual", [[], {"test": []}, {"val": {"matrix": [[0.1], [0.1, 0.2]]}}, {"test": {}},
+                                       {"test": {"matrix": [["a"]]}}])  # fmt: skip
+def test_damaged_results_of_tasks_are_told(continual, tmp_path):
+    make_run(tmp_path, 0, [], 0.9, continual=continual)
+    (run,) = find_runs([str(tmp_path)])
+    assert run.state == "damaged" and "its continual cannot be" in run.error
+
+
+def test_what_continual_learning_measures_is_shown_in_per_cent():
+    from src.evaluation.continual import summarize_tasks, task_metrics
+    from src.evaluation.monitor import RATES
+
+    assert set(task_metrics(summarize_tasks([[0.1, 0.1], [0.9, 0.2], [0.1, 0.9]]))) <= set(RATES)

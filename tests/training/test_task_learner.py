@@ -23,6 +23,7 @@ SHORT = {
     "replay": ["continual.buffer=30"],
     "der": ["continual.buffer=30"],
     "derpp": ["continual.buffer=30", "continual.balanced=true"],
+    "rehearsal": ["continual.old=40", "continual.share=0.6"],
     "er_ace": ["continual.buffer=30", "continual.replayed=5"],
     "nearest_mean": ["continual.buffer=30"],
     "ewc": ["continual.images=10"],
@@ -57,7 +58,7 @@ def test_every_method_repeats_and_resumes_bit_by_bit(method, data_root, tmp_path
     """Stopped twice: within the first epoch of the second task, and between its epochs."""
     words, expected = words_of(method, "scenario.epochs=2"), uninterrupted(method)
     last = tmp_path / "checkpoints/last.ckpt"
-    steps = 10 if method == "joint" else 8
+    steps = 10 if method in ("joint", "rehearsal") else 8
     with pytest.raises(CommandExit):
         run(data_root, tmp_path, *words, callbacks=(Signal("on_train_batch_end", steps),))
     assert read_checkpoint(last)["continual"]["task"] == 1
@@ -188,6 +189,99 @@ def test_options_of_no_use_are_refused(words, message, data_root, tmp_path, unin
     words = [word.replace("SOURCE", str(source)) for word in words]
     with pytest.raises(InputError, match=message):
         make_session(data_root, tmp_path, *words_of("derpp"), *words)
+
+
+RENEWED = ["scenario.order=classes", "scenario.tasks=2", "scenario.learned=1"]
+
+
+@pytest.fixture(scope="session")
+def first_half(data_root, tmp_path_factory):
+    """A network that has learned the first five classes, with a buffer."""
+    folder = tmp_path_factory.mktemp("half")
+    run(data_root, folder, *words_of("replay", "data.classes=[o,ki,su,tsu,na]", "scenario.tasks=2"))
+    return folder / "checkpoints/best.ckpt"
+
+
+def grown(data_root, folder, source, method, *words):
+    """Its training on the other five; the options of the network are its own."""
+    return run(data_root, folder, *words_of(method, *RENEWED, f"init_from={source}", "model=lenet", *words))
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"si"}))
+def test_training_goes_on_from_a_network_that_has_learned_some_tasks(method, data_root, tmp_path, first_half):
+    session = grown(data_root, tmp_path, first_half, method)
+    data, learner = session.data, session.task
+    old, new = (set(classes) for classes in data.source.task_classes)
+    trained = set(data.train_set[data.positions(1)][1].tolist())
+    assert trained == (old | new if method in ("joint", "rehearsal") else new)
+    files = sorted(path.name for path in session.checkpoints.folder.glob("task_*.ckpt"))
+    assert files == ["task_1.ckpt", "task_2.ckpt"]
+    result = write_results(session)["continual"]
+    assert result["learned_before"] == 1 and result["val"]["matrix"][0] == [None, None]
+    begun, ended = result["val"]["matrix"][1:]
+    assert result["val"]["forgetting"] == pytest.approx(begun[0] - ended[0])
+    start, source = load_model(tmp_path / "checkpoints/task_1.ckpt"), load_model(first_half)
+    test = session.data.val_set
+    images = test[(test.task_of_each == 0).nonzero().flatten()][0]
+    assert torch.allclose(start(images)[:, :5], source(images), atol=1e-5), "the head knows what it knew"
+    if hasattr(learner.continual, "buffer"):
+        assert learner.continual.buffer.filled == 30
+
+
+def test_a_buffer_is_filled_with_images_of_the_tasks_that_were_learned(data_root, tmp_path, first_half):
+    words = words_of("derpp", *RENEWED, f"init_from={first_half}", "model=lenet", "continual.buffer=20")
+    session = make_session(data_root, tmp_path, *words)
+    learner, data = session.task, session.data
+    learner.continual.bind(data, learner.model, learner.loss, torch.device("cpu"))
+    learner.continual.recall(learner.model, 1)
+    buffer = learner.continual.buffer
+    assert buffer.labels.bincount().tolist() == [4] * 5, "equally many of each class: continual.balanced"
+    assert buffer.seen == int((data.train_set.task_of_each == 0).sum()) == sum(buffer.class_seen.values())
+    logits = learner.model.eval()(data.normalize(buffer.images))
+    assert torch.allclose(buffer.logits, logits, atol=1e-4)
+
+
+def test_a_buffer_goes_on_from_the_network_that_training_starts_from(data_root, tmp_path, first_half, caplog):
+    words = words_of("replay", "scenario.tasks=2", "scenario.order=[[na,o],[ha,ma]]", "data.classes=[na,o,ha,ma]")
+    words += [f"init_from={first_half}", "model=lenet", "continual.buffer=40"]
+    with caplog.at_level("INFO", "src"):
+        session = make_session(data_root, tmp_path, *words)
+    held = read_checkpoint(first_half)["continual"]["buffer"]
+    kept = [label for label in held["labels"].tolist() if label in (0, 4)]
+    assert f"{len(kept)} of its images go on in this one, {30 - len(kept)} of other classes are left out" in caplog.text
+    learner, data = session.task, session.data
+    learner.continual.bind(data, learner.model, learner.loss, torch.device("cpu"))
+    learner.continual.recall(learner.model, 0)
+    buffer, names = learner.continual.buffer, data.info.class_names
+    assert [names[label] for label in sorted(buffer.labels[: buffer.filled].tolist())] == sorted(
+        ("na", "o")[label == 0] for label in kept
+    )
+    old = {image.numpy().tobytes() for image in held["images"]}
+    assert all(image.numpy().tobytes() in old for image in buffer.images[: buffer.filled])
+    assert buffer.seen > buffer.filled, "each stands for several of the stream"
+    buffer.add(torch.zeros(30, 1, 28, 28, dtype=torch.uint8), torch.full((30,), 2), torch.zeros(30, 4))
+    assert buffer.filled == min(40, len(kept) + 30)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "scenario.learned=1: give init_from"),
+        (["scenario.learned=2"], "scenario.learned=2 of 2 tasks leaves none"),
+        (["scenario.epochs=null", "scenario.learned=0"], "scenario.epochs=null goes with one task"),
+    ],
+)
+def test_what_cannot_go_on_is_refused(words, message, data_root, tmp_path, first_half):
+    words = [word.replace("HALF", str(first_half)) for word in words]
+    with pytest.raises(InputError, match=message):
+        run(data_root, tmp_path, *words_of("derpp", *RENEWED, "model=lenet", *words))
+
+
+def test_what_needs_its_own_past_or_data_is_refused(data_root, tmp_path, first_half):
+    with pytest.raises(InputError, match="give continual=ewc"):
+        grown(data_root, tmp_path, first_half, "si")
+    with pytest.raises(InputError, match="give data=feedback, not data=kmnist"):
+        make_session(data_root, tmp_path, "scenario=renewal", f"init_from={first_half}")
 
 
 def test_a_method_without_tasks_is_refused(data_root, tmp_path):

@@ -43,6 +43,7 @@ class Corrections:
         self.root, self.network, self.share, self.other_data = root, network, held_out, other_data
         self.training: list[StoredCorrection] = []
         self.held_out: list[StoredCorrection] = []
+        self.shape: tuple[int, ...] = ()
 
     @cached_property
     def found(self) -> list[StoredCorrection]:
@@ -57,6 +58,7 @@ class Corrections:
 
         Raises InputError as `found`, or if there are none.
         """
+        self.shape = shape
         kept: list[StoredCorrection] = []
         others: dict[tuple, list[_Row]] = defaultdict(list)  # of other classes or shapes
         elsewhere: dict[str, int] = defaultdict(int)  # rows of the same classes of other data
@@ -92,9 +94,10 @@ class Corrections:
             log.info("%s", self._describe_other_data(data, count))
 
     def to_tensors(self, corrections: list[StoredCorrection]) -> tuple[Tensor, Tensor]:
-        """Images and labels of one correction or more, of one shape."""
+        """Their images (N, C, H, W) and labels (N,); after `select`."""
         labels = [self.network.class_names.index(c.correction) for c in corrections]
-        return torch.stack([c.image for c in corrections]), torch.tensor(labels)
+        images = [c.image for c in corrections] or [torch.empty(0, *self.shape, dtype=torch.uint8)]
+        return torch.stack(images) if corrections else images[0], torch.tensor(labels, dtype=torch.long)
 
     def _has_classes(self, row: _Row) -> bool:
         same = row.network is None or row.network.has_classes_of(self.network)

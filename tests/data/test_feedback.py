@@ -1,32 +1,39 @@
-"""Corrections mixed with the original data."""
+"""Corrections beside the original data, and the scenario in which they are a new task."""
 
 import sqlite3
+from functools import partial
 
 import pytest
 import torch
 
+from src.data.data_sets import Renewal
 from src.data.datamodule import ImageData
 from src.data.sources.correction_networks import CorrectedNetwork
 from src.data.sources.correction_selection import ALWAYS_TRAINED
 from src.data.sources.corrections import CorrectionStore
 from src.data.sources.idx_catalog import KUZUSHIJI_NAMES
+from src.data.task_data import OldImages, TaskData
 from src.errors import InputError
 from src.pictures.inputs import resolve_ink
 from tests.data.corrections import make_image, make_store
 
 
-def make_data(root, data_root, **options) -> ImageData:
+def make_data(root, data_root, make=ImageData, **options) -> ImageData:
     mix = {"name": "kmnist", "root": str(data_root), **options.pop("mix", {})}
-    data = ImageData("feedback", root=str(root), mix=mix, download=False, **{"val": 50, **options})
+    data = make(name="feedback", root=str(root), mix=mix, download=False, **{"val": 50, **options})
     data.setup()
     return data
+
+
+def make_renewal(root, data_root, old_images=None, **options) -> ImageData:
+    return make_data(root, data_root, partial(TaskData, Renewal(), old_images), **options)
 
 
 def test_corrections_are_added_and_the_original_splits_stay(tmp_path, data_root):
     make_store(tmp_path / "feedback.sqlite", 15)
     plain = ImageData("kmnist", root=str(data_root), download=False, val=50)
     plain.setup()
-    data = make_data(tmp_path, data_root, held_out=0.0, replay=None)
+    data = make_data(tmp_path, data_root, held_out=0.0)
     assert data.val_set.indices.equal(plain.val_set.indices), "what a run validated on is never trained on"
     assert data.test_set.images.equal(plain.test_set.images)
     rows = data.train_set.indices
@@ -41,25 +48,55 @@ def test_corrections_are_added_and_the_original_splits_stay(tmp_path, data_root)
 @pytest.mark.parametrize("count", [1, 5, 15])
 def test_corrections_have_their_share_of_an_epoch(tmp_path, data_root, count):
     make_store(tmp_path / "f.sqlite", count)
-    data = make_data(tmp_path / "f.sqlite", data_root, share=0.25, repeats=50, replay=90)
+    data = make_renewal(tmp_path / "f.sqlite", data_root, OldImages(90, 0.25, 50))
     rows = data.train_set.indices
     added = rows[rows >= 200]
     assert len(rows) - len(added) == 90
     assert added.unique(return_counts=True)[1].unique().tolist() == [min(50, round(30 / count))]
     counts = data.train_set.labels[rows[rows < 200]].bincount(minlength=10)
     assert counts.max() - counts.min() <= 1, "every class is rehearsed"
-    limited = make_data(tmp_path / "f.sqlite", data_root, share=0.9, repeats=2).train_set.indices
+    assert data.class_counts.tolist() == data.train_set.labels[rows].bincount(minlength=10).tolist()
+    limited = make_renewal(tmp_path / "f.sqlite", data_root, OldImages(None, 0.9, 2)).train_set.indices
     assert (limited >= 200).sum() == 2 * count
 
 
 def test_how_often_corrections_are_repeated_is_said(tmp_path, data_root):
     make_store(tmp_path / "f.sqlite", 5)
-    data = make_data(tmp_path / "f.sqlite", data_root, share=0.25, repeats=50, replay=90)
-    line = data.source.describe_rows(data.train_set.indices)
-    assert line == "each correction is repeated 6 times (data.share, data.repeats): 30 of the 120"
-    once = make_data(tmp_path / "f.sqlite", data_root, share=0.25, repeats=1, replay=90)
-    assert once.source.describe_rows(once.train_set.indices) == ""
-    assert data.source.original.describe_rows(data.train_set.indices) == ""
+    repeated = "an epoch has 90 old images and 30 new ones, each 6 times (continual.share, continual.repeats)"
+    once = "an epoch has 90 old images and 5 new ones"
+    for old_images, line in ((OldImages(90, 0.25, 50), repeated), (OldImages(90, 0.25, 1), once), (None, "")):
+        data = make_renewal(tmp_path / "f.sqlite", data_root, old_images)
+        assert data.describe_epoch(1) == line
+
+
+def test_in_a_renewal_only_corrections_are_new(tmp_path, data_root):
+    make_store(tmp_path / "f.sqlite", 80)
+    data = make_renewal(tmp_path / "f.sqlite", data_root, None, held_out=0.3)
+    plain = make_data(tmp_path / "f.sqlite", data_root, held_out=0.3)
+    new = data.train_set.indices[data.positions(1)]
+    assert new.tolist() == [row for row in plain.train_set.indices.tolist() if row >= 200]
+    assert [data.task_of(epoch) for epoch in (0, 7)] == [1, 1]
+    assert data.source.task_names == ("kmnist", "corrections")
+    held_out = plain.target_data().test_set
+    test, count = data.test_set, len(plain.test_set)
+    assert test.images[:count].equal(plain.test_set.images) and test.images[count:].equal(held_out.images)
+    assert test.task_of_each.tolist() == [0] * count + [1] * len(held_out)
+    assert data.target_data().test_set.images.equal(held_out.images)
+    images, labels, counts = data.earlier_images(1, 40, 0, balanced=True)
+    assert images.shape == (40, 1, 28, 28) and labels.bincount().tolist() == [4] * 10
+    assert sum(counts.values()) == 150, "of the training images, none of validation or of the corrections"
+
+
+def test_a_renewal_without_held_out_corrections_tests_the_original_data(tmp_path, data_root):
+    make_store(tmp_path / "f.sqlite", 3)
+    data = make_renewal(tmp_path / "f.sqlite", data_root)
+    assert len(data.test_set) == len(make_data(tmp_path / "f.sqlite", data_root).test_set)
+    assert data.target_data() is None
+
+
+def test_a_renewal_is_of_corrections(data_root):
+    with pytest.raises(InputError, match="give data=feedback, not data=kmnist"):
+        TaskData(Renewal(), name="kmnist", root=str(data_root), download=False)
 
 
 def test_held_out_corrections_stay_held_out(tmp_path, data_root):
@@ -128,9 +165,6 @@ def test_corrections_follow_the_merged_classes_of_the_mix(tmp_path, data_root):
         ({"mix": {"name": "nothing"}}, r"data\.mix\.name=nothing: one of mnist"),
         ({"classes": ["o", "ki"]}, "data.mix.classes"),
         ({"ink": "mnist"}, "data.mix.ink"),
-        ({"share": 1.0}, "data.share=1.0"),
-        ({"repeats": 0}, "data.repeats=0"),
-        ({"replay": -1}, "data.replay=-1"),
         ({"held_out": 1}, "data.held_out=1"),
         ({"root": None}, "data.root"),
     ],
