@@ -49,6 +49,8 @@ def small(group: str, name: str, data_root: Path, picture_folder: Path, folder: 
         given += ["data.fraction=1"]
     if group in ("scenario", "continual") and name != "none":
         given += ["trainer.max_steps=2", *(["scenario=split"] if group == "continual" else [])]
+    if (group, name) == ("scenario", "renewal"):
+        pytest.skip("of data=feedback, which tests/data/test_learning_corrections.py trains on")
     if (group, name) == ("scenario", "data_sets"):
         given += ["scenario.then=[fashion_mnist]"]
     if group == "experiment":

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.evaluation.continual import first_row
 from src.plotting import QUIET, class_labels, open_axes
 
 MANY_TASKS = 12  # above which numbers are left out of the matrix
@@ -16,9 +15,10 @@ def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], s
 
     None is a task without images. A run that was cut short has fewer rows, but two at least.
     """
-    first, learned_tasks, count = first_row(matrix), len(matrix) - 1, len(names)
-    steps = np.arange(first, len(matrix))
-    values, labels = 100 * np.array(matrix, dtype=float)[steps], class_labels(names, 14)
+    values = 100 * np.array(matrix, dtype=float)
+    first = int(np.argmax(~np.isnan(values).all(1)))  # tasks that were learned before the run
+    learned_tasks, count, labels = len(matrix) - 1, len(names), class_labels(names, 14)
+    values, steps = values[first:], np.arange(first, len(matrix))
     figure = Figure(figsize=(11.5, max(4.2, 0.42 * count + 1.6)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     learned = np.arange(count) < steps[:, None]

@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
+from torchmetrics import Metric
 
 from src.cli.config import instantiate, to_plain
 from src.cli.process import check_training_options, quiet_libraries, set_threads
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.data.per_image import try_augmentation
-from src.data.seen_images import SeenImages, check_same_images, seen_in_training
+from src.data.scenario import Scenario
+from src.data.seen_images import seen_in_training
 from src.errors import InputError
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
-from src.model_files.checkpoint import read_checkpoint
 from src.model_files.extra_metrics import build_metrics, try_metrics
-from src.model_files.locate import find_checkpoint
 from src.model_files.renamed import with_current_targets
 from src.model_files.trust import trusted
 from src.models.memory_format import set_memory_format
@@ -33,8 +33,7 @@ from src.training.continual import (
     build_scenario,
     build_training_data,
     check_learner,
-    inherit_buffer,
-    is_ordinary,
+    learner_options,
     task_checkpoints,
 )
 from src.training.distillation import Distill
@@ -50,7 +49,7 @@ from src.training.initialize import (
     set_normalization,
 )
 from src.training.own_parts import build_loss, build_optimization, try_network
-from src.training.resume import check_files, check_same_run, ended_results
+from src.training.resume import check_files, check_same_run, checkpoint_to_resume, ended_results
 from src.training.saved_state import check_saved_state
 from src.training.task import Classifier
 from src.training.task_learner import TaskLearner
@@ -124,12 +123,12 @@ def _build(
     config = with_current_targets(to_plain(cfg))  # a resumed run's command may name a class by an older path
     check_options(config)
     optimizer, scheduler = build_optimization(cfg, config)
-    pruning = [PruningCallback(next(iter(objectives), None), should_prune)] if should_prune is not None else []
-    trainer, checkpoints = build_trainer(cfg, [*callbacks, *pruning, *task_checkpoints(cfg, scenario)])
+    added = _added_callbacks(cfg, scenario, should_prune, objectives)
+    trainer, checkpoints = build_trainer(cfg, [*callbacks, *added])
     torch.manual_seed(cfg.seed)
     data = build_training_data(cfg, scenario, continual)
     source = load_source(cfg.init_from, OUTPUTS) if cfg.init_from else None
-    resume_from, checkpoint = _checkpoint_to_resume(cfg)
+    resume_from, checkpoint = checkpoint_to_resume(cfg.resume_from)
     if resume_from:
         check_same_run(checkpoint["config"], config, unread=True)
     _read_data(data, source, checkpoint, cfg.test)
@@ -137,22 +136,18 @@ def _build(
     config["data"] |= data.settled
     initial = _initial_model(cfg, config, data, source, overrides or ())
     loss = build_loss(cfg.loss, initial.info, data.class_counts, bool(cfg.task.mixup or cfg.task.cutmix))
-    metrics = build_metrics(config["metrics"], initial.info)
-    try_metrics(metrics, initial.info)
+    metrics = _metrics(config, initial)
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
     seen = seen_in_training(data.train_set, data.val_set, source.seen if source is not None else None)
-    ended = _ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
+    ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
     _set_memory_format(initial, cfg.memory_format)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
-    if scenario is not None and continual is not None:
-        if cfg.init_from and not resume_from and not scenario.learned:
-            inherit_buffer(continual, find_checkpoint(cfg.init_from, OUTPUTS, key="init_from"), initial.info)
-        parts |= {"continual": continual, "ordinary": is_ordinary(scenario, continual)}
+    parts |= learner_options(scenario, continual, None if resume_from else cfg.init_from, initial.info)
     task = _task(cfg, config, initial, overrides, **parts)
     check_learner(task, scenario.reading if scenario else "class")
     check_compatible(initial.info.output, task, cfg.views)
@@ -174,6 +169,19 @@ def _build(
         ended=ended,
         objectives=list(objectives),
     )
+
+
+def _added_callbacks(
+    cfg: DictConfig, scenario: Scenario | None, should_prune: ShouldPrune | None, objectives: Sequence[str]
+) -> list[Callback]:
+    pruning = [] if should_prune is None else [PruningCallback(next(iter(objectives), None), should_prune)]
+    return [*pruning, *task_checkpoints(cfg, scenario)]
+
+
+def _metrics(config: dict, initial: InitialModel) -> dict[str, Metric]:
+    metrics = build_metrics(config["metrics"], initial.info)
+    try_metrics(metrics, initial.info)
+    return metrics
 
 
 def _initial_model(
@@ -201,23 +209,6 @@ def _set_memory_format(initial: InitialModel, memory_format: object) -> None:
         raise InputError(f"memory_format=channels_last: {name} cannot compute in it ({reason}); leave it out")
     if reason:
         log.info("%s computes in the contiguous memory format, not in channels last: %s", name, reason)
-
-
-def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, dict]:
-    """The last.ckpt of the run that is resumed, and its content."""
-    if not cfg.resume_from:
-        return None, {}
-    path = find_checkpoint(cfg.resume_from, OUTPUTS, "last.ckpt", "resume_from")
-    return path, read_checkpoint(path)
-
-
-def _ended_results(folder: Path, checkpoint: dict, config: dict, seen: SeenImages | None) -> dict | None:
-    """The results of the run that is resumed, if it has ended. Raises InputError if it would become another run."""
-    if not checkpoint:
-        return None
-    check_same_run(checkpoint["config"], config)
-    check_same_images(checkpoint.get("seen"), seen)
-    return ended_results(folder, checkpoint, config)
 
 
 def _read_data(data: ImageData, source: InferenceModel | None, resumed: dict, test: bool) -> None:

@@ -16,10 +16,12 @@ from src.data.scenario import NO_LIMIT, Scenario
 from src.errors import InputError, require
 from src.evaluation.continual import summarize_tasks, task_accuracies
 from src.evaluation.evaluate import predict
+from src.files import OUTPUTS
 from src.finetune.closed_form import ClosedForm
 from src.finetune.continual import ContinualMethod
 from src.finetune.replay import Replay
 from src.model_files.checkpoint import load_model, read_checkpoint
+from src.model_files.locate import find_checkpoint
 from src.training.task import Classifier
 from src.training.task_learner import TaskCheckpoints, TaskLearner
 from src.training.trainer_state import callbacks_of
@@ -118,9 +120,22 @@ def check_learner(learner: Classifier, reading: str) -> None:
     require(not hidden, "loss.label_smoothing: with scenario.reading=task it would reach hidden classes; leave it out")
 
 
-def inherit_buffer(method: ContinualMethod | None, init_from: Path, info: DataInfo) -> None:
-    """Let a method with a replay buffer start with that of the network that training starts from, if it has one."""
-    if not isinstance(method, Replay) or init_from.suffix != ".ckpt":
+def learner_options(
+    scenario: Scenario | None, method: ContinualMethod | None, init_from: str | None, info: DataInfo
+) -> dict[str, Any]:
+    """What TaskLearner has beside the options of Classifier; nothing for data that arrive at once.
+
+    A method with a replay buffer starts with that of init_from, where no task of the scenario was learned before.
+    """
+    if scenario is None or method is None:
+        return {}
+    if init_from and not scenario.learned and isinstance(method, Replay):
+        _inherit_buffer(method, find_checkpoint(init_from, OUTPUTS, key="init_from"), info)
+    return {"continual": method, "ordinary": is_ordinary(scenario, method)}
+
+
+def _inherit_buffer(method: Replay, init_from: Path, info: DataInfo) -> None:
+    if init_from.suffix != ".ckpt":
         return
     checkpoint = read_checkpoint(init_from)
     state = checkpoint.get("continual")

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
+from src.data.seen_images import SeenImages, check_same_images
 from src.errors import InputError, is_integer
-from src.files import display_path, read_json
+from src.files import OUTPUTS, display_path, read_json
+from src.model_files.checkpoint import read_checkpoint
+from src.model_files.locate import find_checkpoint
 from src.training.checkpoints import Checkpoints
 from src.training.csv_logger import EpochCSVLogger
 from src.training.trainer_state import callbacks_of
@@ -24,13 +27,22 @@ FIXED_TRAINER = (
 IN_RUN_FOLDER = (".folder", ".path", ".save_dir")  # keys of paths that move with a run
 NAMES = ("._target_", ".name")  # what an option is; the keys beside it differ with it
 MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
-ADDED = {"augment.fill": "background", "model.stride": 1}  # options that older runs do not record, as they trained
+# Options that older runs do not record, as they trained.
+ADDED = {"augment.fill": "background", "model.stride": 1, "scenario.learned": 0}
 LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {
     "data": ("root", "download", "mirrors", "num_workers", "eval_batch_size", "memory_gb", "cache_gb"),
     "callbacks": ("progress", "early_stopping"),
 }
+
+
+def checkpoint_to_resume(reference: str | None) -> tuple[Path | None, dict]:
+    """The last.ckpt of the run that is resumed, and its content; None and nothing without one."""
+    if not reference:
+        return None, {}
+    path = find_checkpoint(reference, OUTPUTS, "last.ckpt", "resume_from")
+    return path, read_checkpoint(path)
 
 
 def check_same_run(saved: dict, config: dict, unread: bool = False) -> None:
@@ -53,12 +65,16 @@ def check_same_run(saved: dict, config: dict, unread: bool = False) -> None:
             )
 
 
-def ended_results(folder: Path, checkpoint: dict, config: dict) -> dict | None:
+def ended_results(folder: Path, checkpoint: dict, config: dict, seen: SeenImages | None) -> dict | None:
     """The results.json of a run that has ended: it is of this checkpoint, and the config asks for nothing more.
 
-    checkpoint: the content of `last.ckpt`; config: of the command that resumes it. Limits that were reached before are
-    no more.
+    checkpoint: the content of `last.ckpt`, or empty; config: of the command that resumes it, seen: its pictures. Limits
+    that were reached before are no more. Raises InputError if it would become another run.
     """
+    if not checkpoint:
+        return None
+    check_same_run(checkpoint["config"], config)
+    check_same_images(checkpoint.get("seen"), seen)
     try:
         results = read_json(folder / "results.json")
         ended = results["steps"] == checkpoint["global_step"] and results["epochs"] == checkpoint["epoch"] + 1

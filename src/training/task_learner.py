@@ -147,7 +147,7 @@ class TaskCheckpoints(Callback):
             self._save(trainer, 1 + task.tasks.task_of(trainer.current_epoch))
 
     def _save(self, trainer: Trainer, task: int) -> None:
-        trainer.save_checkpoint(self.path(task), weights_only=True)
+        trainer.save_checkpoint(self.path(task), weights_only=False)  # callbacks: `EMA` saves the average
 
 
 def describe_tasks(method: ContinualMethod, data: ImageData) -> str:

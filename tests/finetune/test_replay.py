@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from src.finetune.continual import HIDDEN, hidden_classes
-from src.finetune.replay import AsymmetricReplay, DarkExperience, DarkExperiencePlus, Replay, ReplayBuffer
+from src.finetune.replay import (
+    UNSEEN,
+    AdjustedReplay,
+    AsymmetricReplay,
+    DarkExperience,
+    DarkExperiencePlus,
+    Replay,
+)
+from src.finetune.replay_buffer import ReplayBuffer
 
 
 def stream(buffer: ReplayBuffer, count: int, batch: int, labels=None) -> None:
@@ -121,6 +129,18 @@ def test_asymmetric_replay_tells_new_classes_from_one_another_only():
     new = F.cross_entropy(LOGITS[:, 2:], LABELS - 2)
     assert torch.allclose(combined(AsymmetricReplay()), new + F.cross_entropy(OLD[0][0], OLD[0][1]))
     assert torch.allclose(combined(AsymmetricReplay(), task=0), F.cross_entropy(LOGITS, LABELS))
+
+
+def test_adjusted_replay_adds_the_logarithm_of_each_classs_share_of_a_step():
+    method = AdjustedReplay(alpha=0.3, tau=0.5, buffer=10)
+    stream(method.buffer, 10, 5, torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1, 1]))  # 6 and 4 of 10
+    shares = torch.tensor([5 * 0.6, 5 * 0.4, 3, 3]) / 11  # of 5 replayed images, and of LABELS
+    logits, labels = torch.cat([LOGITS, OLD[0][0]]), torch.cat([LABELS, OLD[0][1]])
+    expected = F.cross_entropy(logits + 0.5 * shares.log(), labels) + 0.3 * OLD[0][0].square().mean()
+    assert torch.allclose(combined(method), expected)
+    assert torch.allclose(combined(method, old=[]), F.cross_entropy(LOGITS, LABELS))
+    rare = method._log_shares(torch.tensor([2]), 1, torch.zeros(1, 4))
+    assert torch.allclose(rare.exp(), torch.tensor([0.6, 0.4, 1, UNSEEN]) / 2)
 
 
 def test_classes_of_other_tasks_are_hidden():

@@ -25,6 +25,7 @@ SHORT = {
     "derpp": ["continual.buffer=30", "continual.balanced=true"],
     "rehearsal": ["continual.old=40", "continual.share=0.6"],
     "er_ace": ["continual.buffer=30", "continual.replayed=5"],
+    "adjusted_replay": ["continual.buffer=30", "continual.replayed=7", "optimizer.lr=0.003"],
     "nearest_mean": ["continual.buffer=30"],
     "ewc": ["continual.images=10"],
 }
@@ -103,6 +104,13 @@ def test_the_network_before_a_task_is_the_one_after_the_last(data_root, tmp_path
         assert_equal(started[task], weights(session.checkpoints.folder / f"task_{task}.ckpt"))
 
 
+def test_averaged_weights_are_those_of_the_tasks(data_root, tmp_path):
+    session = run(data_root, tmp_path, *words_of("er_ace"), ema=True)
+    last, best = (weights(session.checkpoints.folder / f"{name}.ckpt") for name in ("task_3", "best"))
+    assert_equal(last, best)
+    assert any(not torch.equal(last[key], last[f"raw.{key}"]) for key in last if f"raw.{key}" in last)
+
+
 def test_nearest_mean_goes_on_from_the_head_that_was_trained(data_root, tmp_path):
     """Apart from the head that it classifies by, it is er_ace with its buffer."""
     balanced = ["continual.balanced=true", "continual.buffer=30"]
@@ -133,6 +141,14 @@ def test_without_its_weights_dark_experience_trains_as_none(data_root, tmp_path,
     words = words_of("derpp", "scenario.epochs=2", "continual.alpha=0", "continual.beta=0")
     plain = weights(uninterrupted("none") / "checkpoints/last.ckpt")
     assert_equal(weights(run(data_root, tmp_path, *words).checkpoints.last), plain)
+
+
+def test_without_its_weights_adjusted_replay_is_replay(data_root, tmp_path):
+    shared = ["continual.buffer=30", "continual.balanced=true"]
+    words = words_of("adjusted_replay", "continual.alpha=0", "continual.tau=0", "continual.replayed=null", *shared)
+    words += ["optimizer.lr=0.01"]  # as of all others
+    ours = weights(run(data_root, tmp_path / "ours", *words).checkpoints.last)
+    assert_equal(ours, weights(run(data_root, tmp_path / "replay", *words_of("replay", *shared)).checkpoints.last))
 
 
 def test_results_have_the_matrix_of_the_saved_networks(data_root, tmp_path):
