@@ -17,6 +17,7 @@ from src.pictures.file_types import SUFFIXES
 
 # Keys that mixed corrections with old images before continual=rehearsal did.
 MOVED = {"data.replay": "continual.old", "data.share": "continual.share", "data.repeats": "continual.repeats"}
+OF_AN_OPTION = ("scenario", "continual")  # groups without an option by default: their keys are those of an option
 CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # configs from outside conf/
 VALUED_FLAGS = ("--cfg", "-c", "--package", "-p", *CONFIG_FLAGS, "-sc")
 INFO_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "-sc", "--shell-completion")
@@ -196,10 +197,19 @@ def check_overrides(conf: Path, verb: str, words: Sequence[str]) -> None:
         moved = MOVED.get(key.lstrip("+")) if verb == "train" else None
         require(moved is None, f"{word}: the method of continual learning has it, as {moved}={value}")
         require(key.lstrip("+") != "output_dir", f"output_dir={value}: give hydra.run.dir={value or '<folder>'}")
+        part = key.lstrip("+").partition(".")[0]
+        if verb == "train" and part in OF_AN_OPTION and "." in key and not own_configs:
+            require(_is_chosen(part, overrides), f"{word}: of which {part}? Give {part}= as well; --help lists them")
         group = key.partition("@")[0]
         known = group in groups or group.startswith("hydra") or own_configs
         accepted = f"it has: {', '.join(groups)}" if groups else "it has none"
         require(known or not (conf / group).is_dir(), f"{word}: src.{verb} has no group {group}; {accepted}")
+
+
+def _is_chosen(group: str, overrides: Sequence[str]) -> bool:
+    """Whether an option of a group without a default one is given, directly or not."""
+    keys = {override_key(word) for word in overrides}
+    return bool(keys & {group, "experiment", "resume_from", "sweep.resume"}) or "data=feedback" in overrides
 
 
 def _suggestion(word: str, verb: str, keys, groups: dict) -> str:

@@ -23,14 +23,16 @@ class DataSets(Scenario):
 
     then: the others: names of data sets, folders of pictures, stores of corrections (feedback.sqlite), or mappings with
     a `name` and the options of its loader, `ink`, `classes` and `quarter_turns`. Classes of one name are one class.
+    An empty list goes with a network that has learned others before (init_from).
     Known data sets take root, download and mirrors from `data=`, folders its size and channels.
     """
 
     def __init__(self, then: Sequence | None = None, **options: Any):
         super().__init__(**options)
-        valid = isinstance(then, list | tuple) and len(then) > 0
-        advice = "list the data sets or folders that come after data=, one task each, as [usps,my/pictures]"
-        require(valid, f"scenario.then={then}: {advice}")
+        advice = (
+            "list the data sets or folders that come after data=, one task each, as [usps,my/pictures]; or none, []"
+        )
+        require(isinstance(then, list | tuple), f"scenario.then={then}: {advice}")
         self.then: Sequence = then or ()
 
     @property

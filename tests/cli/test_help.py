@@ -63,6 +63,8 @@ def test_help_is_printed_whatever_else_is_typed(flag):
         ("evaluate", ["augment=none"], "it has: data$"),
         ("compress", ["data=usps"], "has no group data; it has: model$"),
         ("train", ["output_dir=x"], "give hydra.run.dir=x"),
+        ("train", ["scenario.tasks=3"], "^scenario.tasks=3: of which scenario"),
+        ("train", ["scenario=split", "+continual.buffer=3"], "of which continual"),
         ("train", ["data=feedback", "data.share=0.5"], r"^data.share=0.5: .*, as continual.share=0.5$"),
         ("serve", ["output_dir="], "give hydra.run.dir=<folder>"),
     ],
