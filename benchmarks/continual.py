@@ -4,7 +4,7 @@ Every run is `python -m src.train scenario=... continual=...`, several seeds eac
 are means over tasks, +- standard deviation over seeds. The blocks, as published figures mix them:
 
 online    Split-MNIST, five tasks of two classes, one pass in batches of 10, the MLP of Buzzega et al. 2020 (two hidden
-          layers of 100), plain SGD with the rates and weights of their code.
+          layers of 100, pixels from 0 to 1), plain SGD with the rates and weights of their code.
 epochs    the same network and tasks, five epochs of each in batches of 32, AdamW.
 permuted  Permuted-MNIST, ten tasks of one pass in batches of 128.
 twenty    Permuted-MNIST, twenty tasks of one pass in batches of 128, as Buzzega et al.
@@ -32,7 +32,8 @@ from src.cli.config import load_config
 from src.cli.process import quiet_libraries, tune_process
 from src.training.losses import DivergedError
 
-MLP = ["model=mlp", "model.hidden=[100,100]", "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
+PUBLISHED = ["model=mlp", "model._target_=benchmarks.published_mlp.PublishedMLP", "trust=[benchmarks]"]
+MLP = [*PUBLISHED, "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
 MLP += ["optimizer.weight_decay=0", "scheduler=constant"]
 SPLIT = ["scenario=split", "scenario.order=classes"]
 ONLINE = [*SPLIT, *MLP, "data.batch_size=10"]
@@ -40,7 +41,7 @@ PERMUTED = ["scenario=permuted", *MLP, "data.batch_size=128"]
 SI = ["continual=si", "optimizer.lr=0.1", "continual.strength=2", "continual.damping=1"]
 SI += ["trainer.gradient_clip_val=1", "trainer.gradient_clip_algorithm=value"]  # as in their code
 OURS = [*SPLIT, "experiment=continual_best"]
-EPOCHS = [*SPLIT, "model=mlp", "model.hidden=[100,100]", "scenario.epochs=5", "experiment=continual"]
+EPOCHS = [*SPLIT, *PUBLISHED, "scenario.epochs=5", "experiment=continual"]
 
 
 def derpp(buffer: int, lr: float, replayed: int, alpha: float, beta: float) -> list[str]:
@@ -73,7 +74,7 @@ BLOCKS: dict[str, dict[str, list[str]]] = {
     "permuted": {
         "none": [*PERMUTED, "continual=none", "optimizer.lr=0.2"],
         "joint": [*PERMUTED, "continual=joint", "optimizer.lr=0.2"],
-        "ewc": [*PERMUTED, "continual=ewc", "optimizer.lr=0.1"],
+        "ewc": [*PERMUTED, "continual=ewc", "optimizer.lr=0.1", "continual.strength=1.4"],
         "si": [*PERMUTED, *SI],
         "derpp, 500": [*PERMUTED, *derpp(500, 0.2, 128, 1.0, 0.5)],
     },

@@ -22,8 +22,8 @@ class Anchored(ContinualMethod):
 
     ordinary = False
 
-    def __init__(self, strength: float):
-        super().__init__()
+    def __init__(self, strength: float, buffer: int | None = None):
+        super().__init__(buffer)
         self.strength = number("continual.strength", strength, least=0)
         self.anchors: dict[str, Tensor] = {}
         self.importance: dict[str, Tensor] = {}
@@ -63,8 +63,10 @@ class EWC(Anchored):
     it is computed, one by one.
     """
 
-    def __init__(self, strength: float = 100.0, decay: float = 1.0, images: int = 1000, seed: int = 0):
-        super().__init__(strength)
+    def __init__(
+        self, strength: float = 100.0, decay: float = 1.0, images: int = 1000, seed: int = 0, buffer: int | None = None
+    ):
+        super().__init__(strength, buffer)
         self.decay = fraction("continual.decay", decay)
         self.images = positive_int("continual.images", images)
         self.seed = integer("continual.seed", seed, 0)
@@ -113,8 +115,8 @@ class SynapticIntelligence(Anchored):
     strength: twice the c of the paper. damping: xi, added to that square.
     """
 
-    def __init__(self, strength: float = 1.0, damping: float = 0.1):
-        super().__init__(strength)
+    def __init__(self, strength: float = 1.0, damping: float = 0.1, buffer: int | None = None):
+        super().__init__(strength, buffer)
         self.damping = number("continual.damping", damping, above=0)
         self.path: dict[str, Tensor] = {}  # of the running task: the sum of -gradient * change
         self.before: dict[str, Tensor] = {}  # the weights before the next step
@@ -165,8 +167,8 @@ class LearningWithoutForgetting(ContinualMethod):
 
     ordinary = False
 
-    def __init__(self, strength: float = 1.0, temperature: float = 2.0):
-        super().__init__()
+    def __init__(self, strength: float = 1.0, temperature: float = 2.0, buffer: int | None = None):
+        super().__init__(buffer)
         self.strength = number("continual.strength", strength, least=0)
         self.temperature = number("continual.temperature", temperature, above=0)
         self.teacher: nn.Module | None = None

@@ -35,13 +35,16 @@ class Batch:
 class ContinualMethod:
     """Plain training on one task after another, which forgets: the lower bound.
 
+    buffer: images that a method with a replay buffer keeps; without use in others, so that a sweep over methods can
+    give it.
     task: that trains or trained last, from 0; -1 before the first. old_images: those of earlier tasks that train with
     those of a new one; None for none.
     """
 
     ordinary = True  # its steps are those of ordinary training: the loss of a batch of images and labels
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: int | None = None) -> None:
+        self.size = positive_int("continual.buffer", buffer, optional=True, unit="images")
         self.task = -1
         self.old_images: OldImages | None = None
 
@@ -91,8 +94,8 @@ class ContinualMethod:
 class Joint(ContinualMethod):
     """Every task trains on the images of all tasks so far: the upper bound."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, buffer: int | None = None) -> None:
+        super().__init__(buffer)
         self.old_images = OldImages()
 
 
@@ -104,8 +107,10 @@ class Rehearsal(ContinualMethod):
     repeating each at most `repeats` times; None repeats none.
     """
 
-    def __init__(self, old: int | None = 10_000, share: float | None = 0.3, repeats: int = 50):
-        super().__init__()
+    def __init__(
+        self, old: int | None = 10_000, share: float | None = 0.3, repeats: int = 50, buffer: int | None = None
+    ):
+        super().__init__(buffer)
         integer("continual.old", old, 0, optional=True, unit="images")
         if share is not None:
             fraction("continual.share", share, zero=False, one=False)

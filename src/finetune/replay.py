@@ -25,8 +25,8 @@ class Replay(ContinualMethod):
     ordinary = False
 
     def __init__(self, buffer: int = 500, replayed: int | None = None, balanced: bool = False, seed: int = 0):
-        super().__init__()
-        self.size = positive_int("continual.buffer", buffer, unit="images")
+        super().__init__(buffer)
+        self.size: int = positive_int("continual.buffer", buffer, unit="images")
         self.count = positive_int("continual.replayed", replayed, optional=True, unit="images")
         self.seed = integer("continual.seed", seed, 0)
         self.buffer = ReplayBuffer(self.size, self.seed, boolean("continual.balanced", balanced))

@@ -126,7 +126,7 @@ def copy_source(config: dict, source: InferenceModel, info: DataInfo, overrides:
         grow_head(model, info.num_classes, rows)
     elif fresh:
         reset_head(model, info.num_classes)
-    grown = f"keeps {len(rows)} classes, which it knows, of" if rows else "replaced,"
+    grown = f"grown from {len(rows)} that it knows to" if rows else "replaced,"
     log.info(
         "init_from: %s, weights of epoch %d; head %s %d classes; normalization kept",
         config["init_from"], source.epoch, grown if fresh else "kept,", info.num_classes,
