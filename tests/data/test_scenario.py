@@ -138,7 +138,7 @@ def test_corrections_are_a_task_of_their_own(data_root, tmp_path):
 @pytest.mark.parametrize(
     ("then", "message"),
     [
-        ([], r"scenario.then=\[\]: list the data sets"),
+        (None, r"scenario.then=None: list the data sets"),
         ("usps", "scenario.then=usps: list the data sets"),
         (["nothing"], "nothing is no folder, no store of corrections and no data set"),
         ([{"root": "x"}], "no name of a data set"),
