@@ -94,12 +94,18 @@ def tasks_report(result: Mapping[str, Any]) -> str:
     split = "test" if "test" in result else "val"
     measured = result[split]
     told = ", told the task of each image" if result["reading"] == "task" else ""
+    learned, count = len(measured["matrix"]) - 1, len(result["tasks"])
+    told += f"; the run ended after {learned} of {count} tasks, of which the averages are" * (learned < count)
     title = f"{split} accuracy after each task (rows) on each task (columns){told}, %"
     return f"{title}\n{matrix_table(measured['matrix'], result['tasks'])}\n{summary_line(measured)}"
 
 
 def task_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """What a table of runs can show of a summary: task_average, forgetting, ..."""
+    """What a table of runs can show of a summary: task_average, forgetting, ...; nothing of a run that was cut short,
+    whose means are over fewer tasks."""
+    matrix = summary.get("matrix", [])
+    if matrix and len(matrix) - 1 < len(matrix[0]):
+        return {}
     named = {"task_average" if name == "average" else name: value for name, value in summary.items()}
     return {name: value for name, value in named.items() if isinstance(value, float)}
 

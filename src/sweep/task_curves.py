@@ -16,7 +16,7 @@ from src.sweep.table import format_metric
 
 def known_after(run: Run, split: str) -> dict[int, float]:
     """How many tasks were learned -> the mean accuracy on them, a fraction; empty for a run without tasks."""
-    matrix = run.results.get("continual", {}).get(split, {}).get("matrix", [])
+    matrix = (run.results.get("continual", {}).get(split) or {}).get("matrix", [])
     known = {}
     for done, row in enumerate(matrix):
         values = [value for value in row[:done] if value is not None]

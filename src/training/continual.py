@@ -42,7 +42,7 @@ def build_scenario(cfg: Any, overrides: Sequence[str]) -> tuple[Scenario | None,
         return None, None
     scenario = instantiate(cfg.scenario, "scenario")
     method = instantiate(cfg.continual, "continual") if cfg.continual._target_ else ContinualMethod()
-    _check_learned(scenario, method, bool(cfg.init_from))
+    _check_learned(scenario, method, cfg.init_from, cfg.head)
     _set_length(cfg, scenario, {override_key(word) for word in overrides})
     if not is_ordinary(scenario, method):
         _check_trainer(cfg, scenario)
@@ -54,11 +54,13 @@ def is_ordinary(scenario: Scenario, method: ContinualMethod) -> bool:
     return scenario.num_trained == 1 and method.ordinary and scenario.reading == "class"
 
 
-def _check_learned(scenario: Scenario, method: ContinualMethod, has_source: bool) -> None:
+def _check_learned(scenario: Scenario, method: ContinualMethod, init_from: str | None, head: str) -> None:
     learned, tasks = scenario.learned, scenario.num_tasks
     require(learned < tasks, f"scenario.learned={learned} of {tasks} tasks leaves none to train")
     old = method.old_images is not None  # which trains on the earlier tasks, too
-    require(has_source or old or not learned, f"scenario.learned={learned}: give init_from=<the network that learned>")
+    require(bool(init_from) or old or not learned, f"scenario.learned={learned}: give init_from=<the network that learned>")
+    kept = not (learned and init_from and head == "reset")
+    require(kept, f"head=reset forgets the classes of scenario.learned={learned}: leave head out")
 
 
 def _set_length(cfg: Any, scenario: Scenario, typed: set[str]) -> None:
@@ -73,10 +75,11 @@ def _set_length(cfg: Any, scenario: Scenario, typed: set[str]) -> None:
             "trainer.max_epochs: scenario.epochs says how long each task trains; leave it out",
         )
         cfg.trainer.max_epochs = scenario.num_trained * scenario.epochs
+    checkpoints = cfg.callbacks.get("checkpoints")
     if scenario.num_trained > 1:
         cfg.trainer.reload_dataloaders_every_n_epochs = 1
-        if cfg.callbacks.get("checkpoints"):
-            cfg.callbacks.checkpoints.choose = "last"
+    if checkpoints and (scenario.num_trained > 1 or checkpoints.choose == "auto"):
+        checkpoints.choose = "last"  # an earlier epoch knows less of the new task
 
 
 def _check_trainer(cfg: Any, scenario: Scenario) -> None:
@@ -140,6 +143,7 @@ def _inherit_buffer(method: Replay, init_from: Path, info: DataInfo) -> None:
     checkpoint = read_checkpoint(init_from)
     state = checkpoint.get("continual")
     if not isinstance(state, dict) or "buffer" not in state:
+        log.info("init_from has no replay buffer: this one starts empty, and scenario.learned would fill it")
         return
     names = checkpoint["facts"]["class_names"]
     renamed = {label: info.class_names.index(name) for label, name in enumerate(names) if name in info.class_names}

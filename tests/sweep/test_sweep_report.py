@@ -181,6 +181,17 @@ def test_damaged_results_of_tasks_are_told(continual, tmp_path):
     assert run.state == "damaged" and "its continual cannot be" in run.error
 
 
+def test_a_run_without_its_test_and_one_cut_short_have_no_curve_and_no_average(tmp_path):
+    from src.evaluation.continual import summarize_tasks, task_metrics, tasks_report
+    from src.sweep.task_curves import plot_task_curves
+
+    make_run(tmp_path, 0, [], 0.9, continual={"tasks": None, "test": None})
+    assert plot_task_curves(compare_runs(find_runs([str(tmp_path)]))) is None
+    short = {**summarize_tasks([[0.1, 0.1], [0.9, 0.2]]), "matrix": [[0.1, 0.1], [0.9, 0.2]]}
+    assert task_metrics(short) == {}
+    assert "ended after 1 of 2 tasks" in tasks_report({"reading": "class", "tasks": ["a", "b"], "test": short})
+
+
 def test_what_continual_learning_measures_is_shown_in_per_cent():
     from src.evaluation.continual import summarize_tasks, task_metrics
     from src.evaluation.monitor import RATES

@@ -293,6 +293,20 @@ def test_what_cannot_go_on_is_refused(words, message, data_root, tmp_path, first
         run(data_root, tmp_path, *words_of("derpp", *RENEWED, "model=lenet", *words))
 
 
+def test_a_reset_head_cannot_know_what_was_learned(data_root, tmp_path, first_half):
+    with pytest.raises(InputError, match=r"head=reset forgets the classes of scenario.learned=1"):
+        grown(data_root, tmp_path, first_half, "replay", "head=reset")
+
+
+def test_the_last_row_of_an_only_task_is_the_network_after_it(data_root, tmp_path, first_half):
+    session = grown(data_root, tmp_path, first_half, "none", "scenario.epochs=2")
+    matrix = write_results(session)["continual"]["val"]["matrix"]
+    val = session.data.val_set
+    logits, labels = predict(load_model(tmp_path / "checkpoints/task_2.ckpt"), session.data.loader(val))
+    right = (logits.argmax(1) == labels)[val.task_of_each == 0]
+    assert matrix[2][0] == pytest.approx(float(right.float().mean()))
+
+
 def test_what_needs_its_own_past_or_data_is_refused(data_root, tmp_path, first_half):
     with pytest.raises(InputError, match="give continual=ewc"):
         grown(data_root, tmp_path, first_half, "si")
