@@ -58,7 +58,8 @@ def _check_learned(scenario: Scenario, method: ContinualMethod, init_from: str |
     learned, tasks = scenario.learned, scenario.num_tasks
     require(learned < tasks, f"scenario.learned={learned} of {tasks} tasks leaves none to train")
     old = method.old_images is not None  # which trains on the earlier tasks, too
-    require(bool(init_from) or old or not learned, f"scenario.learned={learned}: give init_from=<the network that learned>")
+    known = bool(init_from) or old or not learned
+    require(known, f"scenario.learned={learned}: give init_from=<the network that learned>")
     kept = not (learned and init_from and head == "reset")
     require(kept, f"head=reset forgets the classes of scenario.learned={learned}: leave head out")
 
