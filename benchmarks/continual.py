@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.foreign_digits import european_digits, write_corrections
+from benchmarks.foreign_digits import accuracy, european_digits, write_corrections
 from src.cli.config import load_config
 from src.cli.process import quiet_libraries, tune_process
 from src.training.losses import DivergedError
@@ -159,12 +159,6 @@ def renewal(root: str, seeds: int) -> None:
             found["before"].append((accuracy(start, *unseen), results["source_before"]))
     for name, values in found.items():
         print(f"  {name:<20} " + "   ".join(map(spread, map(list, zip(*values, strict=True)))), flush=True)
-
-
-def accuracy(net, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """The share of images that a network names."""
-    with torch.inference_mode():
-        return float((net(images).argmax(1) == labels).float().mean())
 
 
 def cost(root: str, repeats: int) -> None:

@@ -37,3 +37,9 @@ def write_corrections(path: Path, net: InferenceModel, images: torch.Tensor, lab
     for image, prediction, label in zip(images, predictions.tolist(), labels.tolist(), strict=True):
         store.add(image, b"", str(prediction), str(label), net.digest)
     store.close()
+
+
+def accuracy(net: InferenceModel, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of images of which a network names the digit."""
+    with torch.inference_mode():
+        return float((net(images).argmax(1) == labels).float().mean())

@@ -46,7 +46,6 @@ DRAWING = {  # the files of src that put texts into figures; each is drawn below
         "evaluation/task_figures",
         "sweep/figures",
         "sweep/learning_curves",
-        "sweep/task_curves",
     ),
     "training/lr_range",
     *(f"dataset_report/{name}" for name in ("embeddings", "figures", "image_grids")),

@@ -1,4 +1,4 @@
-"""What data=feedback mixes corrections with: the data that the network of init_from was trained on."""
+"""What data=feedback stands for: a new task of the network of init_from, after the data that it was trained on."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,17 @@ from typing import Any
 
 from src.cli.overrides import hydra_literal, override_key, override_value
 
+RENEWAL = (("scenario", "renewal"), ("continual", "rehearsal"))
 # Of the training's data options, beside data.mix: the same images validate, or they would be trained on.
 KEPT = ("val", "folds", "fold", "split_seed", "batch_size", "download", "mirrors")
+
+
+def add_renewal(words: Sequence[str]) -> list[str]:
+    """The words of `src.train`; where they are of data=feedback without a scenario, after those by which corrections
+    are a new task."""
+    if override_value(words, "data") != "feedback" or override_value(words, "scenario") is not None:
+        return list(words)
+    return [*(f"{key}={value}" for key, value in RENEWAL if override_value(words, key) is None), *words]
 
 
 def add_mix(words: Sequence[str], path: Path) -> list[str]:

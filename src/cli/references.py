@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from src.cli.feedback_mix import add_mix
+from src.cli.feedback_mix import add_mix, add_renewal
 from src.cli.overrides import (
     flags_first,
     hydra_literal,
@@ -22,7 +22,6 @@ from src.files import OUTPUTS
 from src.model_files.locate import find_checkpoint
 from src.model_files.trust import trusted
 
-RENEWAL = (("scenario", "renewal"), ("continual", "rehearsal"))  # of data=feedback
 NOT_WITH_RESUME = ("-m", "--multirun", "hydra.run.dir", "hydra.sweep", "hydra.output_subdir")
 
 
@@ -40,14 +39,12 @@ def resolve_overrides(words: Sequence[str]) -> list[str]:
     if override_value(words, "resume_from"):
         return _recorded_command(words)
     words = list(words)
-    renewed = override_value(words, "data") == "feedback" and override_value(words, "scenario") is None
-    renewal = [f"{key}={option}" for key, option in RENEWAL if override_value(words, key) is None] if renewed else []
     if not any(word.startswith("experiment=") for word in words):
         if override_value(words, "scenario") not in (None, "none"):
             words = ["experiment=continual", *words]
         elif override_value(words, "init_from"):
             words = ["experiment=finetune", *words]
-    words = [*renewal, *words]
+    words = add_renewal(words)
     for key in ("init_from", "loss.teacher"):
         value = override_value(words, key)
         if value and not any(override_key(word) == key and is_sweep_override(word) for word in words):

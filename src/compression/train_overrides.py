@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from src.cli.feedback_mix import add_renewal
 from src.cli.overrides import hydra_literal
 from src.errors import require
 from src.model_files.trust import check_recorded
@@ -57,8 +58,8 @@ def _data_overrides(conf: Path, options: dict) -> list[str]:
     require(name in known, f"the checkpoint was trained on data={name}, which is no option here: {', '.join(known)}")
     arguments = {key: value for key, value in options.items() if key not in NOT_ARGUMENTS and value is not None}
     check_recorded(arguments, "data of the checkpoint")
-    renewal = ["scenario=renewal", "continual=rehearsal"] if name == "feedback" else []
-    return [f"data={name}", *renewal, *(f"++data.{key}={hydra_literal(value)}" for key, value in arguments.items())]
+    words = [f"data={name}", *(f"++data.{key}={hydra_literal(value)}" for key, value in arguments.items())]
+    return add_renewal(words)
 
 
 def _group_overrides(conf: Path, group: str, options: dict | None) -> list[str]:

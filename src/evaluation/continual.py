@@ -33,6 +33,11 @@ def first_row(matrix: Matrix) -> int:
     return next((done for done, row in enumerate(matrix) if any(value is not None for value in row)), 0)
 
 
+def measured_rows(matrix: Matrix) -> list[tuple[int, Sequence[float | None]]]:
+    """How many tasks were learned, and the accuracies then, of the rows that were measured."""
+    return list(enumerate(matrix))[first_row(matrix) :]
+
+
 def summarize_tasks(matrix: Matrix) -> dict[str, float | None]:
     """Means over the tasks of a matrix that were learned, as fractions; None without any.
 
@@ -64,7 +69,7 @@ def matrix_table(matrix: Matrix, names: Sequence[str]) -> str:
     """The matrix in percent, as lines for a terminal; accuracies on tasks that are not learned yet in brackets."""
     header = ["after", *(f"{number + 1}" for number in range(len(names)))]
     rows = [header]
-    for done, row in list(enumerate(matrix))[first_row(matrix) :]:
+    for done, row in measured_rows(matrix):
         cells = ["–" if value is None else f"{100 * value:.1f}" for value in row]
         rows.append([f"{done}" if done else "none", *(c if n < done else f"({c})" for n, c in enumerate(cells))])
     numbers = tuple(range(1, len(names) + 1))
@@ -85,8 +90,7 @@ def matrix_csv(matrix: Matrix, names: Sequence[str]) -> str:
     """One line for each row: how many tasks were learned, then the accuracy on each."""
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     lines = [",".join(["tasks", *quoted])]
-    measured = list(enumerate(matrix))[first_row(matrix) :]
-    return "\n".join([*lines, *(",".join([str(done), *map(_cell, row)]) for done, row in measured)]) + "\n"
+    return "\n".join([*lines, *(",".join([str(done), *map(_cell, row)]) for done, row in measured_rows(matrix))]) + "\n"
 
 
 def tasks_report(result: Mapping[str, Any]) -> str:

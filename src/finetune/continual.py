@@ -44,7 +44,7 @@ class ContinualMethod:
     ordinary = True  # its steps are those of ordinary training: the loss of a batch of images and labels
 
     def __init__(self, buffer: int | None = None) -> None:
-        self.size = positive_int("continual.buffer", buffer, optional=True, unit="images")
+        positive_int("continual.buffer", buffer, optional=True, unit="images")
         self.task = -1
         self.old_images: OldImages | None = None
 

@@ -25,11 +25,9 @@ class Replay(ContinualMethod):
     ordinary = False
 
     def __init__(self, buffer: int = 500, replayed: int | None = None, balanced: bool = False, seed: int = 0):
-        super().__init__(buffer)
-        self.size: int = positive_int("continual.buffer", buffer, unit="images")
+        super().__init__(positive_int("continual.buffer", buffer, unit="images"))
         self.count = positive_int("continual.replayed", replayed, optional=True, unit="images")
-        self.seed = integer("continual.seed", seed, 0)
-        self.buffer = ReplayBuffer(self.size, self.seed, boolean("continual.balanced", balanced))
+        self.buffer = ReplayBuffer(buffer, integer("continual.seed", seed, 0), boolean("continual.balanced", balanced))
         self.inherited: tuple[Tensor, Tensor, dict[int, int]] | None = None
 
     def bind(self, data: TaskData, model: nn.Module, criterion: Criterion, device: torch.device) -> None:
@@ -40,17 +38,18 @@ class Replay(ContinualMethod):
         """Fill the buffer: with images of these tasks; where there are none, with those that were inherited. Their
         logits are those of the network."""
         super().recall(model, learned)
+        buffer = self.buffer
         if learned:
-            images, labels, class_seen = self.data.earlier_images(learned, self.size, self.seed, self.buffer.balanced)
+            images, labels, class_seen = self.data.earlier_images(learned, buffer.size, buffer.seed, buffer.balanced)
         elif self.inherited is not None:
             images, labels, class_seen = self.inherited
-            chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))[: self.size]
+            chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(buffer.seed))[: buffer.size]
             images, labels = images[chosen], labels[chosen]
         else:
             return
         images, labels = images.to(self.device), labels.to(self.device)
         logits = torch.cat([predict_logits(model, self.data.normalize(some)) for some in images.split(500)])
-        self.buffer.start_with(images, labels, logits, class_seen)
+        buffer.start_with(images, labels, logits, class_seen)
 
     def inherit(self, state: dict[str, Any], renamed: dict[int, int]) -> int:
         """Start with the buffer of the network that training starts from; returns how many of its images that are.

@@ -1,10 +1,11 @@
 """The learning curves of many runs: a line per configuration, with a band where it has several seeds or folds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.plotting import QUIET, label, open_axes
@@ -19,9 +20,10 @@ LONGEST_NAME = 60  # characters
 
 @dataclass
 class Curve:
-    """A metric by epoch: mean and standard deviation (n - 1) over runs, up to the epoch that all of them reached.
+    """A quantity by epoch, or by the tasks learned: mean and standard deviation (n - 1) over runs, as far as all of
+    them got.
 
-    epochs: (E,); mean: (E,), sd: (E,) or None for one run.
+    epochs: (E,), or how many tasks were learned; mean: (E,), sd: (E,) or None for one run.
     """
 
     name: str
@@ -59,20 +61,52 @@ def learning_curves(comparison: Comparison) -> list[Curve]:
 
 
 def _make_curve(configuration: Configuration, runs: Sequence[Run], metric: str) -> Curve:
-    histories = [dict(run.history[metric]) for run in runs]
+    name = curve_name(configuration, runs, metric, configuration.mean, configuration.sd)
+    return average_curve(name, [dict(run.history[metric]) for run in runs])
+
+
+def average_curve(name: str, histories: Sequence[Mapping[int, float]]) -> Curve:
+    """The curve of one run or more, each epoch -> value."""
     epochs = sorted(set.intersection(*map(set, histories)))
     values = np.array([[history[epoch] for epoch in epochs] for history in histories])
-    several = len(runs) > 1
-    sd = values.std(0, ddof=1) if several else None
-    return Curve(_name(configuration, runs, metric), np.array(epochs), values.mean(0), sd)
+    return Curve(name, np.array(epochs), values.mean(0), values.std(0, ddof=1) if len(histories) > 1 else None)
 
 
-def _name(configuration: Configuration, runs: Sequence[Run], metric: str) -> str:
-    """What is special about a configuration, and its result: mean ± sd of each run's best epoch."""
+def curve_name(
+    configuration: Configuration, runs: Sequence[Run], metric: str, mean: float | None, sd: float | None
+) -> str:
+    """What is special about a configuration, and its result, a mean ± sd of the metric."""
     values = values_text(configuration.values)
     name = values if 0 < len(values) <= LONGEST_NAME else f"run {' '.join(run.name for run in runs[:4])}"
     name += f" (n={len(runs)})" if len(runs) > 1 else ""
-    return f"{name}: {format_metric(configuration.mean, metric, configuration.sd)}"
+    return f"{name}: {format_metric(mean, metric, sd)}"
+
+
+def draw_curves(curves: Sequence[Curve], title: str, factor: float, dots: bool = False) -> tuple[Figure, Axes]:
+    """A line per curve, best first, with its band mean ± sd; the first MOST_NAMED are in the legend.
+
+    factor: what values are multiplied by. dots: whether each value of a long line has a dot, too.
+    """
+    figure = Figure(figsize=(7, 4.2 + 0.2 * min(len(curves), MOST_NAMED)), layout="constrained")
+    axes = figure.subplots()
+    palette = matplotlib.colormaps["tab10"].colors
+    for rank, curve in reversed(list(enumerate(curves))):
+        named = rank < MOST_NAMED
+        color = palette[rank] if named else QUIET
+        mean, marker = factor * curve.mean, {"marker": "o", "ms": 3} if dots or len(curve.epochs) < 3 else {}
+        name = label(curve.name, LONGEST_NAME + 40) if named else None
+        axes.plot(
+            curve.epochs, mean, color=color, lw=1.5 if named else 0.8, label=name, zorder=3 if named else 2, **marker
+        )
+        if curve.sd is not None:
+            sd = factor * curve.sd
+            axes.fill_between(curve.epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0, zorder=1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(title, fontsize=11)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside lower left", frameon=False, fontsize=9)  # best first
+    open_axes(axes)
+    return figure, axes
 
 
 def plot_learning_curves(comparison: Comparison) -> Figure | None:
@@ -81,30 +115,12 @@ def plot_learning_curves(comparison: Comparison) -> Figure | None:
     if not curves:
         return None
     drawn, factor = curves[:MOST_DRAWN], display_factor(comparison.metric)
-    figure = Figure(figsize=(7, 4.2 + 0.2 * min(len(drawn), MOST_NAMED)), layout="constrained")
-    axes = figure.subplots()
-    palette = matplotlib.colormaps["tab10"].colors
-    for rank, curve in reversed(list(enumerate(drawn))):
-        named = rank < MOST_NAMED
-        color = palette[rank] if named else QUIET
-        mean, marker = factor * curve.mean, {"marker": "o", "ms": 3} if len(curve.epochs) < 3 else {}
-        name = label(curve.name, LONGEST_NAME + 40) if named else None
-        axes.plot(
-            curve.epochs, mean, color=color, lw=1.5 if named else 0.8, label=name, zorder=3 if named else 2, **marker
-        )
-        if curve.sd is not None:
-            sd = factor * curve.sd
-            axes.fill_between(curve.epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0, zorder=1)
+    band = "; band: ± standard deviation over seeds or folds" if any(curve.sd is not None for curve in drawn) else ""
+    count = f"{len(curves)} configuration{'s' * (len(curves) != 1)}"
+    shown = count if len(curves) <= MOST_DRAWN else f"the best {MOST_DRAWN} of {count}"
+    figure, axes = draw_curves(drawn, f"{shown}{band}", factor)
     values = np.concatenate([factor * curve.mean for curve in drawn])
     axes.set(
         xlabel="epoch", ylabel=axis_label(comparison.metric), ylim=better_range(values, comparison.mode, 0.95, 0.1)
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    band = "; band: ± standard deviation over seeds or folds" if any(curve.sd is not None for curve in drawn) else ""
-    count = f"{len(curves)} configuration{'s' * (len(curves) != 1)}"
-    shown = count if len(curves) <= MOST_DRAWN else f"the best {MOST_DRAWN} of {count}"
-    axes.set_title(f"{shown}{band}", fontsize=11)
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], names[::-1], loc="outside lower left", frameon=False, fontsize=9)  # best first
-    open_axes(axes)
     return figure

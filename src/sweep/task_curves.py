@@ -1,17 +1,12 @@
 """What many runs knew after each task: a line per configuration, with a band where it has several seeds."""
 
 import math
-from collections.abc import Sequence
 
-import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 
-from src.plotting import QUIET, label, open_axes
-from src.sweep.comparison import Comparison, Configuration, mean_and_sd, values_text
-from src.sweep.learning_curves import LONGEST_NAME, MOST_DRAWN, MOST_NAMED
+from src.sweep.comparison import Comparison, mean_and_sd
+from src.sweep.learning_curves import MOST_DRAWN, average_curve, curve_name, draw_curves
 from src.sweep.run_records import Run
-from src.sweep.table import format_metric
 
 
 def known_after(run: Run, split: str) -> dict[int, float]:
@@ -31,41 +26,18 @@ def plot_task_curves(comparison: Comparison) -> Figure | None:
     tested = any(known_after(run, "test") for run in comparison.runs)
     split = "test" if tested else "val"
     metric = f"{split}/task_average"
-    curves = [(each, [c for run in each.repetitions if len(c := known_after(run, split)) > 1])
-              for each in comparison.configurations]  # fmt: skip
-    curves = [(each, known) for each, known in curves if known]
-    if not curves:
+    measured = []
+    for configuration in comparison.configurations:
+        known = {run.name: known_after(run, split) for run in configuration.repetitions}
+        runs = [run for run in configuration.repetitions if len(known[run.name]) > 1]
+        if runs:
+            mean, sd = mean_and_sd(runs, metric)
+            name = curve_name(configuration, runs, metric, mean, sd)
+            measured.append((-(mean or 0.0), average_curve(name, [known[run.name] for run in runs])))
+    if not measured:
         return None
-    curves.sort(key=lambda pair: -(mean_and_sd(pair[0].repetitions, metric)[0] or 0.0))
-    figure = Figure(figsize=(7, 4.2 + 0.2 * min(len(curves), MOST_NAMED)), layout="constrained")
-    axes = figure.subplots()
-    palette = matplotlib.colormaps["tab10"].colors
-    for rank, (configuration, known) in reversed(list(enumerate(curves[:MOST_DRAWN]))):
-        tasks = sorted(set.intersection(*map(set, known)))
-        values = 100 * np.array([[one[done] for done in tasks] for one in known])
-        mean, named = values.mean(0), rank < MOST_NAMED
-        color = palette[rank] if named else QUIET
-        name = label(_name(configuration, len(known), metric), LONGEST_NAME + 40) if named else None
-        axes.plot(tasks, mean, color=color, lw=1.5 if named else 0.8, marker="o", ms=3, label=name, zorder=3)
-        if len(known) > 1:
-            sd = values.std(0, ddof=1)
-            axes.fill_between(tasks, mean - sd, mean + sd, color=color, alpha=0.15, lw=0, zorder=1)
+    curves = [curve for _, curve in sorted(measured, key=lambda pair: pair[0])][:MOST_DRAWN]
+    band = "; band: ± standard deviation over seeds" if any(curve.sd is not None for curve in curves) else ""
+    figure, axes = draw_curves(curves, f"what is known after each task{band}", 100, dots=True)
     axes.set(xlabel="tasks learned", ylabel=f"{split} accuracy on them, mean over tasks, %")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    band = "; band: ± standard deviation over seeds" if any(len(known) > 1 for _, known in curves) else ""
-    axes.set_title(f"what is known after each task{band}", fontsize=11)
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], names[::-1], loc="outside lower left", frameon=False, fontsize=9)  # best first
-    open_axes(axes)
     return figure
-
-
-def _name(configuration: Configuration, count: int, metric: str) -> str:
-    values = values_text(configuration.values)
-    name = values if 0 < len(values) <= LONGEST_NAME else f"run {_names(configuration.repetitions)}"
-    mean, sd = mean_and_sd(configuration.repetitions, metric)
-    return f"{name}{f' (n={count})' if count > 1 else ''}: {format_metric(mean, metric, sd)}"
-
-
-def _names(runs: Sequence[Run]) -> str:
-    return " ".join(run.name for run in runs[:4])

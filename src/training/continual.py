@@ -153,7 +153,9 @@ def _inherit_buffer(method: Replay, init_from: Path, info: DataInfo) -> None:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"init_from={init_from}: its replay buffer is damaged ({error_line(error)})") from None
     left = f", {held - count} of other classes are left out" if count < held else ""
-    log.info("init_from has a replay buffer: %d of its images go on in this one%s", min(count, method.size), left)
+    log.info(
+        "init_from has a replay buffer: %d of its images go on in this one%s", min(count, method.buffer.size), left
+    )
 
 
 def measure_tasks(learner: TaskLearner, device: str, test: bool, chosen: Path) -> dict[str, Any]:

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.foreign_digits import european_digits, write_corrections
+from benchmarks.foreign_digits import accuracy, european_digits, write_corrections
 from src.data.sources.corrections import CorrectionStore
 from src.data.sources.registry import load_dataset
 from src.model_files.checkpoint import load_model
 from tests.commands import one_line, run
-
-
-def accuracy(net, images: torch.Tensor, labels: torch.Tensor) -> float:
-    with torch.inference_mode():
-        return float((net(images).argmax(1) == labels).float().mean())
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ class FeedbackSource(Source):
     def validation_mask(self, labels: Tensor, split: Callable[[Tensor], Tensor]) -> Tensor:
         """`split` of the original images, and of each class of corrections the same share, rounded down, so that a few
         corrections all train."""
-        count = len(labels) - len(self.corrections.training)
+        count = self._originals(labels)
         original, added = split(labels[:count]), labels[count:]
         quotas = (added.bincount() * original.double().mean()).floor().long()
         return torch.cat([original, class_ranks(added, 0) < quotas[added]])
@@ -59,7 +59,7 @@ class FeedbackSource(Source):
 
         def train() -> Split:
             data = self.train()
-            rows = torch.arange(len(data.labels) - len(self.corrections.training), len(data.labels))
+            rows = torch.arange(self._originals(data.labels), len(data.labels))
             return replace(data, in_val=None).select(rows, data.images.index_select(0, rows), data.labels[rows])
 
         def test() -> Split:
@@ -70,14 +70,16 @@ class FeedbackSource(Source):
     def renewal_test(self) -> Split:
         """The test split of the original data, task 0, followed by the corrections held out, task 1; after `train`."""
         data = self.test()
-        joined = join(data, as_split(self.corrections, self.corrections.held_out, data))
-        return replace(joined, tasks=(torch.arange(len(joined.labels)) >= len(data.labels)).long())
+        return _in_tasks(join(data, as_split(self.corrections, self.corrections.held_out, data)), len(data.labels))
 
     def renewal_train(self) -> Split:
         """The training images of the original data, task 0, followed by the corrections, task 1."""
         data = self.train()
-        count = len(data.labels) - len(self.corrections.training)
-        return replace(data, tasks=(torch.arange(len(data.labels)) >= count).long())
+        return _in_tasks(data, self._originals(data.labels))
+
+    def _originals(self, labels: Tensor) -> int:
+        """How many training images are of the original data. labels: of all training images."""
+        return len(labels) - len(self.corrections.training)
 
     def target_data(self) -> Source | None:
         """The corrections held out as the test split; None if there are none."""
@@ -114,6 +116,10 @@ def add_corrections(
 
     test = rename_mix_keys()(original.test)
     return FeedbackSource(original.class_names, train, test, original=original, corrections=corrections)
+
+
+def _in_tasks(data: Split, originals: int) -> Split:
+    return replace(data, tasks=(torch.arange(len(data.labels)) >= originals).long())
 
 
 def as_split(corrections: Corrections, chosen: list[StoredCorrection], beside: Split) -> Split:
