@@ -7,6 +7,8 @@ online    Split-MNIST, five tasks of two classes, one pass in batches of 10, the
           layers of 100, pixels from 0 to 1), plain SGD with the rates and weights of their code.
 epochs    the same network and tasks, five epochs of each in batches of 32, AdamW.
 permuted  Permuted-MNIST, ten tasks of one pass in batches of 128.
+long      Permuted-MNIST, ten tasks of 12 epochs in batches of 128 (5,160 steps), an MLP of two hidden layers of 1,000,
+          Adam with a rate of 1e-4: the protocol of van de Ven & Tolias 2019 by their code, which takes 5,000 steps.
 twenty    Permuted-MNIST, twenty tasks of one pass in batches of 128, as Buzzega et al.
 ours      Split-MNIST, one pass over each task in batches of 32, experiment=continual_best: cnn or LeNet-5, affine
           augmentation, 128 images replayed a step; with none and joint of the same.
@@ -32,12 +34,16 @@ from src.cli.config import load_config
 from src.cli.process import quiet_libraries, tune_process
 from src.training.losses import DivergedError
 
-PUBLISHED = ["model=mlp", "model._target_=benchmarks.published_mlp.PublishedMLP", "trust=[benchmarks]"]
+NETWORK = ["model=mlp", "model._target_=benchmarks.published_mlp.PublishedMLP", "trust=[benchmarks]"]
+PUBLISHED = [*NETWORK, "model.hidden=[100,100]"]
 MLP = [*PUBLISHED, "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
 MLP += ["optimizer.weight_decay=0", "scheduler=constant"]
 SPLIT = ["scenario=split", "scenario.order=classes"]
 ONLINE = [*SPLIT, *MLP, "data.batch_size=10"]
 PERMUTED = ["scenario=permuted", *MLP, "data.batch_size=128"]
+LONG = ["scenario=permuted", "scenario.epochs=12", *NETWORK, "model.hidden=[1000,1000]", "+model.xavier=false"]
+LONG += ["data.batch_size=128", "optimizer.lr=1e-4", "optimizer.weight_decay=0", "scheduler=constant"]
+LONG += ["trainer.gradient_clip_val=null"]
 SI = ["continual=si", "optimizer.lr=0.1", "continual.strength=2", "continual.damping=1"]
 SI += ["trainer.gradient_clip_val=1", "trainer.gradient_clip_algorithm=value"]  # as in their code
 OURS = [*SPLIT, "experiment=continual_best"]
@@ -77,6 +83,11 @@ BLOCKS: dict[str, dict[str, list[str]]] = {
         "ewc": [*PERMUTED, "continual=ewc", "optimizer.lr=0.1", "continual.strength=1.4"],
         "si": [*PERMUTED, *SI],
         "derpp, 500": [*PERMUTED, *derpp(500, 0.2, 128, 1.0, 0.5)],
+    },
+    "long": {
+        "none": [*LONG, "continual=none"],
+        "ewc": [*LONG, "continual=ewc", "continual.strength=100"],
+        "si": [*LONG, "continual=si", "continual.strength=20"],  # c = 10
     },
     "twenty": {
         f"derpp, {buffer}": [*PERMUTED, "scenario.tasks=20", *derpp(buffer, lr, 128, alpha, beta)]

@@ -1,4 +1,7 @@
-"""The network of published figures of continual learning."""
+"""The networks of published figures of continual learning."""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -6,18 +9,21 @@ MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels
 
 
 class PublishedMLP(nn.Module):
-    """Two hidden layers of 100, as Buzzega et al. 2020 have it in their code: Xavier's initial weights (Glorot & Bengio
-    2010), biases of 0, and pixels from 0 to 1, for which it undoes the normalization of MNIST.
+    """An MLP for pixels from 0 to 1, for which it undoes the normalization of MNIST.
 
-    shape: (C, H, W) of the images.
+    shape: (C, H, W) of the images. hidden: widths of the hidden layers. xavier: whether initial weights are Xavier's
+    (Glorot & Bengio 2010) with biases of 0, as Buzzega et al. 2020 have them in their code; else they are PyTorch's.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int, **_: object):
+    def __init__(
+        self, shape: tuple[int, int, int], num_classes: int, hidden: Sequence[int], xavier: bool = True, **_: object
+    ):
         super().__init__()
-        pixels = shape[0] * shape[1] * shape[2]
-        layers = [nn.Linear(pixels, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, num_classes)]
-        self.net = nn.Sequential(nn.Flatten(), *layers)
-        for layer in layers[::2]:
+        widths = [shape[0] * shape[1] * shape[2], *hidden, num_classes]
+        layers = [nn.Linear(wide, narrow) for wide, narrow in pairwise(widths)]
+        hidden_layers = [part for layer in layers[:-1] for part in (layer, nn.ReLU())]
+        self.net = nn.Sequential(nn.Flatten(), *hidden_layers, layers[-1])
+        for layer in layers if xavier else ():
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
