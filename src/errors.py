@@ -34,6 +34,11 @@ def printable(text: object, most: int | None = None) -> str:
     return line
 
 
+def as_typed(value: object) -> object:
+    """null, true or false as they are typed on a command line; another value as it is."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
+
+
 def require(holds: bool, message: str) -> None:
     """Raise InputError(message) unless `holds`."""
     if not holds:
@@ -112,7 +117,7 @@ def duration(key: str, value: object, optional: bool = False) -> float | None:
     typed = "" if isinstance(value, bool) else str(value)
     fields = typed.split(":") if re.fullmatch(r"\d+(\.\d+)?|(\d+:){1,3}\d+", typed) else []
     seconds = sum(float(text) * unit for text, unit in zip(reversed(fields), (1, 60, 3600, 86400), strict=False))
-    require(seconds > 0, f"{key}={value}: seconds, or '[[days:]hours:]minutes:seconds', above 0")
+    require(seconds > 0, f"{key}={as_typed(value)}: seconds, or '[[days:]hours:]minutes:seconds', above 0")
     return seconds
 
 
@@ -145,4 +150,4 @@ def _check(
     else:
         words = {"at least": least, "above": above, "at most": most, "below": below}
         bounds = "".join(f", {word} {bound:,}" for word, bound in words.items() if bound is not None)
-    raise InputError(f"{key}={value}: {what}{bounds}{', or null' * optional}")
+    raise InputError(f"{key}={as_typed(value)}: {what}{bounds}{', or null' * optional}")

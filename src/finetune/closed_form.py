@@ -50,6 +50,22 @@ class ClosedForm(Head):
         raise NotImplementedError
 
 
+def nearest_mean_head(features: Tensor, onehot: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Weight (K, F) and bias (K,) of the linear head whose logit is -|x - mean of the class|^2, up to a term that all
+    classes share: 2 mean and -|mean|^2, both over a scale.
+
+    features (N, F), onehot (N, K). temperature: of the probabilities, in units of the mean squared distance of an image
+    to the mean of its class. A class without images has its mean at the origin.
+    """
+    counts = onehot.sum(0).unsqueeze(1)
+    means = onehot.T @ features / counts.clamp_min(1)
+    present = means[counts[:, 0] > 0]
+    within = (features - onehot @ means).square().sum(1).mean()
+    between = (present - present.mean(0)).square().sum(1).mean()
+    scale = temperature * torch.where(within > 1e-6 * between, within, between).clamp_min(1e-12)
+    return 2 * means / scale, -means.square().sum(1) / scale
+
+
 class Prototype(ClosedForm):
     """The nearest class mean in feature space (Snell et al. 2017, arXiv:1703.05175), which is a linear head.
 
@@ -61,15 +77,9 @@ class Prototype(ClosedForm):
         self.temperature = number("finetune.temperature", temperature, above=0)
 
     def solve(self, features: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
-        """-|x - mean|^2, up to a term that all classes share: weight 2 mean, bias -|mean|^2, both over a scale."""
-        counts = onehot.sum(0).unsqueeze(1)
-        if bool((counts == 0).any()):
+        if bool((onehot.sum(0) == 0).any()):
             raise InputError("finetune=prototype: a class has no training images")
-        means = onehot.T @ features / counts
-        within = (features - onehot @ means).square().sum(1).mean()
-        between = (means - means.mean(0)).square().sum(1).mean()
-        scale = self.temperature * torch.where(within > 1e-6 * between, within, between).clamp_min(1e-12)
-        return 2 * means / scale, -means.square().sum(1) / scale
+        return nearest_mean_head(features, onehot, self.temperature)
 
 
 class Ridge(ClosedForm):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from src.data.task_data import TaskData
 from src.errors import boolean, integer, number, positive_int
+from src.finetune.closed_form import nearest_mean_head
 from src.finetune.continual import HIDDEN, Batch, ContinualMethod, Criterion
 from src.finetune.replay_buffer import ReplayBuffer
 from src.models.structure import eval_mode, extract_features, find_head, predict_logits
@@ -206,11 +207,9 @@ class NearestMean(AsymmetricReplay):
         with eval_mode(model), torch.no_grad():
             features, _ = extract_features(model, [(self.data.normalize(some), those) for some, those in batches])
         onehot = F.one_hot(labels, head.out_features).to(features)
-        counts = onehot.sum(0).unsqueeze(1)
-        means = onehot.T @ features / counts.clamp_min(1)
-        scale = (features - onehot @ means).square().sum(1).mean().clamp_min(1e-12)
-        head.weight.copy_(2 * means / scale)
-        head.bias.copy_(torch.where(counts[:, 0] > 0, -means.square().sum(1) / scale, HIDDEN))
+        weight, bias = nearest_mean_head(features, onehot)
+        head.weight.copy_(weight)
+        head.bias.copy_(bias.masked_fill(onehot.sum(0) == 0, HIDDEN))
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "trained": {name: value.cpu() for name, value in self.trained.items()}}

@@ -134,13 +134,14 @@ class PictureFolder:
         read = set(entries)
         others = [entry for found in self.layout.splits.values() for entry in found if entry not in read]
         damaged = damaged | replace(self, memory_gb=0, skip=True, notes=Counter()).read(others)[3]
+        ink = "; data.ink=none reads pictures as they are, without looking for ink" if self.ink else ""
         if len(damaged) == 1:
-            return f"{next(iter(damaged.values()))}; data.on_error=skip leaves it out"
+            return f"{next(iter(damaged.values()))}; data.on_error=skip leaves it out{ink}"
         names = "; ".join(printable(path, 120) for path in list(damaged)[:NAMED])
         more = f" and {len(damaged) - NAMED:,} more" if len(damaged) > NAMED else ""
         counts = f"{len(damaged):,} of {len(entries) + len(others):,}"
         advice = "remove or replace them, or give data.on_error=skip, which lists them in the run"
-        return f"{counts} pictures cannot be read: {names}{more}: {advice}"
+        return f"{counts} pictures cannot be read: {names}{more}: {advice}{ink}"
 
     def read_split(self, *splits: str) -> Split:
         """The pictures of train, val or test, or of several of them."""
