@@ -73,17 +73,17 @@ def plain_label(text: object, most: int = LONGEST_LABEL) -> str:
     return "".join("?" if c in missing else c for c in line)
 
 
-def class_labels(names: Sequence[str], most: int = 24, formulas: bool = True) -> list[str]:
+def class_labels(names: Sequence[str], most: int = 24, formulas: bool = True, first: int = 0) -> list[str]:
     """The class names for a figure, as `label` makes them, and different where the names are.
 
     A name with characters that no font has becomes its number, #3, and what can be shown of it; so does a name that its
     shortened form does not tell from another. formulas: escape what matplotlib would read as one; false for Pillow,
-    which draws a name in one font, `font_file`.
+    which draws a name in one font, `font_file`. first: the number of the first name.
     """
     lines = [_on_one_line(name, most) for name in names]
     missing = _undrawable("".join(lines))
     labels = []
-    for index, line in enumerate(lines):
+    for index, line in enumerate(lines, first):
         known = None if formulas or line.isascii() else _glyphs(font_file(line))
         rest = "".join(c for c in line if c not in missing and (known is None or c in known)).strip()
         if rest != line or lines.count(line) > 1:

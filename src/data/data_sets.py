@@ -1,8 +1,11 @@
 """A scenario of several data sets, one after another."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ from src.data.source import Source, Split, join
 from src.data.sources.feedback import FeedbackSource
 from src.data.sources.registry import LOADERS, MIX_KEYS, load_dataset, load_feedback
 from src.data.transforms import transform_source
-from src.errors import InputError, require
+from src.errors import InputError, as_typed, require
 
+CHANGES = ("ink", "classes", "quarter_turns")  # options of every data set
+WITHOUT_DEFAULTS = ("folder", "own", "feedback")  # data sets of one's own
 SCANS = ("usps", "digits")  # data sets that conf/data brings to MNIST's form
 
 
@@ -24,7 +29,7 @@ class DataSets(Scenario):
     then: the others: names of data sets, folders of pictures, stores of corrections (feedback.sqlite), or mappings with
     a `name` and the options of its loader, `ink`, `classes` and `quarter_turns`. Classes of one name are one class.
     An empty list goes with a network that has learned others before (init_from).
-    Known data sets take root, download and mirrors from `data=`, folders its size and channels.
+    Known data sets take root, download and mirrors from `data=`, folders its size and channels, unless told otherwise.
     """
 
     def __init__(self, then: Sequence | None = None, **options: Any):
@@ -32,7 +37,7 @@ class DataSets(Scenario):
         advice = (
             "list the data sets or folders that come after data=, one task each, as [usps,my/pictures]; or none, []"
         )
-        require(isinstance(then, list | tuple), f"scenario.then={then}: {advice}")
+        require(isinstance(then, list | tuple), f"scenario.then={as_typed(then)}: {advice}")
         self.then: Sequence = then or ()
 
     @property
@@ -49,8 +54,11 @@ class DataSets(Scenario):
             parts: list[Split] = []
             for task, (one, new_labels) in enumerate(zip(sources, labels, strict=True)):
                 channels, height, width = parts[0].images.shape[1:] if parts else (0, 0, 0)
-                as_first = one.read_as((channels, height, width)) if parts else one
-                data = getattr(as_first, split)()
+                with _errors_of(task_names[task]) if parts else nullcontext():
+                    as_first = one.read_as((channels, height, width)) if parts else one
+                    data = getattr(as_first, split)()
+                    if parts and split == "train":
+                        _check_classes(data, one.class_names)
                 shapes = [tuple(images.shape[1:]) for images in (data.images, (parts or [data])[0].images)]
                 require(
                     shapes[0] == shapes[1],
@@ -110,16 +118,43 @@ class Renewal(Scenario):
         )
 
 
+def _check_classes(data: Split, names: Sequence[str]) -> None:
+    missing = [name for label, name in enumerate(names) if not bool((data.labels == label).any())]
+    require(not missing, f"no training images of {', '.join(missing)}: give classes=<those to keep>")
+
+
 def _load(entry: object, first: Mapping[str, Any]) -> Source:
-    options = dict(entry) if isinstance(entry, Mapping) else _options(str(entry), first)
-    require("name" in options, f"scenario.then: {entry} has no name of a data set: {', '.join(LOADERS)}")
-    if options["name"] == "feedback":
-        return _load_corrections({key: value for key, value in options.items() if key != "name"}, first)
-    changes = {key: options.pop(key) for key in ("ink", "classes", "quarter_turns") if key in options}
-    try:
+    given = entry if isinstance(entry, Mapping) else _in_full(str(entry))
+    require("name" in given, f"scenario.then: {entry} has no name of a data set: {', '.join(LOADERS)}")
+    options = {**_defaults(str(given["name"]), first), **given}
+    with _errors_of(_entry_name(entry)):
+        if options["name"] == "feedback":
+            return _load_corrections({key: value for key, value in options.items() if key != "name"}, first)
+        changes = {key: options.pop(key) for key in CHANGES if key in options}
+        _check_options(options)
         return transform_source(load_dataset(**options), **changes)
-    except TypeError as error:
-        raise InputError(f"scenario.then: {entry} has an option that its data set does not know ({error})") from None
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    loader = LOADERS.get(str(options["name"]))
+    if loader is None:
+        return  # which load_dataset tells
+    parameters = signature(loader).parameters
+    needed = [key for key, one in parameters.items() if one.default is Parameter.empty and one.kind != one.VAR_KEYWORD]
+    require(options.keys() >= set(needed), f"it needs {', '.join(needed)}")
+    if all(one.kind != one.VAR_KEYWORD for one in parameters.values()):
+        unknown = [str(key) for key in options if key not in ("name", *parameters)]
+        require(not unknown, f"no option {', '.join(unknown)}: there are {', '.join((*parameters, *CHANGES))}")
+
+
+@contextmanager
+def _errors_of(task: str) -> Iterator[None]:
+    """Let an error of a further data set say whose it is: its options are not those of `data=`."""
+    try:
+        yield
+    except InputError as error:
+        own = re.sub(r"\bdata\.(?=\w)", "", str(error))
+        raise InputError(f"scenario.then, {task}: {own} (options of a task: {{name:usps,root:...}})") from None
 
 
 def _load_corrections(options: Mapping[str, Any], first: Mapping[str, Any]) -> Source:
@@ -132,19 +167,26 @@ def _load_corrections(options: Mapping[str, Any], first: Mapping[str, Any]) -> S
     return source.corrections_alone()
 
 
-def _options(word: str, first: Mapping[str, Any]) -> dict[str, Any]:
+def _in_full(word: str) -> dict[str, Any]:
     store = Path(word).expanduser()
     if store.suffix == ".sqlite" or (store / "feedback.sqlite").is_file():
         return {"name": "feedback", "root": word}
-    if word not in LOADERS or word in ("folder", "own", "feedback"):
-        shared = {key: first[key] for key in ("size", "channels", "on_error") if key in first}
-        require(
-            store.is_dir(),
-            f"scenario.then: {word} is no folder, no store of corrections and no data set ({', '.join(LOADERS)})",
-        )
-        return {"name": "folder", "root": word, **shared}
+    known = [name for name in LOADERS if name not in WITHOUT_DEFAULTS]
+    if word in known:
+        return {"name": word}
+    choices = f"no folder, no store of corrections and no data set ({', '.join(known)})"
+    require(store.is_dir(), f"scenario.then: {word} is {choices}")
+    return {"name": "folder", "root": word}
+
+
+def _defaults(name: str, first: Mapping[str, Any]) -> dict[str, Any]:
+    """What a further data set takes from the first where it is not told."""
+    if name == "folder":
+        return {key: first[key] for key in ("size", "channels", "on_error") if key in first}
+    if name in WITHOUT_DEFAULTS:
+        return {}
     known = {key: first[key] for key in ("root", "download", "mirrors") if key in first}
-    return {"name": word, **known, **({"ink": "mnist"} if word in SCANS else {})}
+    return {**known, **({"ink": "mnist"} if name in SCANS else {})}
 
 
 def _join_all(parts: Sequence[Split]) -> Split:

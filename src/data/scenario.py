@@ -16,7 +16,7 @@ from torch import Tensor
 
 from src.data.batches import derive_seed
 from src.data.source import Source, Split
-from src.errors import choice, integer, positive_int, require
+from src.errors import as_typed, choice, integer, positive_int, require
 
 READINGS = ("class", "task")
 NO_LIMIT = sys.maxsize
@@ -105,7 +105,8 @@ class SplitClasses(Scenario):
         super().__init__(**options)
         self.tasks = integer("scenario.tasks", tasks, 2)
         listed = isinstance(order, list | tuple) and len(order) > 0
-        require(listed or order in ("seed", "classes"), f"scenario.order={order}: seed, classes, or a list of classes")
+        known = listed or order in ("seed", "classes")
+        require(known, f"scenario.order={as_typed(order)}: seed, classes, or a list of classes")
         self.order, self.seed = order, integer("scenario.seed", seed, 0)
         self.in_lists = listed and all(isinstance(entry, list | tuple) for entry in order)
 

@@ -17,7 +17,7 @@ def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], s
     """
     values = 100 * np.array(matrix, dtype=float)
     first = int(np.argmax(~np.isnan(values).all(1)))  # tasks that were learned before the run
-    learned_tasks, count, labels = len(matrix) - 1, len(names), class_labels(names, 14)
+    learned_tasks, count, labels = len(matrix) - 1, len(names), class_labels(names, 14, first=1)
     values, steps = values[first:], np.arange(first, len(matrix))
     figure = Figure(figsize=(11.5, max(4.2, 0.42 * count + 1.6)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))

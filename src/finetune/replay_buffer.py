@@ -26,12 +26,15 @@ class ReplayBuffer:
 
     def add(self, images: Tensor, labels: Tensor, logits: Tensor) -> None:
         """Offer images, uint8 (B, C, H, W), labels (B,) and logits (B, K) of the stream, in its order."""
-        if self.filled == 0:
-            self.images = images.new_empty(self.size, *images.shape[1:])
-            self.labels, self.logits = labels.new_empty(self.size), logits.new_empty(self.size, logits.shape[1])
         slots = dict(self._balanced_slots(labels) if self.balanced else self._slots(len(labels)))
         self.seen += len(labels)
-        self.filled = max([self.filled, *(slot + 1 for slot in slots)])
+        filled = max([self.filled, *(slot + 1 for slot in slots)])
+        if filled > len(self.labels):
+            room = min(self.size, max(filled, 2 * len(self.labels)))
+            new = {"images": images, "labels": labels, "logits": logits}
+            for name, part in new.items():
+                self._place(name, getattr(self, name)[: self.filled] if self.filled else part[:0], room)
+        self.filled = filled
         if slots:
             to = torch.tensor(list(slots), device=images.device)
             rows = torch.tensor(list(slots.values()), device=images.device)
@@ -94,7 +97,9 @@ class ReplayBuffer:
         self.seen, self.filled = state["seen"], len(state["labels"])
         self.class_seen = {int(label): count for label, count in state["class_seen"].items()}
         for name in ("images", "labels", "logits"):
-            part = state[name].to(device)
-            whole = part.new_empty(self.size, *part.shape[1:])
-            whole[: self.filled] = part[: self.size]
-            setattr(self, name, whole)
+            self._place(name, state[name].to(device)[: self.size], min(self.size, self.filled))
+
+    def _place(self, name: str, part: Tensor, room: int) -> None:
+        whole = part.new_empty(room, *part.shape[1:])
+        whole[: len(part)] = part
+        setattr(self, name, whole)

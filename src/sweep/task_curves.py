@@ -5,7 +5,7 @@ import math
 from matplotlib.figure import Figure
 
 from src.sweep.comparison import Comparison, mean_and_sd
-from src.sweep.learning_curves import MOST_DRAWN, average_curve, curve_name, draw_curves
+from src.sweep.learning_curves import MOST_DRAWN, MOST_NAMED, average_curve, curve_name, draw_curves
 from src.sweep.run_records import Run
 
 
@@ -38,6 +38,7 @@ def plot_task_curves(comparison: Comparison) -> Figure | None:
         return None
     curves = [curve for _, curve in sorted(measured, key=lambda pair: pair[0])][:MOST_DRAWN]
     band = "; band: ± standard deviation over seeds" if any(curve.sd is not None for curve in curves) else ""
-    figure, axes = draw_curves(curves, f"what is known after each task{band}", 100, dots=True)
+    named = f", the best {MOST_NAMED} of {len(measured)} by name" if len(measured) > MOST_NAMED else ""
+    figure, axes = draw_curves(curves, f"what is known after each task{named}{band}", 100, dots=True)
     axes.set(xlabel="tasks learned", ylabel=f"{split} accuracy on them, mean over tasks, %")
     return figure

@@ -56,7 +56,7 @@ def is_ordinary(scenario: Scenario, method: ContinualMethod) -> bool:
 
 def _check_learned(scenario: Scenario, method: ContinualMethod, init_from: str | None, head: str) -> None:
     learned, tasks = scenario.learned, scenario.num_tasks
-    require(learned < tasks, f"scenario.learned={learned} of {tasks} tasks leaves none to train")
+    require(learned < tasks, f"scenario.learned={learned} of {tasks} tasks leaves none to train: 0 to {tasks - 1}")
     old = method.old_images is not None  # which trains on the earlier tasks, too
     known = bool(init_from) or old or not learned
     require(known, f"scenario.learned={learned}: give init_from=<the network that learned>")

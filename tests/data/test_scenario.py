@@ -109,6 +109,13 @@ def test_data_sets_come_one_after_another(data_root):
         assert torch.equal(data.test_set[rows][0], alone.test_set.images)
 
 
+def test_a_mapping_changes_only_what_it_says(data_root):
+    plain = read(data_root, DataSets(then=["kmnist"]))
+    told = read(data_root, DataSets(then=[{"name": "kmnist", "quarter_turns": 1}]))
+    later = (plain.test_set.task_of_each == 1).nonzero().flatten()
+    assert torch.equal(told.test_set[later][0], plain.test_set[later][0].rot90(1, (2, 3)))
+
+
 def test_folders_of_colour_pictures_come_one_after_another(tmp_path):
     first = write_photos(tmp_path / "a", 9, seed=0, names=("cats", "dogs"))
     second = write_photos(tmp_path / "b", 9, seed=1, names=("dogs", "birds"))
@@ -138,14 +145,37 @@ def test_corrections_are_a_task_of_their_own(data_root, tmp_path):
 @pytest.mark.parametrize(
     ("then", "message"),
     [
-        (None, r"scenario.then=None: list the data sets"),
+        (None, "scenario.then=null: list the data sets"),
         ("usps", "scenario.then=usps: list the data sets"),
         (["nothing"], "nothing is no folder, no store of corrections and no data set"),
         ([{"root": "x"}], "no name of a data set"),
-        ([{"name": "kmnist", "colour": 1}], "an option that its data set does not know"),
+        ([{"name": "kmnist", "colour": 1}], r"scenario.then, kmnist: no option colour: there are root, .*, classes"),
+        ([{"name": "nothing"}], "scenario.then, nothing: name=nothing: one of mnist, "),
+        ([{"name": "folder"}], "scenario.then, folder: it needs root"),
+        (["feedback"], r"feedback is no folder, .* no data set \(mnist, .*digits\)"),
+        ([{"name": "kmnist", "ink": 3}], "scenario.then, kmnist: ink=3: one of none, mnist"),
         (["emnist", "nothing"], "nothing is no folder"),
     ],
 )
 def test_data_sets_that_cannot_be_read_are_refused(data_root, then, message):
     with pytest.raises(InputError, match=message):
         read(data_root, DataSets(then=then))
+
+
+@pytest.mark.parametrize("memory_gb", [1, 1e-9])
+def test_errors_of_a_further_folder_name_it_and_its_own_options(tmp_path, memory_gb):
+    first = write_photos(tmp_path / "a", 9, seed=0, names=("cats", "dogs"))
+    second = write_photos(tmp_path / "b", 9, seed=1, names=("dogs", "birds"))
+    options = {"name": "folder", "root": str(first), "val": 0.3, "size": 32, "channels": 3, "memory_gb": memory_gb}
+    with pytest.raises(InputError, match=r"scenario.then, b: size=big: a whole number"):
+        TaskData(DataSets(then=[{"name": "folder", "root": str(second), "size": "big"}]), **options)
+    broken = next((second / "birds").iterdir())
+    broken.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=rf"scenario.then, b: .*{broken.name}.*on_error=skip leaves it out"):
+        TaskData(DataSets(then=[str(second)]), **options).setup()
+    broken.unlink()
+    for picture in (second / "birds").iterdir():
+        picture.unlink()
+    (second / "birds" / "notes.txt").write_text("none left")
+    with pytest.raises(InputError, match=r"scenario.then, b: no training images of birds: give classes="):
+        TaskData(DataSets(then=[str(second)]), **options).setup()

@@ -56,6 +56,19 @@ def test_a_balanced_buffer_has_as_many_of_each_class(batch):
         assert counts[~small].max() - counts[~small].min() <= 2
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_buffer_takes_the_room_of_what_it_holds(balanced):
+    buffer = ReplayBuffer(10**12, 0, balanced)
+    stream(buffer, 70, 8)
+    assert buffer.filled == 70 and len(buffer.images) < 150
+    assert torch.equal(buffer.images[:70, 0, 0, 0], torch.arange(70).to(torch.uint8))
+    again = ReplayBuffer(10**12, 0, balanced)
+    again.load(buffer.state(), torch.device("cpu"))
+    for one in (buffer, again):
+        stream(one, 30, 8)
+    assert torch.equal(buffer.images[:100], again.images[:100]) and torch.equal(buffer.logits[:100], again.logits[:100])
+
+
 def test_a_balanced_buffer_is_fair_within_a_class():
     kept, repeats = torch.zeros(60), 1500
     labels = torch.arange(60) % 2
