@@ -315,7 +315,7 @@ def test_arguments_that_do_not_fit_give_a_one_line_error(algorithm, arguments, m
             lambda: LeNet(SHAPE, 10, convolution="winograd"),
             r"model\.convolution=winograd: one of native, loops, unfold",
         ),
-        (lambda: LeNet(SHAPE, 10, convolution=None), r"model\.convolution=None"),
+        (lambda: LeNet(SHAPE, 10, convolution=None), r"model\.convolution=null"),
         (lambda: LeNet(SHAPE, 10, convolution=["fft"]), r"model\.convolution=\['fft'\]"),
         (
             lambda: LeNet((1, 8, 8), 10, convolution="fft"),
