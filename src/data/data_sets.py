@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Parameter, signature
@@ -16,10 +16,10 @@ from src.data.source import Source, Split, join
 from src.data.sources.feedback import FeedbackSource
 from src.data.sources.registry import LOADERS, MIX_KEYS, load_dataset, load_feedback
 from src.data.transforms import transform_source
-from src.errors import InputError, as_typed, require
+from src.errors import InputError, as_typed, printable, require
 
 CHANGES = ("ink", "classes", "quarter_turns")  # options of every data set
-WITHOUT_DEFAULTS = ("folder", "own", "feedback")  # data sets of one's own
+OWN_DATA = ("folder", "own", "feedback")  # data sets of one's own
 SCANS = ("usps", "digits")  # data sets that conf/data brings to MNIST's form
 
 
@@ -53,12 +53,7 @@ class DataSets(Scenario):
         def read(split: str) -> Split:
             parts: list[Split] = []
             for task, (one, new_labels) in enumerate(zip(sources, labels, strict=True)):
-                channels, height, width = parts[0].images.shape[1:] if parts else (0, 0, 0)
-                with _errors_of(task_names[task]) if parts else nullcontext():
-                    as_first = one.read_as((channels, height, width)) if parts else one
-                    data = getattr(as_first, split)()
-                    if parts and split == "train":
-                        _check_classes(data, one.class_names)
+                data = _read_further(one, split, parts[0], task_names[task]) if parts else getattr(one, split)()
                 shapes = [tuple(images.shape[1:]) for images in (data.images, (parts or [data])[0].images)]
                 require(
                     shapes[0] == shapes[1],
@@ -118,9 +113,15 @@ class Renewal(Scenario):
         )
 
 
-def _check_classes(data: Split, names: Sequence[str]) -> None:
-    missing = [name for label, name in enumerate(names) if not bool((data.labels == label).any())]
-    require(not missing, f"no training images of {', '.join(missing)}: give classes=<those to keep>")
+def _read_further(source: Source, split: str, first: Split, task: str) -> Split:
+    """A split of a data set after the first, its pictures as large as those of the first."""
+    channels, height, width = first.images.shape[1:]
+    with _errors_of(task):
+        data = getattr(source.read_as((channels, height, width)), split)()
+        found = set(data.labels.unique().tolist())
+        empty = ", ".join(printable(name) for label, name in enumerate(source.class_names) if label not in found)
+        require(split == "test" or not empty, f"no training images of {empty}: give classes=<those to keep>")
+    return data
 
 
 def _load(entry: object, first: Mapping[str, Any]) -> Source:
@@ -171,7 +172,7 @@ def _in_full(word: str) -> dict[str, Any]:
     store = Path(word).expanduser()
     if store.suffix == ".sqlite" or (store / "feedback.sqlite").is_file():
         return {"name": "feedback", "root": word}
-    known = [name for name in LOADERS if name not in WITHOUT_DEFAULTS]
+    known = [name for name in LOADERS if name not in OWN_DATA]
     if word in known:
         return {"name": word}
     choices = f"no folder, no store of corrections and no data set ({', '.join(known)})"
@@ -183,7 +184,7 @@ def _defaults(name: str, first: Mapping[str, Any]) -> dict[str, Any]:
     """What a further data set takes from the first where it is not told."""
     if name == "folder":
         return {key: first[key] for key in ("size", "channels", "on_error") if key in first}
-    if name in WITHOUT_DEFAULTS:
+    if name in OWN_DATA:
         return {}
     known = {key: first[key] for key in ("root", "download", "mirrors") if key in first}
     return {**known, **({"ink": "mnist"} if name in SCANS else {})}
