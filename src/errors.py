@@ -35,7 +35,11 @@ def printable(text: object, most: int | None = None) -> str:
 
 
 def as_typed(value: object) -> object:
-    """null, true or false as they are typed on a command line; another value as it is."""
+    """null, true, false, lists and mappings as they are typed on a command line; another value as it is."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(str(as_typed(entry)) for entry in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{as_typed(entry)}' for key, entry in value.items())}}}"
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
 
 

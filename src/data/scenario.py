@@ -138,7 +138,7 @@ class SplitClasses(Scenario):
     def _groups(self, names: tuple[str, ...]) -> list[list[int]]:
         if self.in_lists:
             groups = [[self._label(name, names) for name in group] for group in self.order]
-            require(all(groups), f"scenario.order={list(self.order)}: a task without classes")
+            require(all(groups), f"scenario.order={as_typed(self.order)}: a task without classes")
         else:
             require(
                 self.tasks <= len(names),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.source import Images, Source, Split
-from src.errors import choice, integer, require
+from src.errors import as_typed, choice, integer, require
 from src.pictures.mnist_form import BOX, FRAME, to_mnist_form
 
 
@@ -125,12 +125,12 @@ def _group_classes(
     for name, members in named.items():
         require(
             isinstance(members, list | tuple) and len(members) > 0,
-            f"data.classes.{name}={members}: a list of at least one class",
+            f"data.classes.{name}={as_typed(members)}: a list of at least one class",
         )
         for member in map(str, members):
             require(member in known, f"data.classes: {member} is no class of this data set: {', '.join(known)}")
             require(member not in used, f"data.classes: {member} is listed twice")
             used.add(member)
         groups.append([known.index(str(member)) for member in members])
-    require(len(groups) >= 2, f"data.classes={list(named)}: give at least two classes")
+    require(len(groups) >= 2, f"data.classes={as_typed(named)}: give at least two classes")
     return tuple(map(str, named)), groups

@@ -33,7 +33,7 @@ class Batch:
 
 
 class ContinualMethod:
-    """Plain training on one task after another, which forgets: the lower bound.
+    """How one task is learned after another: hooks that a method overrides.
 
     buffer: images that a method with a replay buffer keeps; without use in others, so that a sweep over methods can
     give it.
@@ -89,6 +89,10 @@ class ContinualMethod:
     def load(self, state: dict[str, Any]) -> None:
         """The inverse of `state`; after `bind`."""
         self.task = state["task"]
+
+
+class PlainTraining(ContinualMethod):
+    """Training on one task after another, which forgets: the lower bound."""
 
 
 class Joint(ContinualMethod):

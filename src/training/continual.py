@@ -18,7 +18,7 @@ from src.evaluation.continual import summarize_tasks, task_accuracies
 from src.evaluation.evaluate import predict
 from src.files import OUTPUTS
 from src.finetune.closed_form import ClosedForm
-from src.finetune.continual import ContinualMethod
+from src.finetune.continual import ContinualMethod, PlainTraining
 from src.finetune.replay import Replay
 from src.model_files.checkpoint import load_model, read_checkpoint
 from src.model_files.locate import find_checkpoint
@@ -41,7 +41,7 @@ def build_scenario(cfg: Any, overrides: Sequence[str]) -> tuple[Scenario | None,
         )
         return None, None
     scenario = instantiate(cfg.scenario, "scenario")
-    method = instantiate(cfg.continual, "continual") if cfg.continual._target_ else ContinualMethod()
+    method = instantiate(cfg.continual, "continual") if cfg.continual._target_ else PlainTraining()
     _check_learned(scenario, method, cfg.init_from, cfg.head)
     _set_length(cfg, scenario, {override_key(word) for word in overrides})
     if not is_ordinary(scenario, method):

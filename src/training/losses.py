@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError, fraction, is_number, number, require
+from src.errors import InputError, as_typed, fraction, is_number, number, require
 
 
 class DivergedError(InputError):
@@ -95,6 +95,6 @@ def _weights(weights: str | Sequence[float] | None, counts: Tensor | None) -> Te
         raise InputError(f"loss.class_weights has {len(weights)} numbers, the data have {len(counts)} classes")
     require(
         all(is_number(weight) and weight >= 0 for weight in weights) and sum(weights) > 0,
-        f"loss.class_weights={list(weights)}: numbers of 0 or more, not all 0",
+        f"loss.class_weights={as_typed(list(weights))}: numbers of 0 or more, not all 0",
     )
     return torch.tensor(list(weights), dtype=torch.float32)

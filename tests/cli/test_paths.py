@@ -47,3 +47,14 @@ def test_a_command_refuses_it_and_makes_no_folder(tmp_path):
     done = run("src.train", "data=folder", "data.root=", f"hydra.run.dir={tmp_path}/run")
     assert one_line(done) == "error: data.root is empty: give the folder of the data set"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["hydra.run.dir={}"], ["hydra.run.dir={}/run"], ["-m", "hydra.sweep.dir={}", "seed=1,2"]]
+)
+def test_a_file_in_the_way_of_the_results_is_one_line_that_names_the_keys(tmp_path, words):
+    (tmp_path / "taken").write_text("mine")
+    line = one_line(run("src.train", "data=digits", *(word.format(tmp_path / "taken") for word in words)))
+    assert line.startswith("error: ") and "taken" in line
+    assert line.endswith("; give another folder as hydra.run.dir (hydra.sweep.dir of a sweep)")
+    assert (tmp_path / "taken").read_text() == "mine"
