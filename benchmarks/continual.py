@@ -42,6 +42,7 @@ SPLIT = ["scenario=split", "scenario.order=classes"]
 ONLINE = [*SPLIT, *MLP, "data.batch_size=10"]
 PERMUTED = ["scenario=permuted", *MLP, "data.batch_size=128"]
 LONG = ["scenario=permuted", "scenario.epochs=12", *NETWORK, "model.hidden=[1000,1000]", "+model.xavier=false"]
+LONG += ["scenario.pad=2", "+model.mean=0.1001", "+model.std=0.2752"]  # the pixels of images with this border
 LONG += ["data.batch_size=128", "optimizer.lr=1e-4", "optimizer.weight_decay=0", "scheduler=constant"]
 LONG += ["trainer.gradient_clip_val=null"]
 SI = ["continual=si", "optimizer.lr=0.1", "continual.strength=2", "continual.damping=1"]

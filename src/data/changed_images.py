@@ -1,11 +1,12 @@
 """Domain-incremental scenarios: the same images and classes, changed otherwise in each task."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.batches import derive_seed
@@ -13,6 +14,8 @@ from src.data.rotation import rotate
 from src.data.scenario import Scenario, TaskSource, read_version
 from src.data.source import Images, Source, Split, in_memory
 from src.errors import integer, number, require
+
+MAX_PAD = 64
 
 
 class ChangedImages(Scenario):
@@ -31,6 +34,10 @@ class ChangedImages(Scenario):
     def num_tasks(self) -> int:
         return self.tasks
 
+    def prepare(self, images: Images) -> Images:
+        """The images of every task, before they are changed."""
+        return images
+
     def change(self, images: Tensor, task: int) -> Tensor:
         """The images, uint8 (N, C, H, W), as they are in a task, counted from 1."""
         raise NotImplementedError
@@ -45,7 +52,7 @@ class ChangedImages(Scenario):
         def read(split: Callable[[], Split]) -> Split:
             data = split()
             return Split(
-                CopiedImages(data.images, tasks, self.change),
+                CopiedImages(self.prepare(data.images), tasks, self.change),
                 data.labels.repeat(tasks),
                 None if data.files is None else data.files * tasks,
                 None if data.in_val is None else data.in_val.repeat(tasks),
@@ -70,11 +77,21 @@ class ChangedImages(Scenario):
 
 class Permuted(ChangedImages):
     """The pixels of all images in another order, drawn by `seed` (Permuted-MNIST, Goodfellow et al. 2013,
-    arXiv:1312.6211); a network of convolutions sees no shapes in them."""
+    arXiv:1312.6211); a network of convolutions sees no shapes in them.
 
-    def __init__(self, tasks: int = 10, seed: int = 0, **options: Any):
+    pad: pixels of 0 around each image, which change their places with the others.
+    """
+
+    def __init__(self, tasks: int = 10, pad: int = 0, seed: int = 0, **options: Any):
         super().__init__(tasks, **options)
+        self.pad = integer("scenario.pad", pad, 0, MAX_PAD, unit="pixels")
         self.seed = integer("scenario.seed", seed, 0)
+
+    def divide(self, source: Source, options: Mapping[str, Any]) -> TaskSource:
+        return replace(super().divide(source, options), border=self.pad)
+
+    def prepare(self, images: Images) -> Images:
+        return PaddedImages(images, self.pad) if self.pad else images
 
     def change(self, images: Tensor, task: int) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
@@ -103,6 +120,27 @@ class Rotated(ChangedImages):
 
     def _angle(self, task: int) -> float:
         return task * self.range_deg / self.tasks
+
+
+@dataclass(frozen=True)
+class PaddedImages:
+    """Images with `pad` pixels of 0 on every side."""
+
+    images: Images
+    pad: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        *outer, height, width = self.images.shape
+        return (*outer, height + 2 * self.pad, width + 2 * self.pad)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images inside are held in memory."""
+        return in_memory(self.images)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        return F.pad(self.images.index_select(dim, index), (self.pad,) * 4)
 
 
 @dataclass(frozen=True)

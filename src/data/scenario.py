@@ -28,6 +28,7 @@ class TaskSource(Source):
 
     task_names: of the tasks, in their order. task_classes: the classes that each brings, in ascending order.
     copies: how many tasks each image of `original` is in. divide: makes this source of another reading of `original`.
+    border: pixels that the tasks add to its images on every side.
     """
 
     original: Source
@@ -35,6 +36,7 @@ class TaskSource(Source):
     task_classes: tuple[tuple[int, ...], ...]
     divide: Callable[[Source], "TaskSource"]
     copies: int = 1
+    border: int = 0
 
     @property
     def few_labels(self) -> bool:  # type: ignore[override]  # a constant of other sources
@@ -45,7 +47,8 @@ class TaskSource(Source):
         return self.original.may_be_damaged
 
     def read_as(self, shape: tuple[int, int, int]) -> Source:
-        other = self.original.read_as(shape)
+        channels, height, width = shape
+        other = self.original.read_as((channels, height - 2 * self.border, width - 2 * self.border))
         return self if other is self.original else self.divide(other)
 
     def describe(self, cut: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from src.data.changed_images import Permuted, Rotated
 from src.data.data_sets import DataSets
@@ -83,6 +84,27 @@ def test_pixels_are_permuted_alike_in_every_image_of_a_task(data_root):
     assert torch.equal(changed.sort(1).values, second.sort(1).values)
     columns = {tuple(column) for column in first.T.tolist()}
     assert {tuple(column) for column in second.T.tolist()} == columns
+
+
+def test_a_border_changes_places_with_the_other_pixels(data_root):
+    plain, data = read(data_root, Permuted(tasks=3)), read(data_root, Permuted(tasks=3, pad=2))
+    assert data.info.shape == (1, 32, 32)
+    for split in ("train_set", "test_set"):
+        padded, images = getattr(data, split)[torch.arange(5)][0], getattr(plain, split)[torch.arange(5)][0]
+        assert torch.equal(padded[:, :, 2:-2, 2:-2], images) and padded.sum() == images.sum()
+    first, second = (data.train_set[data.positions(task)][0].flatten(1) for task in range(2))
+    assert torch.equal(first.sort(1).values, second.sort(1).values) and not torch.equal(first, second)
+    assert data.source.read_as((1, 32, 32)) is data.source
+
+
+def test_a_folder_with_a_border_is_read_at_the_size_of_a_network(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("RGB", (20, 20), (60 * number, 10, 200)).save(tmp_path / name / f"{number}.png")
+    options = {"name": "folder", "root": str(tmp_path), "size": None, "channels": None, "val": 2}
+    data = TaskData(Permuted(tasks=2, pad=3), **options)
+    assert data.source.read_as((3, 30, 30)).train().images.shape == (12, 3, 30, 30)
 
 
 def test_images_turn_counterclockwise_by_the_angle_of_their_task(data_root):
