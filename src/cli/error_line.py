@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.overrides import quoted_override
+from src.cli.overrides import OF_ONE_OPTION, quoted_override
 from src.errors import InputError, printable
 from src.files import disk_full, display_path
 
@@ -97,7 +97,8 @@ def _hydra_line(error: HydraException) -> str:
     if "add --multirun" in str(error):
         typed = str(error).split("'")[1]
         key, values = typed.partition("=")[::2]
-        return f"{typed}: one value only; a list is {key}=[{values}], several runs need python -m src.train -m"
+        a_list = "" if key in OF_ONE_OPTION else f"a list is {key}=[{values}], "
+        return f"{typed}: one value only; {a_list}several runs need python -m src.train -m"
     if isinstance(error, OverrideParseException):
         _, evaluating, reason = str(error).partition(" while evaluating ")
         if evaluating and "Unknown function" not in reason:

@@ -18,6 +18,11 @@ from src.pictures.file_types import SUFFIXES
 # Keys that mixed corrections with old images before continual=rehearsal did.
 MOVED = {"data.replay": "continual.old", "data.share": "continual.share", "data.repeats": "continual.repeats"}
 OF_AN_OPTION = ("scenario", "continual")  # groups without an option by default: their keys are those of an option
+# Groups whose options each describe one object: Hydra would merge the keys of two.
+OF_ONE_OPTION = (
+    "data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "finetune", "scenario", "continual",
+    "dashboard",
+)  # fmt: skip
 CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")  # configs from outside conf/
 VALUED_FLAGS = ("--cfg", "-c", "--package", "-p", *CONFIG_FLAGS, "-sc")
 INFO_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "-sc", "--shell-completion")
@@ -202,6 +207,8 @@ def check_overrides(conf: Path, verb: str, words: Sequence[str]) -> None:
             require(_is_chosen(part, overrides), f"{word}: of which {part}? Give {part}= as well; --help lists them")
         group = key.partition("@")[0]
         known = group in groups or group.startswith("hydra") or own_configs
+        several = group in OF_ONE_OPTION and value.startswith("[") and "," in value and not own_configs
+        require(not several, f"{word}: one option only; several runs need -m {group}={value.strip('[]')}")
         accepted = f"it has: {', '.join(groups)}" if groups else "it has none"
         require(known or not (conf / group).is_dir(), f"{word}: src.{verb} has no group {group}; {accepted}")
 

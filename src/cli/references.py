@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from src.cli.feedback_mix import add_mix, add_renewal
 from src.cli.overrides import (
+    OF_AN_OPTION,
     flags_first,
     hydra_literal,
     is_sweep_override,
@@ -97,6 +98,10 @@ def _recorded_command(words: Sequence[str]) -> list[str]:
     recorded = read_checkpoint(path)["config"].get("overrides")
     advice = "it was made in Python: resume it there, with the same overrides and resume_from"
     require(recorded is not None, f"resume_from={reference}: this run does not record its command; {advice}")
+    for group in OF_AN_OPTION:
+        typed, before = override_value(added, group), override_value(recorded, group)
+        same = typed in (None, before)
+        require(same, f"resume_from={reference}: the run has {group}={before or 'none'}: leave {group}={typed} out")
     # A file names neither what is trusted nor anything of Hydra itself, whose nodes make objects before a check.
     kept = [word for word in recorded if not override_key(word).startswith(("resume_from", "trust", "hydra"))]
     pinned = [f"resume_from={hydra_literal(path)}", f"hydra.run.dir={hydra_literal(path.parents[1])}"]

@@ -58,7 +58,8 @@ class DataSets(Scenario):
                 require(
                     shapes[0] == shapes[1],
                     f"scenario.then: {task_names[task]} has images of {_size(shapes[0])}, {task_names[0]} of "
-                    f"{_size(shapes[1])} (channels, height, width): all tasks need one size",
+                    f"{_size(shapes[1])} (channels, height, width): all tasks need one size; folders have "
+                    "data.size and data.channels",
                 )
                 tasks = torch.full((len(data.labels),), task)
                 parts.append(replace(data, labels=new_labels[data.labels], tasks=tasks))
@@ -118,15 +119,16 @@ def _read_further(source: Source, split: str, first: Split, task: str) -> Split:
     channels, height, width = first.images.shape[1:]
     with _errors_of(task):
         data = getattr(source.read_as((channels, height, width)), split)()
+        few = source.few_labels  # corrections, of the classes that were corrected
         found = set(data.labels.unique().tolist())
         empty = ", ".join(printable(name) for label, name in enumerate(source.class_names) if label not in found)
-        require(split == "test" or not empty, f"no training images of {empty}: give classes=<those to keep>")
+        require(split == "test" or few or not empty, f"no training images of {empty}: give classes=<those to keep>")
     return data
 
 
 def _load(entry: object, first: Mapping[str, Any]) -> Source:
-    given = entry if isinstance(entry, Mapping) else _in_full(str(entry))
-    require("name" in given, f"scenario.then: {entry} has no name of a data set: {', '.join(LOADERS)}")
+    given = entry if isinstance(entry, Mapping) else _in_full(str(as_typed(entry)))
+    require("name" in given, f"scenario.then: {as_typed(entry)} has no name of a data set: {', '.join(LOADERS)}")
     options = {**_defaults(str(given["name"]), first), **given}
     with _errors_of(_entry_name(entry)):
         if options["name"] == "feedback":
@@ -205,7 +207,8 @@ def _name(options: Mapping) -> str:
 def _entry_name(entry: object) -> str:
     if isinstance(entry, Mapping):
         return _name(entry)
-    return str(entry) if str(entry) in LOADERS else Path(str(entry)).name
+    typed = str(as_typed(entry))
+    return typed if typed in LOADERS else Path(typed).name
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -100,22 +100,30 @@ class Scenario:
 class SplitClasses(Scenario):
     """Each task brings some of the classes (Split-MNIST of Zenke et al. 2017, arXiv:1703.04200).
 
-    tasks: how many; classes are divided as evenly as they can be. order: seed, drawn by `seed`; classes, the order of
-    the data set; or the names of all classes in another order, or in lists, one per task.
+    tasks: how many, 2 or more; classes are divided as evenly as they can be. None is 5, or as many as there are lists.
+    order: seed, drawn by `seed`; classes, the order of the data set; or the names of all classes in another order, or
+    in lists, one per task.
     """
 
-    def __init__(self, tasks: int = 5, order: str | Sequence = "seed", seed: int = 0, **options: Any):
+    def __init__(self, tasks: int | None = None, order: str | Sequence = "seed", seed: int = 0, **options: Any):
         super().__init__(**options)
-        self.tasks = integer("scenario.tasks", tasks, 2)
+        integer("scenario.tasks", tasks, 2, optional=True)
         listed = isinstance(order, list | tuple) and len(order) > 0
         known = listed or order in ("seed", "classes")
         require(known, f"scenario.order={as_typed(order)}: seed, classes, or a list of classes")
         self.order, self.seed = order, integer("scenario.seed", seed, 0)
-        self.in_lists = listed and all(isinstance(entry, list | tuple) for entry in order)
+        kinds = {isinstance(entry, list | tuple) for entry in order} if listed else {False}
+        typed = f"scenario.order={as_typed(order)}"
+        require(len(kinds) == 1, f"{typed}: classes, or lists of classes, one per task; not both")
+        self.in_lists = kinds == {True}
+        require(not self.in_lists or len(order) > 1, f"{typed}: one task; give two lists or more")
+        fits = not self.in_lists or tasks in (None, len(order))
+        require(fits, f"{typed} has {len(order)} tasks, scenario.tasks={tasks}: leave scenario.tasks out")
+        self.tasks = len(order) if self.in_lists else 5 if tasks is None else tasks
 
     @property
     def num_tasks(self) -> int:
-        return len(self.order) if self.in_lists else self.tasks
+        return self.tasks
 
     def divide(self, source: Source, options: Mapping[str, Any]) -> TaskSource:
         names, groups = source.class_names, self._groups(source.class_names)
@@ -143,10 +151,6 @@ class SplitClasses(Scenario):
             groups = [[self._label(name, names) for name in group] for group in self.order]
             require(all(groups), f"scenario.order={as_typed(self.order)}: a task without classes")
         else:
-            require(
-                self.tasks <= len(names),
-                f"scenario.tasks={self.tasks} of {len(names)} classes: give 2 to {len(names)}",
-            )
             if self.order == "seed":
                 generator = torch.Generator().manual_seed(derive_seed(self.seed, len(names)))
                 order = torch.randperm(len(names), generator=generator).tolist()
@@ -155,12 +159,16 @@ class SplitClasses(Scenario):
             else:
                 order = [self._label(name, names) for name in self.order]
             groups = [part.tolist() for part in torch.tensor(order).tensor_split(self.tasks)]
+        self._check_complete(groups, names)
+        require(all(groups), f"scenario.tasks={self.tasks} of {len(names)} classes: give 2 to {len(names)}")
+        return groups
+
+    def _check_complete(self, groups: Sequence[Sequence[int]], names: tuple[str, ...]) -> None:
         listed = sorted(label for group in groups for label in group)
         missing = [name for label, name in enumerate(names) if label not in listed]
         twice = [names[label] for label in set(listed) if listed.count(label) > 1]
         require(not twice, f"scenario.order: {', '.join(twice)} is listed twice")
         require(not missing, f"scenario.order lacks {', '.join(missing)}: list every class once, or give data.classes")
-        return groups
 
     def _label(self, name: object, names: tuple[str, ...]) -> int:
         require(str(name) in names, f"scenario.order: {name} is no class of this data set: {', '.join(names)}")

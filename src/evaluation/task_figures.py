@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.plotting import QUIET, class_labels, open_axes
+from src.plotting import class_labels, open_axes
 
 MANY_TASKS = 12  # above which numbers are left out of the matrix
+UNLEARNED = "0.3"  # grey of the accuracies on tasks that are not learned yet
 
 
 def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], split: str) -> Figure:
@@ -26,7 +27,7 @@ def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], s
     for (row, column), value in np.ndenumerate(values) if count <= MANY_TASKS else ():
         if np.isnan(value):
             continue
-        color = QUIET if not learned[row, column] else "white" if value > 75 else "black"
+        color = UNLEARNED if not learned[row, column] else "white" if value > 75 else "black"
         left.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
     left.set_xticks(range(count), labels, fontsize=8, rotation=0 if max(map(len, labels)) < 7 else 30)
     left.set_yticks(range(len(values)), [f"after {number}" if number else "before" for number in steps], fontsize=8)
@@ -38,18 +39,17 @@ def draw_tasks(matrix: Sequence[Sequence[float | None]], names: Sequence[str], s
     for task in range(learned_tasks):
         known = steps > task
         right.plot(steps[known], values[known, task], color=colors[task], marker="o", ms=3.5, lw=1.6)
-    for task, height in enumerate(_spread(values[-1, :learned_tasks], least=4.5)):
+    for task, height in enumerate(_spread(values[-1, :learned_tasks], min(4.5, 100 / count))):
         right.annotate(
             labels[task], (learned_tasks, values[-1, task]), (learned_tasks + 0.18, height), va="center", fontsize=8,
             color=colors[task],
         )  # fmt: skip
     some = steps[steps > 0]
     mean = [np.nanmean(values[done - first, :done]) for done in some]
-    right.plot(some, mean, color="black", lw=2.2, ls="--", label="mean of the tasks learned")
+    right.plot(some, mean, color="black", lw=2.2, ls="--")
     right.set(xlabel="tasks learned", ylim=(-2, 102), xlim=(some[0] - 0.3, count + 0.6 + 0.08 * count))
     right.set_xticks(some)
-    right.legend(loc="lower left", frameon=False, fontsize=8)
-    right.set_title("each task's accuracy from when it is learned", fontsize=10, loc="left")
+    right.set_title("each task's accuracy from when it is learned; dashed: their mean", fontsize=10, loc="left")
     return figure
 
 
@@ -60,7 +60,7 @@ def _colors(count: int) -> np.ndarray:
 
 
 def _spread(heights: np.ndarray, least: float) -> np.ndarray:
-    """Heights moved apart so that two are at least `least` apart, their order kept, as near as that allows."""
+    """Heights from 0 to 100, moved apart so that two are at least `least` apart, their order kept."""
     order = np.argsort(np.nan_to_num(heights), kind="stable")
     placed = np.nan_to_num(heights)[order].copy()
     for _ in range(100):
@@ -72,6 +72,9 @@ def _spread(heights: np.ndarray, least: float) -> np.ndarray:
             placed[at + 1] += max(0.0, push)
         if not len(close):
             break
+    ranks = np.arange(len(placed))
+    placed = np.maximum(placed, least * ranks)
+    placed = np.minimum(placed, 100 - least * ranks[::-1])
     result = np.empty_like(placed)
     result[order] = placed
     return result

@@ -25,6 +25,7 @@ EXECUTION_KEYS = (
     "hydra.", "hydra/", "sweep.", "resume_from", "output_dir", "run_name", "figures", "trainer.enable_progress_bar",
 )  # fmt: skip
 USUAL = ("val/acc", "test/acc", "train/acc", "val/mae", "test/mae", "train/mae")  # metrics of runs that monitored none
+TASKS = "val/task_average"  # of runs that learned one task after another
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -227,11 +228,15 @@ def find_varied_keys(runs: Sequence[Run], swept: Collection[str] = ()) -> list[s
 
 
 def resolve_metric(runs: Sequence[Run], metric: str | None = None) -> tuple[str, str]:
-    """The metric that orders the runs, and its mode (max, min). None for the metric they monitored.
+    """The metric that orders the runs, and its mode (max, min). None for the metric they monitored, or for what they
+    know in the end where they all learned one task after another.
 
     Raises InputError if they monitored different metrics, or no run has the given one.
     """
-    if metric is None:
+    known = [run.score(TASKS) is not None for run in runs if run.results.get("val")]
+    if metric is None and known and all(known):
+        metric = TASKS
+    elif metric is None:
         names = list(dict.fromkeys(run.results["monitor"] for run in runs if run.results.get("monitor")))
         require(len(names) <= 1, f"these runs monitored {', '.join(names)}: give metric=<one of them>")
         measured = [name for name in USUAL if any(run.score(name) is not None for run in runs)]

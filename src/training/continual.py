@@ -9,6 +9,7 @@ from typing import Any
 from src.cli.config import instantiate
 from src.cli.error_line import error_line
 from src.cli.overrides import override_key
+from src.data.data_sets import Renewal
 from src.data.datamodule import ImageData
 from src.data.info import DataInfo
 from src.data.per_image import as_augmentation
@@ -59,7 +60,8 @@ def _check_learned(scenario: Scenario, method: ContinualMethod, init_from: str |
     require(learned < tasks, f"scenario.learned={learned} of {tasks} tasks leaves none to train: 0 to {tasks - 1}")
     old = method.old_images is not None  # which trains on the earlier tasks, too
     known = bool(init_from) or old or not learned
-    require(known, f"scenario.learned={learned}: give init_from=<the network that learned>")
+    told = "scenario=renewal" if isinstance(scenario, Renewal) else f"scenario.learned={learned}"
+    require(known, f"{told}: give init_from=<the network that learned>")
     kept = not (learned and init_from and head == "reset")
     require(kept, f"head=reset forgets the classes of scenario.learned={learned}: leave head out")
 

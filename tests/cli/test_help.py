@@ -67,6 +67,9 @@ def test_help_is_printed_whatever_else_is_typed(flag):
         ("train", ["scenario=split", "+continual.buffer=3"], "of which continual"),
         ("train", ["data=feedback", "data.share=0.5"], r"^data.share=0.5: .*, as continual.share=0.5$"),
         ("serve", ["output_dir="], "give hydra.run.dir=<folder>"),
+        ("train", ["loss=[cross_entropy,focal]"], r"one option only; several runs need -m loss=cross_entropy,focal$"),
+        ("train", ["scenario=[split,rotated]"], r"^scenario=\[split,rotated\]: one option only"),
+        ("evaluate", ["data=[usps,mnist]"], r"one option only; several runs need -m data=usps,mnist$"),
     ],
 )
 def test_a_word_that_is_not_an_override_is_one_line(verb, words, expected):
@@ -95,6 +98,7 @@ OTHERWISE = "has signs that Hydra reads otherwise: type"
     ("override", "expected"),
     [
         ("seed=1,2", "seed=1,2: one value only; a list is seed=[1,2], several runs need python -m src.train -m"),
+        ("model=cnn,mlp", "model=cnn,mlp: one value only; several runs need python -m src.train -m"),
         ("data.root=a(b).png", f"data.root=a(b).png {OTHERWISE} \"data.root='a(b).png'\""),
         ("images=三角形/Bild 00 ü.png", f"images=三角形/Bild 00 ü.png {OTHERWISE} \"images='三角形/Bild 00 ü.png'\""),
         ("target=三角形", f"target=三角形 {OTHERWISE} \"target='三角形'\""),

@@ -49,6 +49,29 @@ def test_the_order_of_classes_can_be_given(data_root):
     assert data.source.task_classes == ((0,), (1, 2, 3), (4, 5, 6, 7, 8, 9)) and data.num_tasks == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"order": [[3, 5], 7]},
+            r"^scenario.order=\[\[3,5\],7\]: classes, or lists of classes, one per task; not both$",
+        ),
+        ({"order": [["o", "ki"]]}, r"^scenario.order=\[\[o,ki\]\]: one task; give two lists or more$"),
+        ({"order": [["o"], ["ki"]], "tasks": 3}, "has 2 tasks, scenario.tasks=3: leave scenario.tasks out$"),
+        ({"order": []}, r"^scenario.order=\[\]: seed, classes, or a list of classes$"),
+        ({"tasks": 1}, "^scenario.tasks=1: a whole number, at least 2, or null$"),
+    ],
+)
+def test_an_order_that_is_none_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        SplitClasses(**options)
+
+
+def test_an_order_lacks_classes_before_it_lacks_tasks(data_root):
+    with pytest.raises(InputError, match=r"^scenario.order lacks .*: list every class once, or give data.classes$"):
+        read(data_root, SplitClasses(order=["o"]))
+
+
 def test_splits_are_those_of_the_data_set_without_tasks(data_root):
     plain = ImageData(**SMALL, root=str(data_root))
     plain.setup()
@@ -164,13 +187,23 @@ def test_corrections_are_a_task_of_their_own(data_root, tmp_path):
     assert data.source.task_classes[0] == data.source.task_classes[1]
 
 
+def test_corrections_of_a_few_classes_are_a_task(data_root, tmp_path):
+    store = tmp_path / "feedback.sqlite"
+    make_store(store, 5)
+    data = read(data_root, DataSets(then=[{"name": "feedback", "root": str(store), "other_data": True}]))
+    labels = data.train_set.labels[data.train_set.indices[data.positions(1)]]
+    assert 0 < len(labels) <= 5 and set(labels.tolist()) <= set(range(5))
+
+
 @pytest.mark.parametrize(
     ("then", "message"),
     [
         (None, "scenario.then=null: list the data sets"),
         ("usps", "scenario.then=usps: list the data sets"),
         (["nothing"], "nothing is no folder, no store of corrections and no data set"),
-        ([{"root": "x"}], "no name of a data set"),
+        ([{"root": "x"}], r"scenario.then: \{root:x\} has no name of a data set"),
+        ([None], "scenario.then: null is no folder"),
+        ([["usps"]], r"scenario.then: \[usps\] is no folder"),
         ([{"name": "kmnist", "colour": 1}], r"scenario.then, kmnist: no option colour: there are root, .*, classes"),
         ([{"name": "nothing"}], "scenario.then, nothing: name=nothing: one of mnist, "),
         ([{"name": "folder"}], "scenario.then, folder: it needs root"),

@@ -18,6 +18,13 @@ from src.data.splits import class_ranks
 from src.errors import InputError, boolean, fraction, require
 
 
+@dataclass(frozen=True)
+class CorrectionsSource(Source):
+    """Corrections as a data set of their own: of some of its classes there may be none."""
+
+    few_labels = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeedbackSource(Source):
     """The training images of original data followed by corrections; the test split of the original data.
@@ -65,7 +72,7 @@ class FeedbackSource(Source):
         def test() -> Split:
             return as_split(self.corrections, self.corrections.held_out, self.train())
 
-        return Source(self.class_names, train, test, version=self.version)
+        return CorrectionsSource(self.class_names, train, test, version=self.version)
 
     def renewal_test(self) -> Split:
         """The test split of the original data, task 0, followed by the corrections held out, task 1; after `train`."""
