@@ -1,4 +1,4 @@
-"""Fine-tuning methods and numbers of labels: python -m benchmarks.finetune [--start newest] [--shots 1 5]
+"""Fine-tuning methods and numbers of labels: python -m benchmarks.finetune [--start newest] [--target usps]
 
 Each run is `python -m src.train init_from=... finetune=... data=... data.shots=...`, in one process per core. The last
 row of each block is training from scratch. --split val never reads the test split: use it to tune.
@@ -16,6 +16,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.finetune_targets import TARGETS, colour_source
 from src.cli.config import CONF, load_config
 from src.files import OUTPUTS
 
@@ -79,8 +80,9 @@ def main() -> None:
     """Print a block per number of labels, a row per method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", default="newest", help="run folder or file to start from")
-    parser.add_argument("--root", default=None, help="data.root of the target")
-    parser.add_argument("--data", default="digits", help="target: digits, usps, folder, ...")
+    parser.add_argument("--root", help="data.root of the target: folder with MNIST/raw and usps_train")
+    parser.add_argument("--target", default="digits", choices=TARGETS, help="what the methods are tuned on")
+    parser.add_argument("--data", help="a data set of your own instead, as data=; its keys follow with --set")
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5, 10, 20], help="images per class; 0 for all")
     parser.add_argument("--methods", nargs="+", default=["default", *methods(), SCRATCH])
     parser.add_argument("--seeds", type=int, default=10)
@@ -91,12 +93,19 @@ def main() -> None:
 
     from src.model_files.locate import find_checkpoint
 
-    source = str(find_checkpoint(args.start, OUTPUTS, key="--start").resolve())
-    words = [f"data={args.data}", *([f"data.root={Path(args.root).resolve()}"] if args.root else []), *args.set]
+    target = args.data or args.target
     cells: dict[str, list[str]] = {}
-    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        folder, root = Path(temporary), Path(args.root or "data").resolve()
+        start = colour_source(folder / "learned", folder / "start") if target == "colour" else args.start
+        source = str(find_checkpoint(str(start), OUTPUTS, key="--start").resolve())
+        own = [f"data={args.data}", *([f"data.root={root}"] if args.root else [])]
+        words = [*(own if args.data else TARGETS[args.target](root, folder / "target")), *args.set]
         for shots in args.shots:
-            print(f"\n{args.data}, {f'{shots} images per class' if shots else 'all images'}, {args.split} split")
+            print(f"\n{target}, {f'{shots} images per class' if shots else 'all images'}, {args.split} split")
             jobs = [(method, shots or None, seed) for method in args.methods for seed in range(args.seeds)]
             done = list(pool.map(partial(run, source=source, words=words, split=args.split), jobs))
             for method in args.methods:
