@@ -79,7 +79,9 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     """Print a block per number of labels, a row per method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--start", default="newest", help="run folder or file to start from")
+    parser.add_argument(
+        "--start", default="newest", help="run folder or file to start from; --target colour trains one"
+    )
     parser.add_argument("--root", help="data.root of the target: folder with MNIST/raw and usps_train")
     parser.add_argument("--target", default="digits", choices=TARGETS, help="what the methods are tuned on")
     parser.add_argument("--data", help="a data set of your own instead, as data=; its keys follow with --set")

@@ -1,5 +1,7 @@
 """What benchmarks.finetune fine-tunes on: other digits, other views and other classes of MNIST, and pictures."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,9 +62,6 @@ TARGETS: dict[str, Callable[[Path, Path], list[str]]] = {
 
 def colour_source(folder: Path, run: Path) -> Path:
     """Train the source of `colour` on pictures of `folder`, as a user would, in the folder `run`; returns it."""
-    import subprocess
-    import sys
-
     words = ["experiment=photos_scratch", "data=folder", f"data.root={draw_folder(folder, PICTURES, seed=1)}"]
     words += [f"data.classes=[{','.join(LEARNED)}]", "data.size=64", f"hydra.run.dir={run}"]
     subprocess.run([sys.executable, "-m", "src.train", *words], check=True, stdout=subprocess.DEVNULL)

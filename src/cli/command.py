@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.cli.config import CONF, config_folders, to_plain
-from src.cli.error_line import CommandExit, error_line
+from src.cli.error_line import CommandExit, error_line, launch_error_line
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.job_record import open_record
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first, override_key
@@ -65,7 +65,7 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
             except Exception as error:
                 if verbose:
                     raise
-                _fail(error_line(error), 1)
+                _fail(launch_error_line(error), 1)
 
         return main
 

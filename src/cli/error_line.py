@@ -31,6 +31,15 @@ def error_line(error: BaseException) -> str:
     return printable(_error_text(error))
 
 
+def launch_error_line(error: BaseException) -> str:
+    """`error_line` of an error outside a run; one of a file's or folder's name is of the folder that Hydra makes."""
+    if not isinstance(error, OSError) or not error.filename or disk_full(error):
+        return error_line(error)
+    reason = "a file has this name" if isinstance(error, FileExistsError) else str(error.strerror).lower()
+    path = display_path(Path(error.filename))
+    return printable(f"{path}: {reason}; give another folder as hydra.run.dir (hydra.sweep.dir of a sweep)")
+
+
 def _error_text(error: BaseException) -> str:
     if isinstance(error, InputError | CommandExit):
         return str(error)
@@ -45,29 +54,13 @@ def _error_text(error: BaseException) -> str:
         )
     if isinstance(error, OSError) and (problem := disk_full(error)):
         return f"{display_path(Path(error.filename)) if error.filename else 'a file'} is not written: {problem}"
-    if isinstance(error, OSError) and (problem := _folder_problem(error)):
-        return problem
     if "group override must be a string" in str(error):
         return "a group takes the name of one of its options, not null: give none if it has one, see --help"
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported here
         return f"trainer: {message_line(error)}"
-    file = _log_file()
+    file = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), None)
     hint = f"the traceback is in {display_path(Path(file))}" if file else "HYDRA_FULL_ERROR=1 shows the traceback"
     return f"{type(error).__name__}: {message_line(error)} ({hint})"
-
-
-def _log_file() -> str | None:
-    handlers = logging.getLogger().handlers
-    return next((handler.baseFilename for handler in handlers if isinstance(handler, logging.FileHandler)), None)
-
-
-def _folder_problem(error: OSError) -> str:
-    """What is wrong with a folder that Hydra cannot make for a run or a sweep; empty for an error within a run."""
-    if not error.filename or _log_file():
-        return ""
-    path, reason = display_path(Path(error.filename)), str(error.strerror).lower()
-    reason = "a file has this name" if isinstance(error, FileExistsError) else reason
-    return f"{path}: {reason}; give another folder as hydra.run.dir (hydra.sweep.dir of a sweep)"
 
 
 def _is_of_name(error: UnicodeEncodeError) -> bool:

@@ -1,7 +1,7 @@
 """Domain-incremental scenarios: the same images and classes, changed otherwise in each task."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,10 @@ MAX_PAD = 64
 class ChangedImages(Scenario):
     """Every task has all images and classes, changed in a way of its own; the first has them as they are.
 
-    tasks: how many.
+    tasks: how many. pad: pixels of 0 around the images of all tasks.
     """
+
+    pad = 0
 
     def __init__(self, tasks: int = 10, reading: str = "class", **options: Any):
         super().__init__(reading=reading, **options)
@@ -33,10 +35,6 @@ class ChangedImages(Scenario):
     @property
     def num_tasks(self) -> int:
         return self.tasks
-
-    def prepare(self, images: Images) -> Images:
-        """The images of every task, before they are changed."""
-        return images
 
     def change(self, images: Tensor, task: int) -> Tensor:
         """The images, uint8 (N, C, H, W), as they are in a task, counted from 1."""
@@ -51,8 +49,9 @@ class ChangedImages(Scenario):
 
         def read(split: Callable[[], Split]) -> Split:
             data = split()
+            images = PaddedImages(data.images, self.pad) if self.pad else data.images
             return Split(
-                CopiedImages(self.prepare(data.images), tasks, self.change),
+                CopiedImages(images, tasks, self.change),
                 data.labels.repeat(tasks),
                 None if data.files is None else data.files * tasks,
                 None if data.in_val is None else data.in_val.repeat(tasks),
@@ -72,6 +71,7 @@ class ChangedImages(Scenario):
             task_classes=(classes,) * tasks,
             divide=partial(self.divide, options=options),
             copies=tasks,
+            border=self.pad,
         )
 
 
@@ -86,12 +86,6 @@ class Permuted(ChangedImages):
         super().__init__(tasks, **options)
         self.pad = integer("scenario.pad", pad, 0, MAX_PAD, unit="pixels")
         self.seed = integer("scenario.seed", seed, 0)
-
-    def divide(self, source: Source, options: Mapping[str, Any]) -> TaskSource:
-        return replace(super().divide(source, options), border=self.pad)
-
-    def prepare(self, images: Images) -> Images:
-        return PaddedImages(images, self.pad) if self.pad else images
 
     def change(self, images: Tensor, task: int) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, task))
