@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.cli.config import CONF, config_folders, to_plain
-from src.cli.error_line import CommandExit, error_line, launch_error_line
+from src.cli.error_line import CommandExit, error_line, launch_error_line, stop_behind
 from src.cli.help import HELP_FLAGS, help_text
 from src.cli.job_record import open_record
 from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_home, flags_first, override_key
@@ -63,6 +63,8 @@ def command(config_name: str, resolve: Callable[[Sequence[str]], list[str]] = li
             except BrokenPipeError:  # the reader (| head) has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             except Exception as error:
+                if (stop := stop_behind(error)) is not None:
+                    _fail("interrupted", getattr(stop, "status", 130))
                 if verbose:
                     raise
                 _fail(launch_error_line(error), 1)
@@ -118,13 +120,14 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
             check_paths(cfg)
             result = task(cfg)
     except BaseException as error:
-        stopped = isinstance(error, CommandExit | KeyboardInterrupt)
-        message = "interrupted" if isinstance(error, KeyboardInterrupt) else error_line(error)
-        record.end("interrupted" if stopped else "failed", error=message)
-        if not stopped:
-            log_error(error, message)
-            if HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
-                raise CommandExit(1, message) from error
+        stop = error if isinstance(error, CommandExit) else stop_behind(error)
+        message = "interrupted" if isinstance(stop, KeyboardInterrupt) else error_line(stop or error)
+        record.end("interrupted" if stop else "failed", error=message)
+        if stop is not None:
+            raise stop
+        log_error(error, message)
+        if HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
+            raise CommandExit(1, message) from error
         raise
     record.end("finished", objective=result)
     return result

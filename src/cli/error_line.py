@@ -26,6 +26,15 @@ class CommandExit(BaseException):
         self.status = status
 
 
+def stop_behind(error: BaseException | None) -> KeyboardInterrupt | CommandExit | None:
+    """The Ctrl-C or the signal that led to an error: a library's clean-up that it cut short may raise one of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, CommandExit) and error.status > 128):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def error_line(error: BaseException) -> str:
     """What is wrong and how to fix it, on one line; for an unforeseen error also where its traceback is."""
     return printable(_error_text(error))

@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.cli.error_line import CommandExit, error_line
+from src.cli.error_line import CommandExit, error_line, stop_behind
 from src.cli.overrides import command_on, hydra_literal, is_sweep_override, override_key
 from src.errors import InputError, printable, require
 from src.files import display_path, write_json
@@ -185,6 +185,8 @@ class JobSweeper(Sweeper):
 
     def _record(self, number: int, error: BaseException | None) -> None:
         """Take in the result of a job, update the tables, and print its result, the best so far and the time left."""
+        if (stop := stop_behind(error)) is not None:
+            raise stop
         self._read_run(number)
         run, seconds = self.runs[number], time.monotonic() - self.job_started[number]
         if error is not None and run.state != "failed":  # the job could not record it

@@ -1,6 +1,8 @@
 """Flags, one-line errors, references on a command line, configs without a command."""
 
+import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -174,3 +176,35 @@ def test_a_config_without_a_command_has_a_folder_of_its_own(tmp_path):
     assert load_config(["run_name=mine"], output_dir=tmp_path).output_dir == str(tmp_path)
     with pytest.raises(Exception, match="nonsense"):
         load_config(["nonsense=1"])
+
+
+@pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    ("stop", "status"), [("KeyboardInterrupt", 130), ("CommandExit(143, 'stopped')", 143)], ids=["INT", "TERM"]
+)
+def test_a_stop_counts_where_a_library_raises_an_error_of_its_own_instead(stop, status, mode, tmp_path):
+    """OmegaConf's clean-up of a config that was half copied when Ctrl-C came raises AttributeError."""
+    code = f"""
+import sys
+from src.cli import command
+from src.cli.error_line import CommandExit
+
+def cut_short(cfg):
+    try:
+        raise {stop}
+    finally:
+        try:
+            None.clean_up
+        except AttributeError as error:
+            raise ValueError("half copied") from error
+
+command.check_paths = cut_short
+sys.argv[1:] = {[*mode, "data=digits", f"hydra.{'sweep' if mode else 'run'}.dir={tmp_path}/run"]}
+from src import train
+train.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "half copied" not in done.stdout + done.stderr and len(done.stderr.strip().splitlines()) == 1
+    states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("run/**/status.json")]
+    assert states == ["interrupted"], "no further job of a sweep starts"

@@ -316,7 +316,7 @@ def test_arguments_that_do_not_fit_give_a_one_line_error(algorithm, arguments, m
             r"model\.convolution=winograd: one of native, loops, unfold",
         ),
         (lambda: LeNet(SHAPE, 10, convolution=None), r"model\.convolution=null"),
-        (lambda: LeNet(SHAPE, 10, convolution=["fft"]), r"model\.convolution=\['fft'\]"),
+        (lambda: LeNet(SHAPE, 10, convolution=["fft"]), r"model\.convolution=\[fft\]: one of"),
         (
             lambda: LeNet((1, 8, 8), 10, convolution="fft"),
             "8x8 are too small .* each side needs 12 pixels or more",
