@@ -123,8 +123,10 @@ def run_job(task: Job, cfg: DictConfig) -> float | None:
         stop = error if isinstance(error, CommandExit) else stop_behind(error)
         message = "interrupted" if isinstance(stop, KeyboardInterrupt) else error_line(stop or error)
         record.end("interrupted" if stop else "failed", error=message)
+        if stop is error:
+            raise
         if stop is not None:
-            raise stop
+            raise stop from None
         log_error(error, message)
         if HydraConfig.get().mode == RunMode.RUN:  # in a sweep the other jobs go on
             raise CommandExit(1, message) from error

@@ -27,7 +27,7 @@ class CommandExit(BaseException):
 
 
 def stop_behind(error: BaseException | None) -> KeyboardInterrupt | CommandExit | None:
-    """The Ctrl-C or the signal that led to an error: a library's clean-up that it cut short may raise one of its own."""
+    """The Ctrl-C or the signal that led to an error: a library whose work it cuts short may raise one of its own."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt) or (isinstance(error, CommandExit) and error.status > 128):
             return error
