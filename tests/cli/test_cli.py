@@ -178,11 +178,12 @@ def test_a_config_without_a_command_has_a_folder_of_its_own(tmp_path):
         load_config(["nonsense=1"])
 
 
-@pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 @pytest.mark.parametrize(
-    ("stop", "status"), [("KeyboardInterrupt", 130), ("CommandExit(143, 'stopped')", 143)], ids=["INT", "TERM"]
+    ("mode", "stop", "status"),
+    [([], "CommandExit(143, 'stopped')", 143), (["-m", "seed=0,1"], "KeyboardInterrupt", 130)],
+    ids=["run, TERM", "sweep, INT"],
 )
-def test_a_stop_counts_where_a_library_raises_an_error_of_its_own_instead(stop, status, mode, tmp_path):
+def test_a_stop_counts_where_a_library_raises_an_error_of_its_own_instead(mode, stop, status, tmp_path):
     """OmegaConf's clean-up of a config that was half copied when Ctrl-C came raises AttributeError."""
     code = f"""
 import sys
