@@ -28,10 +28,15 @@ class CommandExit(BaseException):
 
 def stop_behind(error: BaseException | None) -> KeyboardInterrupt | CommandExit | None:
     """The Ctrl-C or the signal that led to an error: a library whose work it cuts short may raise one of its own."""
-    while error is not None:
+    waiting, seen = [error], set()  # errors may lead to each other in a circle
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
         if isinstance(error, KeyboardInterrupt) or (isinstance(error, CommandExit) and error.status > 128):
             return error
-        error = error.__cause__ or error.__context__
+        seen.add(id(error))
+        waiting += [error.__context__, error.__cause__]
     return None
 
 

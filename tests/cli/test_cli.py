@@ -10,7 +10,7 @@ import pytest
 
 from src.cli.command import log_error
 from src.cli.config import ROOT, load_config
-from src.cli.error_line import error_line
+from src.cli.error_line import error_line, stop_behind
 from src.cli.overrides import flags_first
 from src.cli.process import command_line
 from src.cli.references import resolve_overrides
@@ -209,3 +209,12 @@ train.main()
     assert "half copied" not in done.stdout + done.stderr and len(done.stderr.strip().splitlines()) == 1
     states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("run/**/status.json")]
     assert states == ["interrupted"], "no further job of a sweep starts"
+
+
+def test_errors_that_lead_to_each_other_are_searched_once():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert stop_behind(first) is None
+    second.__context__ = stop = KeyboardInterrupt()
+    assert stop_behind(first) is stop
+    assert stop_behind(None) is None
