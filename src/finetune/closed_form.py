@@ -1,5 +1,7 @@
 """Heads that are solved for from the features of the training images, without gradients."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,10 @@ from src.data.datamodule import ImageData
 from src.errors import InputError, number, require
 from src.finetune.method import Head
 from src.models.structure import extract_features, find_head
+
+FEATURE_SHARE = 0.3  # of a feature's scale beside a logit's: what the source tells apart comes first
+STRENGTHS = torch.logspace(-2, 2, 17, dtype=torch.float64)
+LEFT_OUT_SCALES = torch.logspace(-1, 2, 61, dtype=torch.float64)
 
 
 class ClosedForm(Head):
@@ -123,3 +129,81 @@ class Ridge(ClosedForm):
         scales = torch.logspace(-2, 2, 41).to(inputs)
         losses = torch.stack([nn.functional.cross_entropy(left_out * scale, labels) for scale in scales])
         return scales[losses.argmin()]
+
+
+@dataclass
+class SolvedHead:
+    """weight (K, D), bias (K,); left_out (N, K): the outputs for each image of the head solved without it, None where
+    a class would be left without images. strength: of the regularization."""
+
+    weight: Tensor
+    bias: Tensor
+    left_out: Tensor | None
+    strength: float
+
+    @torch.no_grad()
+    def set(self, head: nn.Linear) -> None:
+        """Give the head these values; without a bias, what it can."""
+        head.weight.copy_(self.weight)
+        if head.bias is not None:
+            head.bias.copy_(self.bias)
+
+
+@torch.no_grad()
+def solve_new_head(
+    features: Tensor, labels: Tensor, num_outputs: int, is_number: bool = False, known: Tensor | None = None
+) -> SolvedHead:
+    """A head for new classes, by ridge regression of the targets on features and on the source's own logits.
+
+    features (N, D), labels (N,), classes or numbers. known: weight (K', D) of the source's head, whose centred logits
+    join the features at full scale, the features at FEATURE_SHARE of it: classes that split or merge the source's are
+    then learned from few images. The logits are linear in the features, so that one linear head holds it all.
+
+    The weakest of STRENGTHS is taken, in units of the mean squared input, or a stronger one whose leave-one-out error
+    is lower by more than two standard errors, where every class has ten images: with few of them leaving one out misled
+    (measured in docs/few_labels.md). The scale of the logits is that of the lowest leave-one-out cross-entropy.
+    """
+    features = features.double()
+    targets = labels.double().unsqueeze(1) if is_number else nn.functional.one_hot(labels, num_outputs).double()
+    centre, mean = features.mean(0), targets.mean(0)
+    parts = [torch.eye(features.shape[1]).to(features) / features.std().clamp_min(1e-12)]
+    if known is not None:
+        known = (known - known.mean(0)).to(features)
+        parts = [known / (features @ known.T).std().clamp_min(1e-12), FEATURE_SHARE * parts[0]]
+    mapping = torch.cat(parts)  # (P, D)
+    inputs = (features - centre) @ mapping.T
+    unit = inputs.square().sum(1).mean().sqrt().clamp_min(1e-12)
+    inputs, mapping = inputs / unit, mapping / unit
+    values, vectors = torch.linalg.eigh(inputs @ inputs.T)
+    values, around = values.clamp_min(0), targets - mean
+
+    def left_out(strength: Tensor) -> Tensor:
+        hat = (vectors * (values / (values + strength))) @ vectors.T
+        leverage = (hat.diagonal() + 1 / len(hat)).clamp_max(1 - 1e-6).unsqueeze(1)
+        return targets - (around - hat @ around) / (1 - leverage)
+
+    least = len(labels) if is_number else int(targets.sum(0).min())
+    strength = STRENGTHS[0]
+    if least >= 10:
+        errors = torch.stack([(targets - left_out(s)).square().sum(1) for s in STRENGTHS])
+        better = errors[0] - errors[errors.mean(1).argmin()]
+        if better.mean() > 2 * better.std() / len(labels) ** 0.5:
+            strength = STRENGTHS[errors.mean(1).argmin()]
+    dual = vectors @ ((vectors.T @ around) / (values + strength).unsqueeze(1))
+    weight = (inputs.T @ dual).T @ mapping
+    bias = mean - weight @ centre
+    outputs = left_out(strength) if least > 1 else None
+    if not is_number:
+        scale = _left_out_scale(outputs, labels)
+        weight, bias = scale * weight, scale * (bias - bias.mean())
+        outputs = None if outputs is None else scale * outputs
+    return SolvedHead(weight, bias, outputs, float(strength))
+
+
+def _left_out_scale(left_out: Tensor | None, labels: Tensor) -> float:
+    """The scale of logits (N, K) with the lowest cross-entropy; 10 where there are none to tell."""
+    if left_out is None:
+        return 10.0
+    scales = LEFT_OUT_SCALES.to(left_out.device)
+    losses = torch.stack([nn.functional.cross_entropy(left_out * scale, labels) for scale in scales])
+    return float(scales[losses.argmin()])

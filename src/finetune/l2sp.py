@@ -26,6 +26,8 @@ class L2SP(Method):
         return super().adapt(model, shape, fresh_head)
 
     def penalty(self, model: nn.Module) -> Tensor | float:
+        if not (self.alpha or self.beta):
+            return 0.0
         head = head_ids(model) if self.fresh_head else set()
         total: Tensor | float = 0.0
         for index, (parameter, initial) in enumerate(zip(model.parameters(), self._initial, strict=True)):

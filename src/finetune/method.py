@@ -5,10 +5,14 @@ that every schedule works, and selects before each epoch what trains in it (`set
 bit-equal.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -16,6 +20,9 @@ from src.data.augment import Identity
 from src.data.datamodule import ImageData
 from src.errors import fraction, integer, number, positive_int, require
 from src.models.structure import extract_features, find_head, is_norm, parameter_blocks
+
+if TYPE_CHECKING:
+    from src.inference.model import InferenceModel
 
 
 class Method:
@@ -37,6 +44,7 @@ class Method:
         self.head_rate = number("finetune.head_rate", head_rate, above=0)
         self.cached_passes = integer("finetune.cached_passes", cached_passes, 0, optional=True)
         self.fresh_head = False
+        self.choice: dict[str, float | str] = {}  # what `prepare` chose, for results.json
 
     def adapt(self, model: nn.Module, shape: tuple[int, int, int], fresh_head: bool = False) -> nn.Module:
         """The network with the modules that the method adds; called once, on the trained network.
@@ -50,6 +58,12 @@ class Method:
 
     def check_model(self, model: nn.Module) -> None:
         """Raise InputError if the method does not apply to this network."""
+
+    def prepare(self, model: nn.Module, data: ImageData, source: InferenceModel | None, device: torch.device) -> None:
+        """Choose by the labelled images, before the first step; a resumed run calls it again, with the same start.
+
+        model: adapted, with the weights that it starts from. source: None for published weights. device: to compute on.
+        """
 
     def trainable_parameters(self, model: nn.Module, epoch: int, epochs: int) -> Iterable[nn.Parameter]:
         """The parameters that train in `epoch`, counted from 0, of `epochs`; they train in all later epochs too."""

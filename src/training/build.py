@@ -143,6 +143,8 @@ def _build(
     seen = seen_in_training(data.train_set, data.val_set, source.seen if source is not None else None)
     ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
+    if initial.method is not None and not ended:
+        initial.method.prepare(initial.model, data, source, trainer.strategy.root_device)
     _set_memory_format(initial, cfg.memory_format)
     if cfg.compile:
         initial.model.compile()  # in place: the checkpoint's names stay as they are

@@ -117,6 +117,9 @@ def _training_results(session: Session, checkpoints: Checkpoints, net: Inference
         "checkpoint": {"file": os.path.relpath(path, session.folder), "sha256": net.digest},
         "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")},
     }
+    method = session.initial.method
+    if method is not None and method.choice:
+        results["finetune"] = method.choice
     if isinstance(loss, Distill):
         results["teacher"] = {"sha256": loss.net.digest, "seconds": round(loss.seconds, 2)}
     if "latency_ms" in session.objectives:
