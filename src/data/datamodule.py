@@ -22,7 +22,7 @@ from src.data.source import Source, Split, in_memory, join
 from src.data.sources.registry import load_dataset
 from src.data.splits import check_classes, sample_rows, validation_mask
 from src.data.transforms import transform_source
-from src.errors import integer, is_number, number, positive_int, require
+from src.errors import boolean, integer, is_number, number, positive_int, require
 from src.files import utf8_name
 from src.signals import ignore_signals
 
@@ -35,10 +35,10 @@ class ImageData(LightningDataModule):
     always the same for one split_seed.
     folds, fold: cross-validation instead; fold `fold` of `folds` stratified folds is the validation split.
     fraction, shots: train on this fraction, or this many images per class, of the rest, drawn by `seed`.
+    unlabelled: train on the images that these leave, too, without their labels (`src.training.semi_supervised`).
     min_steps: steps per epoch at least; a small data set is repeated, each time in a new order.
     ink, classes, quarter_turns: as for `src.data.transforms.transform_source`; ink may be auto: as the network reads.
-    target: class; or angle, a regression: each image is rotated by a random angle, at most max_angle_deg, which is its
-    label: float32 (B,), degrees over max_angle_deg.
+    target: class; or angle, of a random rotation by at most max_angle_deg: float32 labels (B,), degrees over it.
     augment: called on training batches as `augment(images, generator)`.
     num_workers: processes that decode pictures which are not held in memory; None takes one per core.
     Raises InputError for invalid values, where possible before anything is read.
@@ -56,6 +56,7 @@ class ImageData(LightningDataModule):
         fold: int | None = None,
         fraction: float = 1.0,
         shots: int | None = None,
+        unlabelled: bool = False,
         min_steps: int = 0,
         seed: int = 0,
         split_seed: int = 0,
@@ -80,9 +81,9 @@ class ImageData(LightningDataModule):
         self.shots = positive_int("data.shots", shots, optional=True)
         self.min_steps = integer("data.min_steps", min_steps, 0, 10_000)
         self.seed, self.split_seed = integer("data.seed", seed, 0), integer("data.split_seed", split_seed, 0)
-        cores, workers = os.cpu_count() or 1, integer("data.num_workers", num_workers, 0, optional=True)
-        self.num_workers = cores if workers is None else workers
-        self.augment = augment or Identity()
+        workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+        self.num_workers, self.augment = integer("data.num_workers", workers, 0), augment or Identity()
+        self.unlabelled = boolean("data.unlabelled", unlabelled)
         if is_number(options.get("root")):  # a folder called 2024, typed without quotes
             options["root"] = str(options["root"])
         self.root: str | None = options.get("root")

@@ -18,6 +18,7 @@ from src.data.info import DataInfo
 from src.data.per_image import try_augmentation
 from src.data.scenario import Scenario
 from src.data.seen_images import seen_in_training
+from src.data.unlabelled import trained_images
 from src.errors import InputError
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
@@ -51,6 +52,7 @@ from src.training.initialize import (
 from src.training.own_parts import build_loss, build_optimization, try_network
 from src.training.resume import check_files, check_same_run, checkpoint_to_resume, ended_results
 from src.training.saved_state import check_saved_state
+from src.training.semi_supervised import SemiSupervised, unlabelled_options
 from src.training.task import Classifier
 from src.training.task_learner import TaskLearner
 from src.training.trainer import build_trainer
@@ -140,7 +142,7 @@ def _build(
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
-    seen = seen_in_training(data.train_set, data.val_set, source.seen if source is not None else None)
+    seen = seen_in_training(trained_images(data), data.val_set, source.seen if source is not None else None)
     ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
     if initial.method is not None and not ended:
@@ -150,7 +152,10 @@ def _build(
         initial.model.compile()  # in place: the checkpoint's names stay as they are
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
     parts |= learner_options(scenario, continual, None if resume_from else cfg.init_from, initial.info)
-    task = _task(cfg, config, initial, overrides, **parts)
+    unlabelled = unlabelled_options(
+        data, config["unlabelled"], initial.info.output, initial.method, "continual" in parts
+    )
+    task = _task(cfg, config, initial, overrides, **parts, **unlabelled)
     check_learner(task, scenario.reading if scenario else "class")
     check_compatible(initial.info.output, task, cfg.views)
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
@@ -225,7 +230,7 @@ def _read_data(data: ImageData, source: InferenceModel | None, resumed: dict, te
 
 
 def _task(cfg: DictConfig, config: dict, initial: InitialModel, overrides: Sequence[str] | None, **parts) -> Classifier:
-    learner = TaskLearner if "continual" in parts else Classifier
+    learner = TaskLearner if "continual" in parts else SemiSupervised if "images" in parts else Classifier
     parts = {key: value for key, value in parts.items() if value is not None}
     source = initial.source if cfg.checkpoint == "adapter" else None  # which the checkpoint then refers to
     return learner(

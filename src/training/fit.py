@@ -24,6 +24,7 @@ from src.training.ddp import ddp_processes, quiet_other_processes
 from src.training.distillation import Distill
 from src.training.losses import DivergedError
 from src.training.results import write_results
+from src.training.semi_supervised import SemiSupervised
 from src.training.stop import StopBetweenSteps
 from src.training.task_learner import TaskLearner, describe_tasks
 from src.training.trainer_state import callbacks_of, is_dry_run
@@ -122,6 +123,8 @@ def summary(session: Session) -> str:
         f"data={data.name}: {len(data.train_set):,} images to train, {len(data.val_set):,} to validate; "
         f"seed {session.config['seed']}"
     )
+    if isinstance(session.task, SemiSupervised):
+        line += f"; beside them {len(session.task.images):,} training images without their labels"
     if isinstance(session.task, TaskLearner):
         line += f"\n{describe_tasks(session.task.continual, data)}"
     if isinstance(loss, Distill):

@@ -26,6 +26,7 @@ from src.training.callbacks import PruningCallback
 from src.training.checkpoints import Checkpoints
 from src.training.continual import measure_tasks
 from src.training.distillation import Distill
+from src.training.semi_supervised import SemiSupervised
 from src.training.task_learner import TaskLearner
 from src.training.trainer_state import callbacks_of
 
@@ -118,6 +119,8 @@ def _training_results(session: Session, checkpoints: Checkpoints, net: Inference
         "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core")},
     }
     method = session.initial.method
+    if isinstance(session.task, SemiSupervised):
+        results["unlabelled"] = {"images": len(session.task.images), "sure": session.task.latest.get("train/sure", 0.0)}
     if method is not None and method.choice:
         results["finetune"] = method.choice
     if isinstance(loss, Distill):

@@ -17,8 +17,8 @@ from src.training.trainer_state import callbacks_of
 log = logging.getLogger(__name__)
 
 FIXED = (
-    "seed", "data", "augment", "model", "loss", "teacher", "optimizer", "scheduler", "task", "callbacks", "finetune",
-    "scenario", "continual", "init_from", "start", "head", "checkpoint",
+    "seed", "data", "augment", "model", "loss", "teacher", "optimizer", "scheduler", "task", "unlabelled", "callbacks",
+    "finetune", "scenario", "continual", "init_from", "start", "head", "checkpoint",
 )  # fmt: skip
 # Flags of the Trainer that decide what a step is and how many there are; the others may change.
 FIXED_TRAINER = (
@@ -28,7 +28,10 @@ IN_RUN_FOLDER = (".folder", ".path", ".save_dir")  # keys of paths that move wit
 NAMES = ("._target_", ".name")  # what an option is; the keys beside it differ with it
 MOST_ROWS = 1_000_000  # of metrics.csv that are looked for
 # Options that older runs do not record, as they trained.
-ADDED = {"augment.fill": "background", "model.stride": 1, "scenario.learned": 0}
+ADDED = {
+    "augment.fill": "background", "model.stride": 1, "scenario.learned": 0, "unlabelled.batch_size": 96,
+    "unlabelled.sure": 0.95, "unlabelled.weight": 1.0,
+}  # fmt: skip
 LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"}
 # Keys that may differ each time: where files are, how they are read, what is displayed.
 FREE = {

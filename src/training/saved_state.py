@@ -18,6 +18,7 @@ from src.training.callbacks import EarlyStopping
 from src.training.checkpoints import Checkpoints
 from src.training.lr_range import RateRange
 from src.training.optimizers import new_optimizer, trained_groups
+from src.training.semi_supervised import SemiSupervised
 from src.training.task import Classifier
 from src.training.trainer_state import callbacks_of
 
@@ -51,6 +52,8 @@ def check_saved_state(
         _check_counts(checkpoint.get(data_key, {}), data_key)
         _check_optimization(checkpoint, task, callbacks)
         _check_sums(checkpoint.get("epoch_sums", []), task.info)
+        if isinstance(task, SemiSupervised):
+            _compare(checkpoint.get("unlabelled"), {"mean": task.mean}, "unlabelled")
     except (_MisfitError, InputError) as problem:
         raise InputError(f"{path} is damaged: training cannot go on from it ({printable(problem, 250)})") from None
 
