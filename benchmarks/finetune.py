@@ -1,7 +1,8 @@
 """Fine-tuning methods and numbers of labels: python -m benchmarks.finetune [--start newest] [--target usps]
 
 Each run is `python -m src.train init_from=... finetune=... data=... data.shots=...`, in one process per core. The last
-row of each block is training from scratch. --split val never reads the test split: use it to tune.
+rows of each block are training from scratch, and the default with data.unlabelled=true, which alone sees the images of
+the training split whose labels were not drawn. --split val never reads the test split: use it to tune.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from benchmarks.finetune_targets import TARGETS, colour_source
 from src.cli.config import CONF, load_config
 from src.files import OUTPUTS
 
-SCRATCH = "scratch"
+SCRATCH, UNLABELLED = "scratch", "unlabelled"
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262, 20: 2.093}  # two-sided, by number of runs
 
 
@@ -54,7 +55,8 @@ def run(job: tuple[str, int | None, int], source: str, words: list[str], split: 
         ]
         overrides += [f"test={str(split == 'test').lower()}", "threads=1"]
         overrides += ["finetune=none"] if method == SCRATCH else [f"init_from='{source}'"]
-        overrides += [f"finetune={method}"] if method not in (SCRATCH, "default") else []
+        overrides += [f"finetune={method}"] if method not in (SCRATCH, UNLABELLED, "default") else []
+        overrides += ["data.unlabelled=true"] if method == UNLABELLED else []
         cfg = load_config([*overrides, *words])
         try:
             val = train(cfg, overrides)
@@ -86,7 +88,7 @@ def main() -> None:
     parser.add_argument("--target", default="digits", choices=TARGETS, help="what the methods are tuned on")
     parser.add_argument("--data", help="a data set of your own instead, as data=; its keys follow with --set")
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5, 10, 20], help="images per class; 0 for all")
-    parser.add_argument("--methods", nargs="+", default=["default", *methods(), SCRATCH])
+    parser.add_argument("--methods", nargs="+", default=["default", *methods(), SCRATCH, UNLABELLED])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--split", choices=("test", "val"), default="test")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())

@@ -1,10 +1,7 @@
 """Fine-tuning that moves as far from its start as the labelled images ask for."""
 
-from __future__ import annotations
-
 import logging
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +10,8 @@ from src.data.datamodule import ImageData
 from src.errors import InputError, number
 from src.finetune.closed_form import SolvedHead, solve_new_head
 from src.finetune.l2sp import L2SP
+from src.finetune.method import SourceModel
 from src.models.structure import extract_features, find_head, predict_logits
-
-if TYPE_CHECKING:
-    from src.inference.model import InferenceModel
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 1000  # labelled images that are read; more of them, evenly spaced ones
@@ -45,7 +40,7 @@ class Adaptive(L2SP):
         self.start_fresh = number("finetune.start_fresh", start_fresh, least=0, most=1)
         self.rate = 1.0
 
-    def prepare(self, model: nn.Module, data: ImageData, source: InferenceModel | None, device: torch.device) -> None:
+    def prepare(self, model: nn.Module, data: ImageData, source: SourceModel | None, device: torch.device) -> None:
         images, labels = _labelled_images(data)
         where = next(model.parameters()).device
         model.to(device)
@@ -65,7 +60,7 @@ class Adaptive(L2SP):
         return super().parameter_groups(model, lr * self.rate, weight_decay)
 
     def _measure(
-        self, model: nn.Module, data: ImageData, source: InferenceModel | None, images: Tensor, labels: Tensor
+        self, model: nn.Module, data: ImageData, source: SourceModel | None, images: Tensor, labels: Tensor
     ) -> float:
         """The share of the loss of guessing that the start leaves; solves a new head, and says in `choice` what it saw.
 
@@ -104,7 +99,7 @@ def _labelled_images(data: ImageData) -> tuple[Tensor, Tensor]:
 
 
 def _solved_head(
-    model: nn.Module, data: ImageData, source: InferenceModel | None, images: Tensor, labels: Tensor
+    model: nn.Module, data: ImageData, source: SourceModel | None, images: Tensor, labels: Tensor
 ) -> SolvedHead | None:
     """None for a network whose outputs are not those of a linear layer with a bias."""
     if find_head(model)[1].bias is None:

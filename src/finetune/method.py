@@ -5,12 +5,10 @@ that every schedule works, and selects before each epoch what trains in it (`set
 bit-equal.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +16,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.data.augment import Identity
 from src.data.datamodule import ImageData
+from src.data.info import DataInfo
 from src.errors import fraction, integer, number, positive_int, require
 from src.models.structure import extract_features, find_head, is_norm, parameter_blocks
 
-if TYPE_CHECKING:
-    from src.inference.model import InferenceModel
+
+class SourceModel(Protocol):
+    """What a method may know of the network that fine-tuning starts from: `src.inference.model.InferenceModel`."""
+
+    model: nn.Module
+    info: DataInfo
+    temperature: float | None
 
 
 class Method:
@@ -59,7 +63,7 @@ class Method:
     def check_model(self, model: nn.Module) -> None:
         """Raise InputError if the method does not apply to this network."""
 
-    def prepare(self, model: nn.Module, data: ImageData, source: InferenceModel | None, device: torch.device) -> None:
+    def prepare(self, model: nn.Module, data: ImageData, source: SourceModel | None, device: torch.device) -> None:
         """Choose by the labelled images, before the first step; a resumed run calls it again, with the same start.
 
         model: adapted, with the weights that it starts from. source: None for published weights. device: to compute on.

@@ -145,17 +145,11 @@ def _build(
     seen = seen_in_training(trained_images(data), data.val_set, source.seen if source is not None else None)
     ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
-    if initial.method is not None and not ended:
-        initial.method.prepare(initial.model, data, source, trainer.strategy.root_device)
-    _set_memory_format(initial, cfg.memory_format)
-    if cfg.compile:
-        initial.model.compile()  # in place: the checkpoint's names stay as they are
+    _prepare(cfg, initial, data, None if ended else trainer.strategy.root_device)
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
     parts |= learner_options(scenario, continual, None if resume_from else cfg.init_from, initial.info)
-    unlabelled = unlabelled_options(
-        data, config["unlabelled"], initial.info.output, initial.method, "continual" in parts
-    )
-    task = _task(cfg, config, initial, overrides, **parts, **unlabelled)
+    parts |= unlabelled_options(data, config["unlabelled"], initial, "continual" in parts)
+    task = _task(cfg, config, initial, overrides, **parts)
     check_learner(task, scenario.reading if scenario else "class")
     check_compatible(initial.info.output, task, cfg.views)
     check_limits(cfg.trainer, len(data.train_dataloader()), len(data.val_dataloader()))
@@ -207,6 +201,15 @@ def _initial_model(
     initial = apply_method(initial, method, config["finetune"])
     check_single_images(initial, data)
     return initial
+
+
+def _prepare(cfg: DictConfig, initial: InitialModel, data: ImageData, device: torch.device | None) -> None:
+    """Let the method choose, on `device`, by the labelled images, unless it is None; bring the network to its form."""
+    if initial.method is not None and device is not None:
+        initial.method.prepare(initial.model, data, initial.source, device)
+    _set_memory_format(initial, cfg.memory_format)
+    if cfg.compile:
+        initial.model.compile()  # in place: the checkpoint's names stay as they are
 
 
 def _set_memory_format(initial: InitialModel, memory_format: object) -> None:

@@ -6,11 +6,10 @@ from torch import Tensor
 
 from src.data.batches import BatchDataset, derive_seed
 from src.data.datamodule import ImageData
-from src.data.info import Output
 from src.data.unlabelled import unlabelled_images
 from src.errors import fraction, number, positive_int, require
 from src.finetune.closed_form import ClosedForm
-from src.finetune.method import Method
+from src.training.initialize import InitialModel
 from src.training.task import Classifier
 from src.training.trainer_state import data_of
 
@@ -89,7 +88,7 @@ class SemiSupervised(Classifier):
         self.mean = checkpoint["unlabelled"]["mean"]
 
 
-def unlabelled_options(data: ImageData, options: dict, output: Output, method: Method | None, tasks: bool) -> dict:
+def unlabelled_options(data: ImageData, options: dict, initial: InitialModel, tasks: bool) -> dict:
     """What `SemiSupervised` takes beside the parts of Classifier; nothing without data.unlabelled.
 
     options: conf's `unlabelled`. tasks: whether the data arrive in tasks.
@@ -97,8 +96,8 @@ def unlabelled_options(data: ImageData, options: dict, output: Output, method: M
     """
     if not data.unlabelled:
         return {}
-    output.require_classes("data.unlabelled=true", "leave it out")
+    initial.info.output.require_classes("data.unlabelled=true", "leave it out")
     require(not tasks, "data.unlabelled=true: data that arrive in tasks train with their labels; leave one of them out")
-    closed = isinstance(method, ClosedForm)
+    closed = isinstance(initial.method, ClosedForm)
     require(not closed, "data.unlabelled=true: a head that is solved for takes no steps; give another finetune=")
     return {**options, "images": unlabelled_images(data)}
