@@ -22,5 +22,7 @@ def tune(model, method, data, folder, epochs=1, batches=2, callbacks=(), **task)
         default_root_dir=str(folder),
         num_sanity_val_steps=0,
     )
+    if method is not None:
+        method.prepare(model, data, None, trainer.strategy.root_device)
     trainer.fit(classifier, data)
     return trainer

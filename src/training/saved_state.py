@@ -53,7 +53,7 @@ def check_saved_state(
         _check_optimization(checkpoint, task, callbacks)
         _check_sums(checkpoint.get("epoch_sums", []), task.info)
         if isinstance(task, SemiSupervised):
-            _compare(checkpoint.get("unlabelled"), {"mean": task.mean}, "unlabelled")
+            _compare(checkpoint.get("unlabelled"), {"mean": task.mean, "sure_sum": task.sure_sum}, "unlabelled")
     except (_MisfitError, InputError) as problem:
         raise InputError(f"{path} is damaged: training cannot go on from it ({printable(problem, 250)})") from None
 

@@ -38,7 +38,9 @@ class SemiSupervised(Classifier):
         self.images, self.batch_size = images, positive_int("unlabelled.batch_size", batch_size)
         self.sure, self.weight = fraction("unlabelled.sure", sure), number("unlabelled.weight", weight, above=0)
         self.mean = torch.full((self.info.num_classes,), 1 / self.info.num_classes)
-        self.shares: list[Tensor] = []  # of images that were sure, one for each step of the epoch
+        self.sure_sum = torch.zeros(
+            2
+        )  # the shares of images that were sure, summed over steps of the epoch; their number
 
     @property
     def left(self) -> float:
@@ -67,25 +69,26 @@ class SemiSupervised(Classifier):
             aligned = probabilities * self.mean.clamp_min(1e-6).pow(-self.left)
             confidence, classes = (aligned / aligned.sum(1, keepdim=True)).max(1)
             sure = (confidence >= self.sure).float()
-        self.shares.append(sure.mean())
+            self.sure_sum = self.sure_sum.to(sure) + torch.stack([sure.mean(), sure.new_ones(())])
         augmented = data.seeded_augment(raw, STREAM, self.current_epoch, step, self.global_rank)
         outputs = self.model(trainer.precision_plugin.convert_input(data.normalize(augmented)))
         return (F.cross_entropy(outputs, classes, reduction="none") * sure).mean()
 
     def finish_epoch(self) -> None:
-        if self.shares:
-            self.latest["train/sure"] = share = float(torch.stack(self.shares).mean())
-            self.log_dict({"train/sure": share}, on_step=False, on_epoch=True, batch_size=1)
-            self.shares.clear()
+        total, steps = self.sure_sum.tolist()
+        if steps:
+            self.latest["train/sure"] = total / steps
+            self.log_dict({"train/sure": total / steps}, on_step=False, on_epoch=True, batch_size=1)
+            self.sure_sum = torch.zeros(2)
         super().finish_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["unlabelled"] = {"mean": self.mean.cpu()}
+        checkpoint["unlabelled"] = {"mean": self.mean.cpu(), "sure_sum": self.sure_sum.cpu()}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.mean = checkpoint["unlabelled"]["mean"]
+        self.mean, self.sure_sum = (checkpoint["unlabelled"][name] for name in ("mean", "sure_sum"))
 
 
 def unlabelled_options(data: ImageData, options: dict, initial: InitialModel, tasks: bool) -> dict:

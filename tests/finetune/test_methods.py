@@ -41,7 +41,7 @@ def test_every_method_trains_every_model_or_refuses_it(option, name, data, tmp_p
     assert changed, "something trains"
     assert changed <= {key for key, (own, _) in before.items() if own in trainable}, "frozen parameters stay bit-equal"
     assert 0 <= float(trainer.callback_metrics["val/acc"]) <= 1
-    if option not in ("full", "l2sp", "gradual", "probe_then_full", "norm", "last", "prune", "channels"):
+    if option not in ("adaptive", "full", "l2sp", "gradual", "probe_then_full", "norm", "last", "prune", "channels"):
         assert all(value.equal(buffers[key]) for key, value in model.named_buffers()), (
             "frozen batch norms do not update"
         )
