@@ -25,8 +25,9 @@ def test_a_sample_is_balanced():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processes are forked")
-def test_twelve_points_end_as_if_they_had_been_left_alone():
-    command = [sys.executable, "-m", "benchmarks.kill", "--points", "12", "--kinds", *KINDS]
+@pytest.mark.parametrize("points", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_points_end_as_if_they_had_been_left_alone(points):
+    command = [sys.executable, "-m", "benchmarks.kill", "--points", str(points), "--kinds", *KINDS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 of 12 points: ended with the status of the signal, resumed, equal bit by bit" in done.stdout
+    assert f"{points} of {points} points: ended with the status of the signal, resumed, equal bit by bit" in done.stdout
