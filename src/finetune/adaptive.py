@@ -22,7 +22,7 @@ class Adaptive(L2SP):
     """Every weight trains, pulled towards its initial value as strongly as the start already fits the labelled images.
 
     Before the first step the start is measured once: `left` is the mean loss that it leaves of the loss of guessing,
-    0 to 1. The pull is alpha = strength (1 / left^2 - 1) / sqrt(images per class), and the rate grows from optimizer.lr
+    0 to 1. The pull is alpha = strength (1 / left^2 - 1) / (images per class), and the rate grows from optimizer.lr
     to `reach` times it as `left` grows to 1: a start that fits is held, one of no use is left fast.
 
     A head that is kept is measured on the labelled images, which it has not seen. A new head is first solved in closed
@@ -33,7 +33,7 @@ class Adaptive(L2SP):
     strength: of the pull. reach: a multiple of the rate. start_fresh: a share as above.
     """
 
-    def __init__(self, strength: float = 1e-3, reach: float = 3.0, start_fresh: float = 0.5, **options):
+    def __init__(self, strength: float = 2e-3, reach: float = 3.0, start_fresh: float = 0.5, **options):
         super().__init__(alpha=0.0, beta=0.0, **options)
         self.strength = number("finetune.strength", strength, least=0)
         self.reach = number("finetune.reach", reach, least=1)
@@ -51,7 +51,7 @@ class Adaptive(L2SP):
         self._initial = [p.detach().clone() for p in model.parameters()]  # a head that was solved is held, too
         left = max(left, LEAST)
         per_class = len(data.train_set) / len(data.info.class_names)
-        self.alpha = self.strength * (left**-2 - 1) / math.sqrt(max(1.0, per_class))
+        self.alpha = self.strength * (left**-2 - 1) / max(1.0, per_class)
         self.rate = 1 + (self.reach - 1) * left
         self.choice |= {"left": left, "alpha": self.alpha, "rate": self.rate, "images": len(labels)}
         log.info("finetune: %s: alpha %.3g, %.2f times optimizer.lr", self.choice["start"], self.alpha, self.rate)
@@ -75,7 +75,7 @@ class Adaptive(L2SP):
         if source is not None and not source.info.output.is_number:
             logits = predict_logits(source.model.to(images.device), images)
             measures.append(("the source's uncertainty of them", _entropy(logits / (source.temperature or 1.0))))
-        solved = _solved_head(model, data, source, images, labels)
+        solved = _solved_head(model, data, images, labels)
         if solved is not None and solved.left_out is not None:
             measures.append(("their loss, left out, of that of guessing", _share(data, solved.left_out, labels)))
         left = math.prod(value for _, value in measures) ** (1 / len(measures)) if measures else self.start_fresh
@@ -98,9 +98,7 @@ def _labelled_images(data: ImageData) -> tuple[Tensor, Tensor]:
     return data.normalize(images), labels
 
 
-def _solved_head(
-    model: nn.Module, data: ImageData, source: SourceModel | None, images: Tensor, labels: Tensor
-) -> SolvedHead | None:
+def _solved_head(model: nn.Module, data: ImageData, images: Tensor, labels: Tensor) -> SolvedHead | None:
     """None for a network whose outputs are not those of a linear layer with a bias."""
     if find_head(model)[1].bias is None:
         return None
@@ -108,8 +106,7 @@ def _solved_head(
         features = extract_features(model, zip(images.split(256), labels.split(256), strict=True))[0]
     except InputError:
         return None
-    known = None if source is None else find_head(source.model)[1].weight.cpu()
-    return solve_new_head(features.cpu(), labels.cpu(), data.info.num_classes, data.info.output.is_number, known)
+    return solve_new_head(features.cpu(), labels.cpu(), data.info.num_classes, data.info.output.is_number)
 
 
 def _share(data: ImageData, outputs: Tensor, labels: Tensor) -> float:

@@ -10,7 +10,6 @@ from src.errors import InputError, number, require
 from src.finetune.method import Head
 from src.models.structure import extract_features, find_head
 
-FEATURE_SHARE = 0.3  # of a feature's scale beside a logit's: what the source tells apart comes first
 STRENGTHS = torch.logspace(-2, 2, 17, dtype=torch.float64)
 LEFT_OUT_SCALES = torch.logspace(-1, 2, 61, dtype=torch.float64)
 
@@ -150,30 +149,21 @@ class SolvedHead:
 
 
 @torch.no_grad()
-def solve_new_head(
-    features: Tensor, labels: Tensor, num_outputs: int, is_number: bool = False, known: Tensor | None = None
-) -> SolvedHead:
-    """A head for new classes, by ridge regression of the targets on features and on the source's own logits.
+def solve_new_head(features: Tensor, labels: Tensor, num_outputs: int, is_number: bool = False) -> SolvedHead:
+    """A head for new classes, by ridge regression of the targets on the features.
 
-    features (N, D), labels (N,), classes or numbers. known: weight (K', D) of the source's head, whose centred logits
-    join the features at full scale, the features at FEATURE_SHARE of it: classes that split or merge the source's are
-    then learned from few images. The logits are linear in the features, so that one linear head holds it all.
+    features (N, D), labels (N,), classes or numbers.
 
-    The weakest of STRENGTHS is taken, in units of the mean squared input, or a stronger one whose leave-one-out error
-    is lower by more than two standard errors, where every class has ten images: with few of them leaving one out misled
-    (measured in docs/few_labels.md). The scale of the logits is that of the lowest leave-one-out cross-entropy.
+    The weakest of STRENGTHS is taken, in units of the mean squared input, or, where every class has ten images, the one
+    of the lowest leave-one-out error, if that is lower by more than two standard errors. The scale of the logits has
+    the lowest leave-one-out cross-entropy.
     """
     features = features.double()
     targets = labels.double().unsqueeze(1) if is_number else nn.functional.one_hot(labels, num_outputs).double()
     centre, mean = features.mean(0), targets.mean(0)
-    parts = [torch.eye(features.shape[1]).to(features) / features.std().clamp_min(1e-12)]
-    if known is not None:
-        known = (known - known.mean(0)).to(features)
-        parts = [known / (features @ known.T).std().clamp_min(1e-12), FEATURE_SHARE * parts[0]]
-    mapping = torch.cat(parts)  # (P, D)
-    inputs = (features - centre) @ mapping.T
+    inputs = features - centre
     unit = inputs.square().sum(1).mean().sqrt().clamp_min(1e-12)
-    inputs, mapping = inputs / unit, mapping / unit
+    inputs = inputs / unit
     values, vectors = torch.linalg.eigh(inputs @ inputs.T)
     values, around = values.clamp_min(0), targets - mean
 
@@ -190,7 +180,7 @@ def solve_new_head(
         if better.mean() > 2 * better.std() / len(labels) ** 0.5:
             strength = STRENGTHS[errors.mean(1).argmin()]
     dual = vectors @ ((vectors.T @ around) / (values + strength).unsqueeze(1))
-    weight = (inputs.T @ dual).T @ mapping
+    weight = (inputs.T @ dual).T / unit
     bias = mean - weight @ centre
     outputs = left_out(strength) if least > 1 else None
     if not is_number:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from src.cli.config import load_config
-from src.finetune.closed_form import FEATURE_SHARE, solve_new_head
+from src.finetune.closed_form import solve_new_head
 from src.model_files.checkpoint import load_model
 from src.models.structure import find_head, predict_logits
 from src.training.build import Session, build
@@ -116,22 +116,17 @@ def test_outputs_of_images_left_out_are_those_of_heads_solved_without_them(is_nu
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(18, 5, generator=generator, dtype=torch.float64)
     labels = torch.randn(18, generator=generator) if is_number else torch.arange(18) % 3
-    known = torch.randn(4, 5, generator=generator)
-    solved = solve_new_head(features, labels, 1 if is_number else 3, is_number, known)
-    centred = (known - known.mean(0)).double()
-    inputs = torch.cat(
-        [features @ centred.T / (features @ centred.T).std(), FEATURE_SHARE * features / features.std()], 1
-    )
-    unit = (inputs - inputs.mean(0)).square().sum(1).mean().sqrt()
+    solved = solve_new_head(features, labels, 1 if is_number else 3, is_number)
+    unit = (features - features.mean(0)).square().sum(1).mean().sqrt()
     targets = labels.double().unsqueeze(1) if is_number else nn.functional.one_hot(labels).double()
     rows = []
     for left_out in range(18):
         rest = torch.arange(18) != left_out
-        x, y = inputs[rest] / unit, targets[rest]
+        x, y = features[rest] / unit, targets[rest]
         centre, mean = x.mean(0), y.mean(0)
-        gram = (x - centre).T @ (x - centre) + solved.strength * torch.eye(9, dtype=torch.float64)
+        gram = (x - centre).T @ (x - centre) + solved.strength * torch.eye(5, dtype=torch.float64)
         weight = torch.linalg.solve(gram, (x - centre).T @ (y - mean))
-        rows.append(mean + (inputs[left_out] / unit - centre) @ weight)
+        rows.append(mean + (features[left_out] / unit - centre) @ weight)
     expected = torch.stack(rows)
     scale = 1.0 if is_number else solved.left_out.std() / expected.std()
     assert torch.allclose(solved.left_out, scale * expected, rtol=1e-6)
