@@ -1,7 +1,6 @@
 """Fine-tuning that moves as far from its start as the labelled images ask for."""
 
 import json
-import math
 
 import pytest
 import torch
@@ -50,7 +49,7 @@ def test_a_start_that_fits_is_held_and_one_that_does_not_is_left(start):
     assert fits.alpha > 100 * turned.alpha > 0
     assert 1 <= fits.rate < 1.4 < 2.2 < turned.rate <= 3
     for method in (fits, turned):
-        assert method.alpha == pytest.approx(method.strength * (method.choice["left"] ** -2 - 1) / math.sqrt(4))
+        assert method.alpha == pytest.approx(method.strength * (method.choice["left"] ** -2 - 1) / 4)
         assert method.choice["images"] == 40
     session = start("data.shots=4", "data.quarter_turns=1", "optimizer.lr=2e-3")
     groups = session.initial.method.parameter_groups(session.initial.model, 2e-3, 0.01)
@@ -59,7 +58,9 @@ def test_a_start_that_fits_is_held_and_one_that_does_not_is_left(start):
 
 def test_more_images_hold_less(start):
     few, many = (start(f"data.shots={shots}").initial.method for shots in (2, 50))
-    assert few.alpha / (few.choice["left"] ** -2 - 1) == pytest.approx(5 * many.alpha / (many.choice["left"] ** -2 - 1))
+    assert few.alpha / (few.choice["left"] ** -2 - 1) == pytest.approx(
+        25 * many.alpha / (many.choice["left"] ** -2 - 1)
+    )
 
 
 def test_a_new_head_for_merged_classes_is_solved_and_held(start):
@@ -97,7 +98,7 @@ def test_what_was_chosen_is_in_the_log_and_in_the_results(source, tmp_path, capl
     assert chosen.keys() == {"start", "left", "alpha", "rate", "images"}
     line = f"finetune: {chosen['start']}: alpha {chosen['alpha']:.3g}, {chosen['rate']:.2f} times optimizer.lr"
     assert line in [record.getMessage() for record in caplog.records]
-    assert load_model(tmp_path / "checkpoints/last.ckpt").config["finetune"]["strength"] == 1e-3
+    assert load_model(tmp_path / "checkpoints/last.ckpt").config["finetune"]["strength"] == 2e-3
 
 
 def test_a_network_without_a_bias_in_its_head_keeps_a_random_one(start):
