@@ -81,8 +81,8 @@ class ImageData(LightningDataModule):
         self.shots = positive_int("data.shots", shots, optional=True)
         self.min_steps = integer("data.min_steps", min_steps, 0, 10_000)
         self.seed, self.split_seed = integer("data.seed", seed, 0), integer("data.split_seed", split_seed, 0)
-        workers = (os.cpu_count() or 1) if num_workers is None else num_workers
-        self.num_workers, self.augment = integer("data.num_workers", workers, 0), augment or Identity()
+        workers = integer("data.num_workers", num_workers, 0, optional=True)
+        self.num_workers, self.augment = (os.cpu_count() or 1) if workers is None else workers, augment or Identity()
         self.unlabelled = boolean("data.unlabelled", unlabelled)
         if is_number(options.get("root")):  # a folder called 2024, typed without quotes
             options["root"] = str(options["root"])

@@ -12,6 +12,7 @@ from src.models.structure import extract_features, find_head
 
 STRENGTHS = torch.logspace(-2, 2, 17, dtype=torch.float64)
 LEFT_OUT_SCALES = torch.logspace(-1, 2, 61, dtype=torch.float64)
+NO_LEFT_OUT_SCALE = 10.0  # of the logits where no image can be left out
 
 
 class ClosedForm(Head):
@@ -124,10 +125,7 @@ class Ridge(ClosedForm):
         """
         leverage = (inputs * torch.linalg.solve(gram, inputs.T).T).sum(1, keepdim=True)
         left_out = (inputs @ head.T - leverage * targets) / (1 - leverage).clamp_min(1e-3)
-        labels = targets.argmax(1)
-        scales = torch.logspace(-2, 2, 41).to(inputs)
-        losses = torch.stack([nn.functional.cross_entropy(left_out * scale, labels) for scale in scales])
-        return scales[losses.argmin()]
+        return _scale_of_lowest_loss(left_out, targets.argmax(1), torch.logspace(-2, 2, 41))
 
 
 @dataclass
@@ -142,10 +140,9 @@ class SolvedHead:
 
     @torch.no_grad()
     def set(self, head: nn.Linear) -> None:
-        """Give the head these values; without a bias, what it can."""
+        """Give these values to a head with a bias."""
         head.weight.copy_(self.weight)
-        if head.bias is not None:
-            head.bias.copy_(self.bias)
+        head.bias.copy_(self.bias)
 
 
 @torch.no_grad()
@@ -184,16 +181,14 @@ def solve_new_head(features: Tensor, labels: Tensor, num_outputs: int, is_number
     bias = mean - weight @ centre
     outputs = left_out(strength) if least > 1 else None
     if not is_number:
-        scale = _left_out_scale(outputs, labels)
+        scale = NO_LEFT_OUT_SCALE if outputs is None else _scale_of_lowest_loss(outputs, labels, LEFT_OUT_SCALES)
         weight, bias = scale * weight, scale * (bias - bias.mean())
         outputs = None if outputs is None else scale * outputs
     return SolvedHead(weight, bias, outputs, float(strength))
 
 
-def _left_out_scale(left_out: Tensor | None, labels: Tensor) -> float:
-    """The scale of logits (N, K) with the lowest cross-entropy; 10 where there are none to tell."""
-    if left_out is None:
-        return 10.0
-    scales = LEFT_OUT_SCALES.to(left_out.device)
-    losses = torch.stack([nn.functional.cross_entropy(left_out * scale, labels) for scale in scales])
-    return float(scales[losses.argmin()])
+def _scale_of_lowest_loss(logits: Tensor, labels: Tensor, scales: Tensor) -> Tensor:
+    """The one of `scales` (S,) by which logits (N, K) have the lowest cross-entropy."""
+    scales = scales.to(logits)
+    losses = torch.stack([nn.functional.cross_entropy(logits * scale, labels) for scale in scales])
+    return scales[losses.argmin()]

@@ -38,9 +38,7 @@ class SemiSupervised(Classifier):
         self.images, self.batch_size = images, positive_int("unlabelled.batch_size", batch_size)
         self.sure, self.weight = fraction("unlabelled.sure", sure), number("unlabelled.weight", weight, above=0)
         self.mean = torch.full((self.info.num_classes,), 1 / self.info.num_classes)
-        self.sure_sum = torch.zeros(
-            2
-        )  # the shares of images that were sure, summed over steps of the epoch; their number
+        self.sure_sum = torch.zeros(2)  # over the epoch's steps: the share of images that were sure, and 1 for each
 
     @property
     def left(self) -> float:
