@@ -12,6 +12,7 @@ NETWORK = "a run's folder, a file or newest"
 RESULTS = "the folder for the results, or leave it out"
 PATHS = {
     "data.root": "the folder of the data set",
+    "data.unlabelled": "true, false or a folder of pictures",
     "data.mix.root": "the folder of the data set",
     "ckpt": NETWORK,
     "base": "the file that the checkpoint's changes belong to, or leave it out",

@@ -22,7 +22,7 @@ from src.data.source import Source, Split, in_memory, join
 from src.data.sources.registry import load_dataset
 from src.data.splits import check_classes, sample_rows, validation_mask
 from src.data.transforms import transform_source
-from src.errors import boolean, integer, is_number, number, positive_int, require
+from src.errors import integer, is_number, number, positive_int, require
 from src.files import utf8_name
 from src.signals import ignore_signals
 
@@ -35,7 +35,7 @@ class ImageData(LightningDataModule):
     always the same for one split_seed.
     folds, fold: cross-validation instead; fold `fold` of `folds` stratified folds is the validation split.
     fraction, shots: train on this fraction, or this many images per class, of the rest, drawn by `seed`.
-    unlabelled: train on the images that these leave, too, without their labels (`src.training.semi_supervised`).
+    unlabelled: train without labels, too, on the images that these leave, or on a folder's (`src.data.unlabelled`).
     min_steps: steps per epoch at least; a small data set is repeated, each time in a new order.
     ink, classes, quarter_turns: as for `src.data.transforms.transform_source`; ink may be auto: as the network reads.
     target: class; or angle, of a random rotation by at most max_angle_deg: float32 labels (B,), degrees over it.
@@ -56,7 +56,7 @@ class ImageData(LightningDataModule):
         fold: int | None = None,
         fraction: float = 1.0,
         shots: int | None = None,
-        unlabelled: bool = False,
+        unlabelled: bool | str = False,
         min_steps: int = 0,
         seed: int = 0,
         split_seed: int = 0,
@@ -83,11 +83,11 @@ class ImageData(LightningDataModule):
         self.seed, self.split_seed = integer("data.seed", seed, 0), integer("data.split_seed", split_seed, 0)
         workers = integer("data.num_workers", num_workers, 0, optional=True)
         self.num_workers, self.augment = (os.cpu_count() or 1) if workers is None else workers, augment or Identity()
-        self.unlabelled = boolean("data.unlabelled", unlabelled)
+        self.unlabelled = str(unlabelled) if is_number(unlabelled) else unlabelled  # a folder called 2024
         if is_number(options.get("root")):  # a folder called 2024, typed without quotes
             options["root"] = str(options["root"])
         self.root: str | None = options.get("root")
-        self._options, original = options, load_dataset(name, **options)
+        self.options, self.quarter_turns, original = options, quarter_turns, load_dataset(name, **options)
         self._transform = partial(transform_source, original, classes=classes, quarter_turns=quarter_turns)
         self.source = self._read_source("none" if ink == "auto" else ink)
         self.target = build_target(target, max_angle_deg, self.augment, self.source)
@@ -102,7 +102,7 @@ class ImageData(LightningDataModule):
         self.ink = "none" if self.ink == "auto" else self.ink
         data = self._read_split("train", self.source.train)
         labels, names = data.labels, self.source.class_names
-        check_classes(labels, names, self.name, self.root if "size" in self._options else None)
+        check_classes(labels, names, self.name, self.root if "size" in self.options else None)
         rule = len(names), self.val, self.folds, self.fold, self.split_seed, self.name
         in_val, (strata, named) = data.in_val, data.strata(names)
         if in_val is None or self.folds is not None:
@@ -187,7 +187,7 @@ class ImageData(LightningDataModule):
     @property
     def cache_key(self) -> str:
         """Equal for equal images and labels."""
-        return repr((self.name, self.ink, self.target, self._transform.keywords, self._options, self.source.version))
+        return repr((self.name, self.ink, self.target, self._transform.keywords, self.options, self.source.version))
 
     @property
     def few_labels(self) -> bool:
@@ -205,7 +205,7 @@ class ImageData(LightningDataModule):
     def settled(self) -> dict[str, object]:
         """The options that were left open, as the data were read; after `setup`."""
         of_pictures = dict(zip(("channels", "size"), self.info.shape, strict=False), root=utf8_name(self.root or ""))
-        return {"ink": self.ink, **(of_pictures if "size" in self._options else {})}
+        return {"ink": self.ink, **(of_pictures if "size" in self.options else {})}
 
     def without_ink(self) -> "ImageData":
         """The same data set without data.ink=mnist."""

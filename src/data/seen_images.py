@@ -31,14 +31,17 @@ def is_seen(digests: Tensor, seen: SeenImages) -> Tensor:
     return torch.isin(digests, torch.cat(list(seen.values())))
 
 
-def seen_in_training(train: BatchDataset, val: BatchDataset, source: SeenImages | None = None) -> SeenImages | None:
-    """The images that train and validate, and those that `source`, the network that is fine-tuned, has seen; None where
-    the data set is no folder of pictures."""
+def seen_in_training(
+    train: BatchDataset, val: BatchDataset, source: SeenImages | None = None, unlabelled: BatchDataset | None = None
+) -> SeenImages | None:
+    """The images that train, with labels or without, and validate, and those that `source`, the network that is
+    fine-tuned, has seen; None where the data set is no folder of pictures."""
     parts = train.picture_digests, val.picture_digests
     if parts[0] is None or parts[1] is None:
         return None
     earlier = {} if source is None else {"earlier": torch.cat(list(source.values())).unique()}
-    return {"train": parts[0], "val": parts[1], **earlier}
+    more = [] if unlabelled is None or unlabelled.picture_digests is None else [unlabelled.picture_digests]
+    return {"train": torch.cat([parts[0], *more]), "val": parts[1], **earlier}
 
 
 def check_same_images(saved: SeenImages | None, now: SeenImages | None) -> None:

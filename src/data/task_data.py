@@ -69,7 +69,7 @@ class TaskData(ImageData):
         return old_images.mix(tasks, tasks * self.info.num_classes + self._labels(), task, self.seed)
 
     def _read_source(self, ink: str) -> Source:
-        options = {"name": self.name, "ink": ink, **self._transform.keywords, **self._options}
+        options = {"name": self.name, "ink": ink, **self._transform.keywords, **self.options}
         return self.scenario.divide(super()._read_source(ink), options)
 
     @property

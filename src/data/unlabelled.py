@@ -1,30 +1,56 @@
-"""The training images that train without their labels (data.unlabelled=true)."""
+"""The images that train without their labels (data.unlabelled)."""
+
+import logging
 
 import torch
 
 from src.data.batches import BatchDataset
 from src.data.datamodule import ImageData
-from src.errors import require
+from src.data.sources.folder import PictureFolder, folder_source
+from src.data.sources.folder_layout import Layout
+from src.data.transforms import transform_source
+from src.errors import printable, require, text
+from src.files import system_path
+from src.pictures.file_types import FORMATS
+from src.pictures.listing import LeftOut, list_pictures
+
+log = logging.getLogger(__name__)
 
 
-def unlabelled_images(data: ImageData) -> BatchDataset:
-    """The training images that neither train with their labels nor validate; every label is -1.
+def unlabelled_images(data: ImageData) -> BatchDataset | None:
+    """Images whose labels are all -1; None for data.unlabelled=false.
 
-    Raises InputError if there are none.
+    data.unlabelled=true: those of the training split that neither train with their labels nor validate. A folder: every
+    picture below it, read as the data are. Raises InputError if there are none.
     """
+    if isinstance(data.unlabelled, bool):
+        return _rest(data) if data.unlabelled else None
+    return _pictures(data, text("data.unlabelled", data.unlabelled, "true, false or a folder of pictures"))
+
+
+def _rest(data: ImageData) -> BatchDataset:
     train = data.train_set
     rest = torch.ones(len(train.labels), dtype=torch.bool)
     rest[train.indices], rest[data.val_set.indices] = False, False
-    advice = "label fewer with data.shots=<images per class> or data.fraction=<below 1>, or leave it out"
+    advice = "label fewer with data.shots=<images per class> or data.fraction=<below 1>, give a folder of pictures"
     require(bool(rest.any()), f"data.unlabelled=true: every training image trains with its label: {advice}")
     rows = rest.nonzero().flatten()
     return BatchDataset(train.images, torch.full_like(train.labels, -1), rows, train.files, train.digests, train.tasks)
 
 
-def trained_images(data: ImageData) -> BatchDataset:
-    """The images that train, with their labels or without."""
-    if not data.unlabelled:
-        return data.train_set
-    train = data.train_set
-    rows = torch.cat([train.indices, unlabelled_images(data).indices])
-    return BatchDataset(train.images, train.labels, rows, train.files, train.digests, train.tasks)
+def _pictures(data: ImageData, root: str) -> BatchDataset:
+    base = system_path(root).expanduser()
+    memory_gb, cache_gb = (data.options.get(key, 4.0) for key in ("memory_gb", "cache_gb"))
+    require(base.is_dir(), f"data.unlabelled={root} is no folder: give true, false or a folder of pictures")
+    pictures = [(path, 0) for path in list_pictures(base, LeftOut())]
+    require(bool(pictures), f"data.unlabelled={root}: the folder holds no pictures ({', '.join(FORMATS)})")
+    layout = Layout(("unlabelled",), {"train": pictures, "test": []})
+    source = folder_source(PictureFolder(base, layout, None, None, memory_gb, cache_gb, skip=True))
+    split = transform_source(source, data.ink, quarter_turns=data.quarter_turns).read_as(data.info.shape).train()
+    count, damaged = len(split.labels), [": ".join(entry) for entry in split.skipped]
+    left_out = f"; left out: {len(damaged):,} that cannot be read, as {printable(damaged[0], 120)}" if damaged else ""
+    require(count > 0, f"data.unlabelled={root}: no picture trains{left_out}")
+    log.info("data.unlabelled=%s: %s pictures train without labels%s", root, f"{count:,}", left_out)
+    return BatchDataset(
+        split.images, torch.full_like(split.labels, -1), torch.arange(count), split.files, split.digests
+    )

@@ -18,7 +18,7 @@ from src.data.info import DataInfo
 from src.data.per_image import try_augmentation
 from src.data.scenario import Scenario
 from src.data.seen_images import seen_in_training
-from src.data.unlabelled import trained_images
+from src.data.unlabelled import unlabelled_images
 from src.errors import InputError
 from src.files import OUTPUTS
 from src.inference.model import InferenceModel
@@ -142,13 +142,14 @@ def _build(
     if isinstance(loss, Distill):
         loss.check(initial.info)
         initial.config["teacher"] = loss.net.digest  # a resumed run needs the same one
-    seen = seen_in_training(trained_images(data), data.val_set, source.seen if source is not None else None)
+    unlabelled = unlabelled_images(data)
+    seen = seen_in_training(data.train_set, data.val_set, source.seen if source is not None else None, unlabelled)
     ended = ended_results(Path(cfg.output_dir), checkpoint, initial.config, seen)
     set_normalization(initial, data, checkpoint)
     _prepare(cfg, initial, data, None if ended else trainer.strategy.root_device)
     parts = {"optimizer": optimizer, "scheduler": scheduler, "loss": loss, "metrics": metrics, "seen": seen}
     parts |= learner_options(scenario, continual, None if resume_from else cfg.init_from, initial.info)
-    parts |= unlabelled_options(data, config["unlabelled"], initial, "continual" in parts)
+    parts |= unlabelled_options(unlabelled, config["unlabelled"], initial, "continual" in parts)
     task = _task(cfg, config, initial, overrides, **parts)
     check_learner(task, scenario.reading if scenario else "class")
     check_compatible(initial.info.output, task, cfg.views)

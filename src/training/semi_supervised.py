@@ -5,8 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.batches import BatchDataset, derive_seed
-from src.data.datamodule import ImageData
-from src.data.unlabelled import unlabelled_images
 from src.errors import fraction, number, positive_int, require
 from src.finetune.closed_form import ClosedForm
 from src.training.initialize import InitialModel
@@ -89,16 +87,16 @@ class SemiSupervised(Classifier):
         self.mean, self.sure_sum = (checkpoint["unlabelled"][name] for name in ("mean", "sure_sum"))
 
 
-def unlabelled_options(data: ImageData, options: dict, initial: InitialModel, tasks: bool) -> dict:
-    """What `SemiSupervised` takes beside the parts of Classifier; nothing without data.unlabelled.
+def unlabelled_options(images: BatchDataset | None, options: dict, initial: InitialModel, tasks: bool) -> dict:
+    """What `SemiSupervised` takes beside the parts of Classifier; nothing without images that have no labels.
 
     options: conf's `unlabelled`. tasks: whether the data arrive in tasks.
     Raises InputError where images without labels cannot train.
     """
-    if not data.unlabelled:
+    if images is None:
         return {}
-    initial.info.output.require_classes("data.unlabelled=true", "leave it out")
-    require(not tasks, "data.unlabelled=true: data that arrive in tasks train with their labels; leave one of them out")
+    initial.info.output.require_classes("data.unlabelled", "leave it out")
+    require(not tasks, "data.unlabelled: data that arrive in tasks train with their labels; leave one of them out")
     closed = isinstance(initial.method, ClosedForm)
-    require(not closed, "data.unlabelled=true: a head that is solved for takes no steps; give another finetune=")
-    return {**options, "images": unlabelled_images(data)}
+    require(not closed, "data.unlabelled: a head that is solved for takes no steps; give another finetune=")
+    return {**options, "images": images}

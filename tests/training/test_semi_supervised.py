@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.cli.error_line import CommandExit
-from src.data.unlabelled import trained_images, unlabelled_images
+from src.data.unlabelled import unlabelled_images
 from src.errors import InputError
 from src.training.fit import train
 from src.training.semi_supervised import SemiSupervised
@@ -22,7 +22,31 @@ def test_every_training_image_is_labelled_unlabelled_or_for_validation(data_root
     assert torch.cat(parts).sort().values.equal(torch.arange(len(data.train_set.labels)))
     assert len(data.train_set) == 40
     assert unlabelled_images(data)[torch.arange(5)][1].tolist() == [-1] * 5
-    assert len(trained_images(data)) == len(data.train_set.labels) - len(data.val_set)
+
+
+def test_pictures_of_another_folder_train_without_labels(data_root, picture_folder, tmp_path, caplog):
+    """They are read as the data are: in the folder's own form, or in MNIST's; what cannot be read is told."""
+    caplog.set_level("INFO")
+    root = tmp_path / "loose"
+    (root / "deep").mkdir(parents=True)
+    pictures = sorted(picture_folder.glob("*/*"))[:6]
+    for row, picture in enumerate(pictures):
+        (root / ("deep" if row % 2 else ".") / f"{row}{picture.suffix}").write_bytes(picture.read_bytes())
+    (root / "broken.png").write_text("no picture")
+    words = ["data=folder", f"data.root={picture_folder}", "data.val=0.3", f"data.unlabelled={root}"]
+    session = make_session(data_root, tmp_path / "run", *words)
+    images, train = session.task.images, session.data.train_set
+    assert len(images) == 6
+    assert images[torch.arange(6)][1].tolist() == [-1] * 6
+    assert images.images.shape[1:] == train.images.shape[1:]
+    rows = [train.files.index(str(path.relative_to(picture_folder))) for path in pictures]
+    assert sorted(images.digests.tolist()) == sorted(train.digests[rows].tolist())
+    assert torch.isin(images.digests, session.task.seen["train"]).all()
+    assert "6 pictures train without labels; left out: 1 that cannot be read, as broken.png: " in caplog.text
+    train_one = run(data_root, tmp_path / "one", *words, "trainer.max_epochs=1", "unlabelled.sure=0.1", "model=cnn")
+    assert train_one.task.latest["train/sure"] > 0
+    of_digits = make_session(data_root, tmp_path / "digits", f"data.unlabelled={root}", "data.quarter_turns=1")
+    assert of_digits.task.images.images.shape[1:] == (1, 28, 28)
 
 
 def test_labels_that_were_not_drawn_change_nothing(data_root, tmp_path):
@@ -83,15 +107,17 @@ def test_the_results_tell_how_many_images_and_how_sure(data_root, tmp_path):
     ("words", "message"),
     [
         (["data.shots=null"], r"data\.unlabelled=true: every training image trains with its label: .*data\.shots"),
-        (["data.unlabelled=3"], r"data\.unlabelled=3: true or false"),
+        (["data.unlabelled=3"], r"data\.unlabelled=3 is no folder: give true, false or a folder of pictures"),
+        (["data.unlabelled=null"], r"data\.unlabelled=.*: true, false or a folder of pictures"),
+        (["data.unlabelled=conf"], r"data\.unlabelled=conf: the folder holds no pictures"),
         (["unlabelled.sure=2"], r"unlabelled\.sure=2"),
         (["unlabelled.batch_size=0"], r"unlabelled\.batch_size=0"),
         (["unlabelled.weight=0"], r"unlabelled\.weight=0"),
         (
             ["data.target=angle", "loss=mse", "augment=none", "task.mixup=0", "task.cutmix=0"],
-            r"data\.unlabelled=true: .*leave it out",
+            r"data\.unlabelled: .*leave it out",
         ),
-        (["scenario=split", "task.mixup=0", "task.cutmix=0"], r"data\.unlabelled=true: data that arrive in tasks"),
+        (["scenario=split", "task.mixup=0", "task.cutmix=0"], r"data\.unlabelled: data that arrive in tasks"),
     ],
 )  # fmt: skip
 def test_what_cannot_train_without_labels_is_refused(words, message, data_root, tmp_path):

@@ -193,10 +193,10 @@ class FolderSource(Source):
         channels, height, width = shape
         require(height == width, f"this network reads {height}x{width}: pictures need a network of square images")
         size, channels = self.folder.size or height, self.folder.channels or channels
-        return _source(replace(self.folder, size=size, channels=channels, notes=Counter()))
+        return folder_source(replace(self.folder, size=size, channels=channels, notes=Counter()))
 
     def read_ink(self) -> Source:
-        return _source(replace(self.folder, ink=True, notes=Counter()))
+        return folder_source(replace(self.folder, ink=True, notes=Counter()))
 
     def describe(self, cut: bool = True) -> str:
         return self.folder.describe(cut)
@@ -232,10 +232,11 @@ def load_folder(
     base = system_path(root).expanduser()
     found = read_layout(base, layout)
     folder = base.parent if base.is_file() else base
-    return _source(PictureFolder(folder, found, size, channels, memory_gb, cache_gb, on_error == "skip"))
+    return folder_source(PictureFolder(folder, found, size, channels, memory_gb, cache_gb, on_error == "skip"))
 
 
-def _source(folder: PictureFolder) -> FolderSource:
+def folder_source(folder: PictureFolder) -> FolderSource:
+    """Its splits, read on demand."""
     return FolderSource(
         folder.layout.class_names,
         lambda: folder.read_split("train", "val"),
