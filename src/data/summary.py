@@ -22,7 +22,9 @@ def describe_data(data: ImageData, split: str | None = None) -> str:
         return ""
     lines = [text]
     if data.skipped:
-        lines.append(f"{len(data.skipped):,} pictures cannot be read and are left out: {SKIPPED} lists them")
+        count, several = len(data.skipped), len(data.skipped) > 1
+        what = f"{count:,} pictures cannot be read and are" if several else "1 picture cannot be read and is"
+        lines.append(f"{what} left out: {SKIPPED} lists {'them' if several else 'it'}")
     splits = {name: vars(data)[f"{name}_set"] for name in ("train", "val", "test") if f"{name}_set" in vars(data)}
     names = data.source.class_names
     counts = {name: part.labels[part.indices].bincount(minlength=len(names)) for name, part in splits.items()}

@@ -9,7 +9,7 @@ from src.data.datamodule import ImageData
 from src.data.sources.folder import PictureFolder, folder_source
 from src.data.sources.folder_layout import Layout
 from src.data.transforms import transform_source
-from src.errors import printable, require, text
+from src.errors import require, text
 from src.files import system_path
 from src.pictures.file_types import FORMATS
 from src.pictures.listing import LeftOut, list_pictures
@@ -21,7 +21,7 @@ def unlabelled_images(data: ImageData) -> BatchDataset | None:
     """Images whose labels are all -1; None for data.unlabelled=false.
 
     data.unlabelled=true: those of the training split that neither train with their labels nor validate. A folder: every
-    picture below it, read as the data are. Raises InputError if there are none.
+    picture below it, read as the data are, but those that have a label or measure. Raises InputError if there are none.
     """
     if isinstance(data.unlabelled, bool):
         return _rest(data) if data.unlabelled else None
@@ -47,10 +47,23 @@ def _pictures(data: ImageData, root: str) -> BatchDataset:
     layout = Layout(("unlabelled",), {"train": pictures, "test": []})
     source = folder_source(PictureFolder(base, layout, None, None, memory_gb, cache_gb, skip=True))
     split = transform_source(source, data.ink, quarter_turns=data.quarter_turns).read_as(data.info.shape).train()
-    count, damaged = len(split.labels), [": ".join(entry) for entry in split.skipped]
-    left_out = f"; left out: {len(damaged):,} that cannot be read, as {printable(damaged[0], 120)}" if damaged else ""
-    require(count > 0, f"data.unlabelled={root}: no picture trains{left_out}")
-    log.info("data.unlabelled=%s: %s pictures train without labels%s", root, f"{count:,}", left_out)
-    return BatchDataset(
-        split.images, torch.full_like(split.labels, -1), torch.arange(count), split.files, split.digests
-    )
+    data.skipped += tuple((f"{root}/{name}", reason) for name, reason in split.skipped)
+    known = _known_pictures(data)
+    is_known = torch.zeros(len(split.labels), dtype=torch.bool)
+    if known is not None and split.digests is not None:
+        is_known = torch.isin(split.digests, known)
+    rows = (~is_known).nonzero().flatten()
+    others = len(split.labels) - len(rows)
+    left_out = [f"{others:,} that train with a label, validate or test"] * bool(others)
+    left_out += [f"{len(split.skipped):,} that cannot be read"] * bool(split.skipped)
+    told = f"{len(rows):,} pictures train without labels" + f"; left out: {', '.join(left_out)}" * bool(left_out)
+    require(len(rows) > 0, f"data.unlabelled={root}: {told}")
+    log.info("data.unlabelled=%s: %s", root, told)
+    return BatchDataset(split.images, torch.full_like(split.labels, -1), rows, split.files, split.digests)
+
+
+def _known_pictures(data: ImageData) -> torch.Tensor | None:
+    """The digests of the pictures that train with a label, validate or, where they have been read, test."""
+    sets = [data.train_set, data.val_set, *([data.test_set] if "test_set" in vars(data) else [])]
+    digests = [found for batches in sets if (found := batches.picture_digests) is not None]
+    return torch.cat(digests) if digests else None

@@ -77,7 +77,12 @@ class Adaptive(L2SP):
             measures.append(("the source's uncertainty of them", _entropy(logits / (source.temperature or 1.0))))
         solved = _solved_head(model, data, images, labels)
         if solved is not None and solved.left_out is not None:
-            measures.append(("their loss, left out, of that of guessing", _share(data, solved.left_out, labels)))
+            measures.append(
+                (
+                    "of the loss of guessing each keeps under a head solved without it:",
+                    _share(data, solved.left_out, labels),
+                )
+            )
         left = math.prod(value for _, value in measures) ** (1 / len(measures)) if measures else self.start_fresh
         use = solved is not None and left <= self.start_fresh
         if use:

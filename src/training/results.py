@@ -121,6 +121,7 @@ def _training_results(session: Session, checkpoints: Checkpoints, net: Inference
     method = session.initial.method
     if isinstance(session.task, SemiSupervised):
         results["unlabelled"] = {"images": len(session.task.images), "sure": session.task.latest.get("train/sure", 0.0)}
+        results["unlabelled"] |= {"folder": session.data.unlabelled} if session.data.unlabelled is not True else {}
     if method is not None and method.choice:
         results["finetune"] = method.choice
     if isinstance(loss, Distill):

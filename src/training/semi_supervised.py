@@ -33,8 +33,7 @@ class SemiSupervised(Classifier):
         self, *parts, images: BatchDataset, batch_size: int = 96, sure: float = 0.95, weight: float = 1.0, **options
     ):
         super().__init__(*parts, **options)
-        self.images, self.batch_size = images, positive_int("unlabelled.batch_size", batch_size)
-        self.sure, self.weight = fraction("unlabelled.sure", sure), number("unlabelled.weight", weight, above=0)
+        self.images, self.batch_size, self.sure, self.weight = images, batch_size, sure, weight
         self.mean = torch.full((self.info.num_classes,), 1 / self.info.num_classes)
         self.sure_sum = torch.zeros(2)  # over the epoch's steps: the share of images that were sure, and 1 for each
 
@@ -93,6 +92,9 @@ def unlabelled_options(images: BatchDataset | None, options: dict, initial: Init
     options: conf's `unlabelled`. tasks: whether the data arrive in tasks.
     Raises InputError where images without labels cannot train.
     """
+    positive_int("unlabelled.batch_size", options["batch_size"])
+    fraction("unlabelled.sure", options["sure"])
+    number("unlabelled.weight", options["weight"], above=0)
     if images is None:
         return {}
     initial.info.output.require_classes("data.unlabelled", "leave it out")

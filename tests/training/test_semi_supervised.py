@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from src.cli.error_line import CommandExit
 from src.data.unlabelled import unlabelled_images
@@ -29,9 +30,11 @@ def test_pictures_of_another_folder_train_without_labels(data_root, picture_fold
     caplog.set_level("INFO")
     root = tmp_path / "loose"
     (root / "deep").mkdir(parents=True)
-    pictures = sorted(picture_folder.glob("*/*"))[:6]
-    for row, picture in enumerate(pictures):
-        (root / ("deep" if row % 2 else ".") / f"{row}{picture.suffix}").write_bytes(picture.read_bytes())
+    labelled = sorted(picture_folder.glob("*/*"))[:6]
+    for row, path in enumerate(labelled):
+        with Image.open(path) as picture:
+            picture.convert("RGB").rotate(180).save(root / ("deep" if row % 2 else ".") / f"{row}.png")
+        (root / f"same{row}{path.suffix}").write_bytes(path.read_bytes())
     (root / "broken.png").write_text("no picture")
     words = ["data=folder", f"data.root={picture_folder}", "data.val=0.3", f"data.unlabelled={root}"]
     session = make_session(data_root, tmp_path / "run", *words)
@@ -39,10 +42,11 @@ def test_pictures_of_another_folder_train_without_labels(data_root, picture_fold
     assert len(images) == 6
     assert images[torch.arange(6)][1].tolist() == [-1] * 6
     assert images.images.shape[1:] == train.images.shape[1:]
-    rows = [train.files.index(str(path.relative_to(picture_folder))) for path in pictures]
-    assert sorted(images.digests.tolist()) == sorted(train.digests[rows].tolist())
-    assert torch.isin(images.digests, session.task.seen["train"]).all()
-    assert "6 pictures train without labels; left out: 1 that cannot be read, as broken.png: " in caplog.text
+    assert not torch.isin(images.picture_digests, train.digests).any()
+    assert torch.isin(images.picture_digests, session.task.seen["train"]).all()
+    left_out = "left out: 6 that train with a label, validate or test, 1 that cannot be read"
+    assert f"6 pictures train without labels; {left_out}" in caplog.text
+    assert session.data.skipped[0][0] == f"{root}/broken.png"
     train_one = run(data_root, tmp_path / "one", *words, "trainer.max_epochs=1", "unlabelled.sure=0.1", "model=cnn")
     assert train_one.task.latest["train/sure"] > 0
     of_digits = make_session(data_root, tmp_path / "digits", f"data.unlabelled={root}", "data.quarter_turns=1")
@@ -110,6 +114,7 @@ def test_the_results_tell_how_many_images_and_how_sure(data_root, tmp_path):
         (["data.unlabelled=3"], r"data\.unlabelled=3 is no folder: give true, false or a folder of pictures"),
         (["data.unlabelled=null"], r"data\.unlabelled=.*: true, false or a folder of pictures"),
         (["data.unlabelled=conf"], r"data\.unlabelled=conf: the folder holds no pictures"),
+        (["unlabelled.sure=2", "data.unlabelled=false"], r"unlabelled\.sure=2"),
         (["unlabelled.sure=2"], r"unlabelled\.sure=2"),
         (["unlabelled.batch_size=0"], r"unlabelled\.batch_size=0"),
         (["unlabelled.weight=0"], r"unlabelled\.weight=0"),
