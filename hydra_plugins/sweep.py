@@ -1,6 +1,6 @@
 """Our sweepers and launchers in the namespace package where Hydra looks for plugins; nothing is installed."""
 
-from src.sweep import grid_sweeper, launcher, optuna_sweeper
+from src.sweep import grid_sweeper, launcher, optuna_sweeper, slurm_launcher
 
 
 class GridSweeper(grid_sweeper.GridSweeper):
@@ -17,3 +17,7 @@ class SerialLauncher(launcher.SerialLauncher):
 
 class JoblibLauncher(launcher.JoblibLauncher):
     """hydra/launcher=joblib"""
+
+
+class SlurmLauncher(slurm_launcher.SlurmLauncher):
+    """hydra/launcher=slurm"""

@@ -202,8 +202,6 @@ def test_every_printed_command_composes(where, module, rest):
         return
     words = shlex.split(rest)
     overrides = [word for word in words if not word.startswith("-") and not word.startswith("resume_from=")]
-    if "hydra/launcher=slurm" in words:
-        pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the slurm extra is not installed")
     if "-m" in words:  # a sweep: its first job
         overrides = [re.sub(r"=([^\[,(]+),.*", r"=\1", word) for word in overrides]
     assert load_config([expand_home(word) for word in overrides], module.removeprefix("src."))

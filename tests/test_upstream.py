@@ -50,7 +50,7 @@ PRIVATE = [
     ),
     Upstream(
         "_internal",
-        "sweep/launcher.py",
+        "sweep/job.py",
         "Hydra reads each config file again for each job of a sweep, and has no public place for a cache: composing a "
         "job takes 0.09 instead of 0.14 s",
     ),
@@ -82,7 +82,7 @@ PRIVATE = [
     Upstream("_BatchNorm", "models/structure.py", "torch has no public base of the batch norms"),
     Upstream("_BatchNorm", "finetune/method.py", "as above: frozen ones stay in eval mode"),
     Upstream("_ConvNd", "dashboard/activations.py", "torch has no public base of the convolutions"),
-    Upstream("_return_value", "sweep/launcher.py", "JobReturn.return_value raises where we record the error"),
+    Upstream("_return_value", "sweep/job.py", "JobReturn.return_value raises where we record the error"),
     Upstream("_trial_id", "sweep/study.py", "a job of a search reports to a trial that another process asked for"),
     Upstream("_trial_id", "sweep/optuna_sweeper.py", "as above"),
     Upstream("_processes", "sweep/launcher.py", "loky names no pids: workers outlive a sweep that is killed otherwise"),

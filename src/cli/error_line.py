@@ -126,8 +126,7 @@ def _hydra_line(error: HydraException) -> str:
         return f"{group}={option}: {accepted}" if group else message_line(error)
     cause = error.__cause__
     unknown = _unknown_key(cause) if isinstance(cause, OmegaConfBaseException) else None
-    slurm = "; pip install -e '.[slurm]' installs it" if "submitit" in str(error) else ""
-    return unknown or message_line(error) + slurm
+    return unknown or message_line(error)
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str | None:

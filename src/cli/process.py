@@ -25,6 +25,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches")
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # batches come from memory: workers would only copy them
+    ".*`srun` command is available.*",  # a job of a SLURM array is one process
     ".*exists and is not empty.*",  # a resumed run writes into its own folder
     ".*isinstance.treespec, LeafSpec.*",  # a deprecation inside Lightning's own pytree module
     ".*sync_dist=True.*",  # metrics are torchmetrics objects, or sums that every process has already

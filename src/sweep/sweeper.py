@@ -1,12 +1,11 @@
 """What all sweepers share: the jobs of one command are run, recorded, resumed and summarized in tables."""
 
-import shutil
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -19,11 +18,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.cli.error_line import CommandExit, error_line, stop_behind
-from src.cli.overrides import command_on, hydra_literal, is_sweep_override, override_key
+from src.cli.overrides import command_on, is_sweep_override, override_key
 from src.errors import InputError, printable, require
 from src.files import display_path, write_json
 from src.sweep.comparison import Comparison, compare_runs
-from src.sweep.launcher import JobLauncher, job_error
+from src.sweep.job import job_error, resumed_overrides
+from src.sweep.launcher import JobLauncher
 from src.sweep.ledger import Budget, config_dir_flags, format_duration, open_ledger
 from src.sweep.report import write_sweep_report
 from src.sweep.run_records import Run, read_run, shorten_value
@@ -120,7 +120,8 @@ class JobSweeper(Sweeper):
             for number in self.runs:
                 self._read_run(number)
             write_tables(self._compare(), self.folder)
-            raise CommandExit(getattr(stop, "status", 130), f"stopped; {self._resume_hint()}") from None
+            hint = "; ".join(filter(None, [self._resume_hint(), getattr(self.launcher, "resume_hint", "")]))
+            raise CommandExit(getattr(stop, "status", 130), f"stopped; {hint}") from None
         self._finish()
 
     def _resume_hint(self) -> str:
@@ -141,14 +142,16 @@ class JobSweeper(Sweeper):
 
     def _submit_jobs(self, waiting: deque[int]) -> None:
         pending: dict[Future, int] = {}
+        slots = self.launcher.slots or self.batch_size or max(1, self.total_jobs)
         while True:
-            while len(pending) < self.launcher.slots and (number := self._next_job(waiting)) is not None:
+            while len(pending) < slots and (number := self._next_job(waiting)) is not None:
                 try:
-                    pending[self.launcher.submit(self._job_overrides(number), number)] = number
+                    pending[self.launcher.submit(self.ledger.jobs[number], number)] = number
                 except Exception as error:  # it could not be composed: it has no folder and no log
                     self._record(number, error)
             if not pending:
                 return
+            self.launcher.flush()
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 self._record(pending.pop(future), job_error(future.result()))
 
@@ -157,7 +160,7 @@ class JobSweeper(Sweeper):
             # Hydra's launchers number the jobs of a batch without gaps.
             for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
                 batch = [number for _, number in group]
-                overrides = [self._job_overrides(number) for number in batch]
+                overrides = [resumed_overrides(self.folder / str(number), self.ledger.jobs[number]) for number in batch]
                 try:
                     results = self.launcher.launch(overrides, initial_job_idx=batch[0])
                 except RuntimeError as error:  # no srun, no partition: the jobs are not at fault
@@ -165,20 +168,6 @@ class JobSweeper(Sweeper):
                     raise InputError(f"hydra/launcher={name} cannot start jobs: {error}") from None
                 for number, result in zip(batch, results, strict=True):
                     self._record(number, job_error(result))
-
-    def _job_overrides(self, number: int) -> list[str]:
-        """The overrides of a job; an interrupted one resumes from its last checkpoint."""
-        folder, overrides = self.folder / str(number), self.ledger.jobs[number]
-        last = folder / "checkpoints" / "last.ckpt"
-        if last.is_file() and self.runs[number].state != "failed":
-            from src.model_files.checkpoint import read_checkpoint
-
-            with suppress(InputError):  # damaged, by a disk that lost writes: start the job again
-                read_checkpoint(last)
-                return [*overrides, f"resume_from={hydra_literal(last)}"]
-        if folder.exists():
-            shutil.rmtree(folder)
-        return overrides
 
     def _read_run(self, number: int) -> None:
         self.runs[number] = read_run(self.folder / str(number), str(number), self.ledger.jobs[number])
@@ -189,7 +178,7 @@ class JobSweeper(Sweeper):
             raise stop
         self._read_run(number)
         run, seconds = self.runs[number], time.monotonic() - self.job_started[number]
-        if error is not None and run.state != "failed":  # the job could not record it
+        if error is not None and run.state not in ("failed", "interrupted"):  # the job could not record it
             run.state, run.error, run.seconds = "failed", error_line(error), seconds
             run.folder.mkdir(parents=True, exist_ok=True)
             write_json(run.folder / "status.json", {"state": "failed", "seconds": run.seconds, "error": run.error})
@@ -200,7 +189,7 @@ class JobSweeper(Sweeper):
         done, total, metric, best = self._count_done(), self.total_jobs, comparison.metric, comparison.ranked()[0]
         values = [f"{key}={shorten_value(run.overrides[key])}" for key in self.swept_keys if key in run.overrides]
         result = f"{metric} {format_metric(run.score(metric), metric)}" + " (pruned)" * (run.state == "pruned")
-        result = f"failed: {printable(run.error)}" if run.state == "failed" else result
+        result = f"{run.state}: {printable(run.error)}" if run.state in ("failed", "interrupted") else result
         line = f"[{done:>{len(str(total))}}/{total}] #{run.name} {' '.join(values)}  {result}"
         line += f"  {format_duration(run.seconds or seconds)}"
         if best.score(metric) is not None:
@@ -230,3 +219,7 @@ class JobSweeper(Sweeper):
             names = ", ".join(f"#{run.name}" for run in failed[:12])
             message = f"{len(failed)} of {self.total_jobs} jobs failed ({names}); the first: {failed[0].error}"
             raise CommandExit(1, message)
+        stopped = [run for run in self.runs.values() if run.state == "interrupted" and run.error]
+        if stopped and not limit:
+            what = f"{len(stopped)} of {self.total_jobs} jobs did not end; the first, #{stopped[0].name}"
+            raise CommandExit(1, f"{what}: {stopped[0].error}; {self._resume_hint()}")
