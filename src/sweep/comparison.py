@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
-from src.sweep.run_records import REPETITION_KEYS, Run, find_varied_keys, resolve_metric, shorten_value
+from src.errors import InputError, require
+from src.evaluation.monitor import monitor_mode
+from src.files import read_text
+from src.sweep.run_records import MAX_CONFIG_BYTES, REPETITION_KEYS, Run, shorten_value
 
 MISSING = "–"
+USUAL = ("val/acc", "test/acc", "train/acc", "val/mae", "test/mae", "train/mae")  # metrics of runs that monitored none
+TASKS = "val/task_average"  # of runs that learned one task after another
 AMOUNT_KEYS = ("data.shots", "data.fraction")  # how much data trains: a table in their order reads as a curve
 
 
@@ -84,6 +89,33 @@ class Comparison:
         return list(dict.fromkeys([self.metric, *([test_metric] if tested else []), *self.extra_metrics]))
 
 
+def find_varied_keys(runs: Sequence[Run], swept: Collection[str] = ()) -> list[str]:
+    """The overridden keys that are swept or whose values differ between runs, in the order of the overrides."""
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    return [key for key in keys if key in swept or len({run.value(key) for run in runs}) > 1]
+
+
+def resolve_metric(runs: Sequence[Run], metric: str | None = None) -> tuple[str, str]:
+    """The metric that orders the runs, and its mode (max, min). None for the metric they monitored, or for what they
+    know in the end where they all learned one task after another.
+
+    Raises InputError if they monitored different metrics, or no run has the given one.
+    """
+    known = [run.score(TASKS) is not None for run in runs if run.results.get("val")]
+    if metric is None and known and all(known):
+        metric = TASKS
+    elif metric is None:
+        names = list(dict.fromkeys(run.results["monitor"] for run in runs if run.results.get("monitor")))
+        require(len(names) <= 1, f"these runs monitored {', '.join(names)}: give metric=<one of them>")
+        measured = [name for name in USUAL if any(run.score(name) is not None for run in runs)]
+        metric = [*names, *measured, USUAL[0]][0]
+    elif all(run.score(metric) is None for run in runs):
+        names = {f"{split}/{name}" for run in runs for split in ("val", "test") for name in run.results.get(split, {})}
+        known = sorted(name for name in names if any(run.score(name) is not None for run in runs))
+        raise InputError(f"metric={metric}: no run has it; there are: {', '.join([*known, 'parameters', 'seconds'])}")
+    return metric, monitor_mode(metric)
+
+
 def to_amount(value: str | None) -> float:
     """How much data a value of AMOUNT_KEYS stands for; infinity for all there are."""
     try:
@@ -112,6 +144,7 @@ def compare_runs(
     extra_metrics = tuple(name for name in extra_metrics if name != metric)
     comparison = Comparison(list(runs), find_varied_keys(runs, swept), metric, mode, [], extra_metrics)
     keys = comparison.configuration_keys
+    repeated = [key for key in REPETITION_KEYS if any(key in run.overrides for run in runs)]
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(run.value(key, MISSING) for key in keys), []).append(run)
@@ -119,7 +152,7 @@ def compare_runs(
         repetitions: dict[tuple, Run] = {}  # the same seed and fold twice is no repetition
         for run in members:
             if run.state == "finished" and run.score(metric) is not None:
-                repetitions.setdefault(tuple(run.value(key) for key in REPETITION_KEYS), run)
+                repetitions.setdefault((run.results.get("seed"), *(run.value(key) for key in repeated)), run)
         counted = list(repetitions.values())
         scores = [run.score(metric) for run in counted]
         named, spread = dict(zip(keys, values, strict=True)), mean_and_sd(counted, metric)
@@ -130,11 +163,19 @@ def compare_runs(
 
 def _declare_metrics(runs: Sequence[Run]) -> None:
     """Let `monitor_mode` know the metrics that the runs' configs add."""
-    nodes = [run.config.get("metrics") for run in runs if OmegaConf.is_dict(run.config)]
+    nodes = [run.config.get("metrics") for run in runs if _adds_metrics(run) and OmegaConf.is_dict(run.config)]
     if added := OmegaConf.merge({}, *(node for node in nodes if OmegaConf.is_dict(node))):
         from src.model_files.extra_metrics import declare_stored  # torch
 
         declare_stored(OmegaConf.to_container(added))
+
+
+def _adds_metrics(run: Run) -> bool:
+    """Whether its config may have entries in `metrics`: a look at the file, which takes long to parse."""
+    try:
+        return "\nmetrics: {}\n" not in read_text(run.folder / ".hydra" / "config.yaml", MAX_CONFIG_BYTES)
+    except (OSError, ValueError):
+        return True
 
 
 def values_text(values: Mapping[str, str]) -> str:

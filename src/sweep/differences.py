@@ -12,6 +12,7 @@ from src.sweep.comparison import Comparison, values_text
 from src.sweep.run_records import Run
 
 RESAMPLES, SEED = 10_000, 0
+MOST_CANDIDATES = 100  # by validation: an interval takes 10,000 resamples
 LONGEST_VALUES = 60  # characters of a configuration's values beside the names of its runs
 
 
@@ -57,7 +58,7 @@ def find_differences(comparison: Comparison) -> Differences | None:
     candidates = _candidates(comparison)
     if len(candidates) < 2:
         return None
-    (best_name, best_runs), *rest = candidates
+    (best_name, best_runs), *rest = candidates[:MOST_CANDIDATES]
     best, reason = _load(best_runs, None)
     if reason:
         return Differences(Difference(best_name, reason=reason), comparison.metric, 0, False, [])
@@ -172,6 +173,8 @@ def differences_lines(found: Differences, most: int = 20) -> list[str]:
     lines += [f"  {printable(one.name, 120)}: {_sentence(one, found)}" for one in found.others[:most]]
     if len(found.others) > most:
         lines.append(f"  ... and {len(found.others) - most} more; differences.json has all")
+    if len(found.others) == MOST_CANDIDATES - 1:
+        lines.append(f"  (the best {MOST_CANDIDATES} by {found.chosen_by} are compared)")
     if any(one.p is not None for one in found.others):
         lines.append("  (of these networks; whether their settings differ takes several seeds: -m seed=0,1,2,3,4)")
     return lines

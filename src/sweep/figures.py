@@ -19,6 +19,7 @@ from src.sweep.study import SearchSummary
 from src.sweep.table import display_factor
 from src.sweep.task_curves import plot_task_curves
 
+MOST_LINES = 500  # runs that a figure has a line of
 MAX_CATEGORIES = 6  # up to so many repeated values of a number are drawn as categories
 Colors = dict[str, tuple[float, float, float, float]]
 
@@ -36,7 +37,7 @@ def write_sweep_figures(comparison: Comparison, folder: Path, search: SearchSumm
         "curves": plot_learning_curves(comparison),
         "tasks": plot_task_curves(comparison),
         "parameters": plot_parameters(scored, keys, comparison.metric, colors),
-        "parallel": plot_parallel_coordinates(scored, keys, comparison.metric, colors),
+        "parallel": plot_parallel_coordinates(ranked[:MOST_LINES], keys, comparison.metric, colors, len(ranked)),
     }
     if search is not None:
         figures["importance"] = plot_importance(search.importance) if search.importance else None
@@ -123,8 +124,10 @@ def _plot_categories(axes: Axes, names: Sequence[str], points: Sequence[tuple[st
     axes.margins(x=0.15)
 
 
-def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric: str, colors: Colors) -> Figure | None:
-    """A line per run through its parameters to its score."""
+def plot_parallel_coordinates(
+    scored: Sequence[Run], keys: Sequence[str], metric: str, colors: Colors, count: int
+) -> Figure | None:
+    """A line per run through its parameters to its score; scored are the best of `count` runs."""
     if len(keys) < 2 or len(scored) < 2:
         return None
     figure = Figure(figsize=(1.7 * (len(keys) + 1) + 1, 4.2), layout="constrained")
@@ -141,14 +144,15 @@ def plot_parallel_coordinates(scored: Sequence[Run], keys: Sequence[str], metric
     heights = np.stack([column for column, _ in scaled], 1)
     lines = {run.name: line for run, line in zip(scored, heights, strict=True)}
     best = next(iter(colors))
-    for name in reversed(colors):
+    for name in [name for name in reversed(colors) if name in lines]:
         style = {"lw": 2.5} if name == best else {"lw": 1.1, "alpha": 0.7}
         axes.plot(lines[name], color=colors[name], **style)
     ticks = [*map(label, keys), axis_label(metric)]
     axes.set_xticks(range(len(keys) + 1), ticks, rotation=15, ha="center", fontsize=9)
     axes.set(yticks=[], xlim=(-0.1, len(keys) + 0.4))
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{len(scored)} runs; lighter is better", fontsize=11)
+    shown = f"{count:,} runs" if len(scored) == count else f"the best {len(scored)} of {count:,} runs"
+    axes.set_title(f"{shown}; lighter is better", fontsize=11)
     return figure
 
 

@@ -45,13 +45,16 @@ def better_range(values: Sequence[float], mode: str, share: float, margin: float
 
 
 def learning_curves(comparison: Comparison) -> list[Curve]:
-    """A curve of the comparison's metric for each configuration, best first; of those without a finished run last.
+    """A curve of the comparison's metric for each of the best MOST_DRAWN configurations, best first; of those without
+    a finished run last.
 
     A configuration without a finished run has the curve of its first run that was measured.
     """
     ordered = sorted(comparison.configurations, key=lambda each: comparison.sort_key(each.mean))
-    curves = []
+    curves: list[Curve] = []
     for configuration in ordered:
+        if len(curves) == MOST_DRAWN:
+            break
         runs = [run for run in configuration.repetitions if run.history.get(comparison.metric)]
         if not runs:
             runs = [run for run in configuration.runs if run.history.get(comparison.metric)][:1]
@@ -114,10 +117,11 @@ def plot_learning_curves(comparison: Comparison) -> Figure | None:
     curves = [curve for curve in learning_curves(comparison) if len(curve.epochs)]
     if not curves:
         return None
-    drawn, factor = curves[:MOST_DRAWN], display_factor(comparison.metric)
+    drawn, factor = curves, display_factor(comparison.metric)
     band = "; band: ± standard deviation over seeds or folds" if any(curve.sd is not None for curve in drawn) else ""
-    count = f"{len(curves)} configuration{'s' * (len(curves) != 1)}"
-    shown = count if len(curves) <= MOST_DRAWN else f"the best {MOST_DRAWN} of {count}"
+    several = len(comparison.configurations)
+    count = f"{several:,} configuration{'s' * (several != 1)}"
+    shown = count if len(drawn) == several else f"the best {len(drawn)} of {count}"
     figure, axes = draw_curves(drawn, f"{shown}{band}", factor)
     values = np.concatenate([factor * curve.mean for curve in drawn])
     axes.set(

@@ -1,5 +1,6 @@
 """The ledger of a sweep: its command, the overrides of its jobs, how it is resumed, and the limits of one call."""
 
+import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from src.errors import InputError, duration, positive_int, require
 from src.files import OUTPUTS, display_path, read_json, write_json
 
 LEDGER_FILE = "sweep.json"
+ADDED_JOBS = "added_jobs.jsonl"  # jobs that a search has added since the ledger was saved, a line each
 FLAG = "--config-dir"
 # Key prefixes that may change on resume: how, where and how much is run, not what.
 CHANGEABLE = (
@@ -42,6 +44,7 @@ class Ledger:
         try:
             content = read_json(path)
             ledger = cls(folder, content["words"], content["jobs"], content.get("flags", []), content.get("swept", []))
+            ledger._read_added()
             lists = [ledger.overrides, *ledger.jobs]
             good = all(isinstance(words, list) and all(map(_is_override, words)) for words in lists)
             good = good and isinstance(ledger.swept, list) and all(isinstance(key, str) for key in ledger.swept)
@@ -51,11 +54,29 @@ class Ledger:
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{display_path(path)} is damaged: start a new sweep; the runs are intact") from None
 
+    def _read_added(self) -> None:
+        """Take in the jobs that were added; a last line that was cut off is none."""
+        path = self.folder / ADDED_JOBS
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            try:
+                number, words = json.loads(line)
+            except ValueError:
+                return
+            if number == len(self.jobs):  # others are in the ledger already
+                self.jobs.append(words)
+
+    def append(self, job: list[str]) -> None:
+        """Add a job, at the cost of a line."""
+        with open(self.folder / ADDED_JOBS, "a") as file:
+            file.write(json.dumps([len(self.jobs), job]) + "\n")
+        self.jobs.append(job)
+
     def save(self) -> None:
         """Write the file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"words": self.overrides, "jobs": self.jobs, "flags": self.flags, "swept": self.swept}
         write_json(self.folder / LEDGER_FILE, content)
+        (self.folder / ADDED_JOBS).unlink(missing_ok=True)
 
 
 def _is_override(word: object) -> bool:

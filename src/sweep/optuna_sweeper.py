@@ -185,7 +185,7 @@ class OptunaSweeper(JobSweeper):
                 if parameter.key in drawn:
                     repeat_draw(self.study, trial, parameter.key)
                 values[parameter.key] = parameter.suggest(trial)
-        self.ledger.jobs.append(self._to_overrides(values))
+        self.ledger.append(self._to_overrides(values))
         return number
 
     def _make_sampler(self, number: int) -> "optuna.samplers.BaseSampler":

@@ -143,7 +143,7 @@ def _complete_folds(runs: Sequence[Run]) -> list[dict[int, Run]]:
 
     groups: dict[tuple, dict[int, Run]] = {}
     for run in runs:
-        fold = run.value("data.fold")
+        fold = run.value("data.fold") if "data.fold" in run.overrides else None
         if fold not in (None, "null", "None") and run.state == "finished" and (run.folder / FOLD_FILE).is_file():
             others = tuple(sorted((key, value) for key, value in run.overrides.items() if key != "data.fold"))
             groups.setdefault(others, {})[int(fold)] = run

@@ -189,6 +189,8 @@ class SlurmLauncher(JobLauncher):
         if self.missed[number] < MISSED:
             return None
         state, error = self._lost(number)
+        if status["state"] == "interrupted" and state == "failed":  # it ended itself, and says why
+            state, error = "interrupted", status.get("error") or error
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "status.json", {**status, "state": state, "command": "train", "error": error})
         return failed_result(overrides, RuntimeError(error))

@@ -4,10 +4,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import closing
 from itertools import groupby, islice
 from pathlib import Path
+from queue import SimpleQueue
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,7 +22,7 @@ from src.cli.error_line import CommandExit, error_line, stop_behind
 from src.cli.overrides import command_on, is_sweep_override, override_key
 from src.errors import InputError, printable, require
 from src.files import display_path, write_json
-from src.sweep.comparison import Comparison, compare_runs
+from src.sweep.comparison import Comparison, compare_runs, resolve_metric
 from src.sweep.job import job_error, resumed_overrides
 from src.sweep.launcher import JobLauncher
 from src.sweep.ledger import Budget, config_dir_flags, format_duration, open_ledger
@@ -31,6 +32,7 @@ from src.sweep.study import SearchSummary
 from src.sweep.table import format_metric, sweep_summary, write_tables
 
 DONE = ("finished", "pruned", "failed")
+TABLE_SHARE = 0.05  # of the time that may go into tables while jobs run: each costs as much as there are jobs
 # Keys of one call, which the ledger does not record.
 CALL_KEYS = (
     "sweep.resume", "sweep.max_jobs", "sweep.max_time", "sweep.retry_failed", "hydra.sweep.dir", "hydra.mode",
@@ -57,6 +59,9 @@ class JobSweeper(Sweeper):
             config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).resolve())
         self.folder = Path(config.hydra.sweep.dir)
         self.runs: dict[int, Run] = {}
+        self.best: Run | None = None
+        self.best_metric: tuple[str, str] | None = None  # and its mode
+        self.count_done, self.tables_due = 0, 0.0
 
     def plan(self, overrides: list[Override]) -> None:
         """Check what is swept and list the jobs that are known in the ledger. Raises InputError."""
@@ -107,7 +112,8 @@ class JobSweeper(Sweeper):
             self._read_run(number)
         done = [state for state in DONE if not (retry_failed and state == "failed")]
         waiting = deque(number for number, run in self.runs.items() if run.state not in done)
-        counts = f"{self.total_jobs} job{'s' * (self.total_jobs != 1)}, {self._count_done()} of them done"
+        self.count_done = sum(run.state in DONE for run in self.runs.values())
+        counts = f"{self.total_jobs} job{'s' * (self.total_jobs != 1)}, {self.count_done} of them done"
         print(f"sweep: {counts}; {display_path(self.folder)}", flush=True)
         self.started, self.job_started, self.recorded_jobs = time.monotonic(), {}, 0
         try:
@@ -127,33 +133,33 @@ class JobSweeper(Sweeper):
     def _resume_hint(self) -> str:
         return f"resume with: {command_on(self.folder, 'train', 'sweep.resume', '-m')}"
 
-    def _count_done(self) -> int:
-        return sum(run.state in DONE for run in self.runs.values())
-
     def _next_job(self, waiting: deque[int]) -> int | None:
         if self.budget.limit_reached():
             return None
         number = waiting.popleft() if waiting else self.add_job()
         if number is not None:
             self.budget.started_jobs += 1
-            self.ledger.save()
             self.job_started[number] = time.monotonic()
         return number
 
     def _submit_jobs(self, waiting: deque[int]) -> None:
         pending: dict[Future, int] = {}
+        done: SimpleQueue[Future] = SimpleQueue()
         slots = self.launcher.slots or self.batch_size or max(1, self.total_jobs)
         while True:
             while len(pending) < slots and (number := self._next_job(waiting)) is not None:
                 try:
-                    pending[self.launcher.submit(self.ledger.jobs[number], number)] = number
+                    future = self.launcher.submit(self.ledger.jobs[number], number)
                 except Exception as error:  # it could not be composed: it has no folder and no log
                     self._record(number, error)
+                    continue
+                pending[future] = number
+                future.add_done_callback(done.put)
             if not pending:
                 return
             self.launcher.flush()
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                self._record(pending.pop(future), job_error(future.result()))
+            future = done.get()
+            self._record(pending.pop(future), job_error(future.result()))
 
     def _launch_batches(self, waiting: deque[int]) -> None:
         while numbers := list(islice(iter(lambda: self._next_job(waiting), None), self.batch_size)):
@@ -170,7 +176,15 @@ class JobSweeper(Sweeper):
                     self._record(number, job_error(result))
 
     def _read_run(self, number: int) -> None:
-        self.runs[number] = read_run(self.folder / str(number), str(number), self.ledger.jobs[number])
+        run = read_run(self.folder / str(number), str(number), self.ledger.jobs[number])
+        self.runs[number] = run
+        if self.best_metric is None and run.results:
+            own = self.metric and run.score(self.metric) is not None
+            self.best_metric = resolve_metric([run], self.metric if own else None)
+        if self.best_metric and (score := run.score(self.best_metric[0])) is not None:
+            best = self.best and self.best.score(self.best_metric[0])
+            higher = best is None or (score > best if self.best_metric[1] == "max" else score < best)
+            self.best = run if higher else self.best
 
     def _record(self, number: int, error: BaseException | None) -> None:
         """Take in the result of a job, update the tables, and print its result, the best so far and the time left."""
@@ -183,16 +197,19 @@ class JobSweeper(Sweeper):
             run.folder.mkdir(parents=True, exist_ok=True)
             write_json(run.folder / "status.json", {"state": "failed", "seconds": run.seconds, "error": run.error})
         self.recorded_jobs += 1
+        self.count_done += run.state in DONE
         self.on_job_end(number)
-        comparison = self._compare()
-        write_tables(comparison, self.folder)
-        done, total, metric, best = self._count_done(), self.total_jobs, comparison.metric, comparison.ranked()[0]
+        if time.monotonic() >= self.tables_due:
+            began = time.monotonic()
+            write_tables(self._compare(), self.folder)
+            self.tables_due = time.monotonic() + (time.monotonic() - began) / TABLE_SHARE
+        done, total, metric, best = self.count_done, self.total_jobs, (self.best_metric or ("val/acc",))[0], self.best
         values = [f"{key}={shorten_value(run.overrides[key])}" for key in self.swept_keys if key in run.overrides]
         result = f"{metric} {format_metric(run.score(metric), metric)}" + " (pruned)" * (run.state == "pruned")
         result = f"{run.state}: {printable(run.error)}" if run.state in ("failed", "interrupted") else result
         line = f"[{done:>{len(str(total))}}/{total}] #{run.name} {' '.join(values)}  {result}"
         line += f"  {format_duration(run.seconds or seconds)}"
-        if best.score(metric) is not None:
+        if best is not None:
             line += f" | best {format_metric(best.score(metric), metric)} #{best.name}"
         if done < total:
             per_job = (time.monotonic() - self.started) / self.recorded_jobs
@@ -211,7 +228,7 @@ class JobSweeper(Sweeper):
             lines = write_sweep_report(comparison, self.folder, self.search_summary(), bool(self.config.figures))
             print(f"\n{sweep_summary(comparison)}\n")
             print("\n".join([f"everything is in {display_path(self.folder)}", *lines]))
-        left, limit = self.total_jobs - self._count_done(), self.budget.limit_reached()
+        left, limit = self.total_jobs - self.count_done, self.budget.limit_reached()
         if left > 0 and limit:
             print(f"{limit} is reached, {left} jobs are left; {self._resume_hint()}")
         failed = [run for run in self.runs.values() if run.state == "failed"]

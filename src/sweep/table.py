@@ -2,10 +2,11 @@
 
 import csv
 import io
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 from src.evaluation.monitor import RATES
@@ -14,6 +15,9 @@ from src.plotting import text_table
 from src.sweep.comparison import MISSING, Comparison, mean_and_sd
 from src.sweep.latex import latex_table
 from src.sweep.run_records import Run, shorten_value
+
+MOST_ROWS = 100  # of a table in table.md; the CSV files have all
+MOST_VALUES = 12  # of a key in its summary: numbers beyond are put into quarters
 
 
 def run_rows(comparison: Comparison) -> list[list[str]]:
@@ -81,7 +85,7 @@ def sweep_summary(comparison: Comparison, max_rows: int = 20) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     more = len(comparison.configurations) - max_rows
-    return text_table(rows) + (f"\n... and {more} more; table.md has all" if more > 0 else "")
+    return text_table(rows) + (f"\n... and {more} more; configurations.csv has all" if more > 0 else "")
 
 
 def _display_rows(comparison: Comparison, max_rows: int | None = None) -> list[list[str]]:
@@ -114,6 +118,57 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def _section(title: str, rows: Sequence[Sequence[str]]) -> str:
+    count = len(rows) - 1
+    cut = f"The first {MOST_ROWS} of {count:,}; {title.lower()}.csv has all.\n\n" if count > MOST_ROWS else ""
+    return f"## {title}\n\n{cut}{markdown_table(rows[: MOST_ROWS + 1])}\n"
+
+
+def _axes_section(comparison: Comparison) -> str:
+    """A summary of each key's values, where there are more runs than a reader reads."""
+    scored = [run for run in comparison.runs if run.score(comparison.metric) is not None]
+    if len(scored) <= MOST_ROWS or not comparison.configuration_keys:
+        return ""
+    rows = [["key", "value", "runs", f"mean {comparison.metric}", "best"]]
+    for key in comparison.configuration_keys:
+        rows += _axis_rows(key, [(run.value(key, MISSING), run.score(comparison.metric)) for run in scored], comparison)
+    return f"## Values\n\nEach value over all runs that have it.\n\n{markdown_table(rows)}\n"
+
+
+def _axis_rows(key: str, pairs: Sequence[tuple[str, float]], comparison: Comparison) -> list[list[str]]:
+    """A row for each value of a key, or for each quarter of the runs, in order of a key with many numbers."""
+    groups: dict[str, list[float]] = {}
+    for value, score in pairs:
+        groups.setdefault(value, []).append(score)
+    if len(groups) > MOST_VALUES and all(map(_is_real, groups)):
+        ordered = sorted(pairs, key=lambda pair: float(pair[0]))
+        edges = [len(ordered) * quarter // 4 for quarter in range(5)]
+        parts = [ordered[first:last] for first, last in pairwise(edges)]
+        groups = {
+            f"{shorten_value(part[0][0])} to {shorten_value(part[-1][0])}": [score for _, score in part]
+            for part in parts
+        }
+    best = max if comparison.mode == "max" else min
+    order = sorted(groups, key=lambda value: comparison.sort_key(statistics.fmean(groups[value])))
+    rows = [
+        [
+            key,
+            value,
+            str(len(groups[value])),
+            *map(_format_number, (statistics.fmean(groups[value]), best(groups[value]))),
+        ]
+        for value in order
+    ]
+    return rows[:MOST_VALUES]
+
+
+def _is_real(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def write_tables(comparison: Comparison, folder: Path, notes: Sequence[str] = ()) -> None:
     """Write runs.csv, configurations.csv, table.md and table.tex atomically. notes: lines between table.md's tables."""
     runs, configurations = run_rows(comparison), configuration_rows(comparison)
@@ -126,10 +181,10 @@ def write_tables(comparison: Comparison, folder: Path, notes: Sequence[str] = ()
     direction = "more" if comparison.mode == "max" else "less"
     text = (
         f"# {len(comparison.runs)} runs\n\nOrdered by {order} ({direction} is better) of each run's best "
-        f"epoch; sd is the standard deviation over seeds or folds.\n\n## Configurations\n\n"
-        f"{markdown_table(configurations)}\n{between}## Runs\n\n{markdown_table(runs)}"
+        f"epoch; sd is the standard deviation over seeds or folds.\n\n"
+        f"{_section('Configurations', configurations)}{_axes_section(comparison)}{between}{_section('Runs', runs)}"
     )
     write_text(folder / "table.md", text)
-    shown = [row[:-1] for row in _display_rows(comparison)]  # without the names of the runs
+    shown = [row[:-1] for row in _display_rows(comparison, MOST_ROWS)]  # without the names of the runs
     caption = f"{len(comparison.runs)} runs by {order}; mean and standard deviation over n seeds or folds"
     write_text(folder / "table.tex", latex_table(shown, len(comparison.configuration_keys), caption))

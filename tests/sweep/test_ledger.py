@@ -6,6 +6,8 @@ import pytest
 
 from src.errors import InputError, duration
 from src.sweep.ledger import (
+    ADDED_JOBS,
+    LEDGER_FILE,
     Budget,
     Ledger,
     config_dir_flags,
@@ -98,3 +100,42 @@ def test_limits_are_parsed_and_checked():
     for value in (0, 1.5, "many", True):
         with pytest.raises(InputError, match=r"sweep\.max_jobs"):
             Budget(max_jobs=value)
+
+
+def test_a_search_adds_a_job_at_the_cost_of_a_line(tmp_path):
+    ledger = Ledger(tmp_path, ["a=1,2"], [["a=1"]])
+    ledger.save()
+    before = (tmp_path / LEDGER_FILE).read_bytes()
+    ledger.append(["a=2", "b='x y'"])
+    ledger.append(["a=é"])
+    assert (tmp_path / LEDGER_FILE).read_bytes() == before
+    assert Ledger.read(tmp_path).jobs == ledger.jobs == [["a=1"], ["a=2", "b='x y'"], ["a=é"]]
+    with (tmp_path / ADDED_JOBS).open("a") as file:
+        file.write('[3, ["a=')  # the machine went down
+    again = Ledger.read(tmp_path)
+    assert again.jobs == ledger.jobs
+    again.save()
+    assert not (tmp_path / ADDED_JOBS).exists()
+    assert Ledger.read(tmp_path).jobs == ledger.jobs
+
+
+def test_added_jobs_that_the_ledger_has_already_count_once(tmp_path):
+    """A kill between the two steps of `save`."""
+    ledger = Ledger(tmp_path, ["a=1"], [])
+    ledger.save()
+    ledger.append(["a=1"])
+    added = (tmp_path / ADDED_JOBS).read_bytes()
+    ledger.save()
+    (tmp_path / ADDED_JOBS).write_bytes(added)
+    assert Ledger.read(tmp_path).jobs == [["a=1"]]
+
+
+@pytest.mark.parametrize("line", ["3", '[0, "a=1"]', '[0, ["-m"]]', '["x", ["a=1"]]', "[1, [2]]"])
+def test_added_jobs_that_are_something_else_are_damage(tmp_path, line):
+    Ledger(tmp_path, ["a=1"], []).save()
+    (tmp_path / ADDED_JOBS).write_text(f"{line}\n")
+    if line.startswith(('["x"', "[1")):  # of no job
+        assert Ledger.read(tmp_path).jobs == []
+    else:
+        with pytest.raises(InputError, match=r"is damaged: start a new sweep"):
+            Ledger.read(tmp_path)

@@ -7,16 +7,8 @@ from itertools import pairwise
 import pytest
 
 from src.errors import InputError
-from src.sweep.comparison import compare_runs
-from src.sweep.run_records import (
-    canonical_value,
-    find_runs,
-    find_varied_keys,
-    override_dict,
-    read_run,
-    resolve_metric,
-    shorten_value,
-)
+from src.sweep.comparison import compare_runs, find_varied_keys, resolve_metric
+from src.sweep.run_records import canonical_value, find_runs, override_dict, read_run, shorten_value
 from src.sweep.table import run_rows, sweep_summary
 from src.training.csv_logger import EpochCSVLogger
 from tests.run_folders import make_run

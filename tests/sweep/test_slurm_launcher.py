@@ -125,9 +125,9 @@ def test_a_job_that_needs_longer_than_its_limit_goes_on_in_another(env, tmp_path
     folder = tmp_path / "limit"
     words = [word for word in WORDS if not word.startswith(("seed", "trainer"))]
     limit = [
-        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.timeout_min=2",
         "hydra.launcher.signal_delay_s=45",
-        "trainer.max_epochs=60",
+        "trainer.max_epochs=200",
         "seed=range(3,4)",
     ]
     command = sweep(env, *words, *SLURM, *limit, f"hydra.sweep.dir={folder}")
@@ -142,7 +142,7 @@ def test_a_job_that_needs_longer_than_its_limit_goes_on_in_another(env, tmp_path
     output, _ = command.communicate()
     assert command.returncode == 0, output
     alone = tmp_path / "alone"
-    done = sweep(env, *words, "trainer.max_epochs=60", "seed=range(3,4)", f"hydra.sweep.dir={alone}")
+    done = sweep(env, *words, "trainer.max_epochs=200", "seed=range(3,4)", f"hydra.sweep.dir={alone}")
     output, _ = done.communicate(timeout=400)
     assert done.returncode == 0, output
     assert metrics_of_runs(folder) == metrics_of_runs(alone)

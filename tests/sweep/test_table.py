@@ -129,3 +129,27 @@ def test_a_terminal_that_lacks_a_character_still_shows_the_table(sweep, tmp_path
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if "96.00 " in line]
     assert len(rows) == 1 and ("\\u00b1" if encoding == "ascii" else "±") in rows[0]
+
+
+def test_a_table_of_many_runs_shows_the_best_and_sums_up_each_value(tmp_path):
+    for number in range(130):
+        words = [f"optimizer.lr={1e-4 * (number + 1):.4f}", f"model={'cnn' if number % 2 else 'lenet'}"]
+        make_run(tmp_path / "runs", number, words, 0.5 + number / 1000)
+    write_tables(compare_runs(find_runs([str(tmp_path / "runs")])), tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert text.count("The first 100 of 130; ") == 2
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 131
+    assert len((tmp_path / "configurations.csv").read_text().splitlines()) == 131
+    summary = [
+        line for line in text.partition("## Values")[2].splitlines() if line.startswith(("| optimizer", "| model"))
+    ]
+    assert summary[0] == "| optimizer.lr | 0.0098 to 0.013 | 33 | 0.613 | 0.629 |"
+    assert [line.split(" | ")[1:3] for line in summary[4:6]] == [["cnn", "65"], ["lenet", "65"]]
+    assert len((tmp_path / "table.tex").read_text().splitlines()) < 130
+
+
+def test_a_table_of_few_runs_has_all_of_them(sweep):
+    write_tables(compare_runs(find_runs([str(sweep)])), sweep)
+    text = (sweep / "table.md").read_text()
+    assert "## Values" not in text
+    assert "The first" not in text
