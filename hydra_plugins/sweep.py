@@ -1,6 +1,6 @@
 """Our sweepers and launchers in the namespace package where Hydra looks for plugins; nothing is installed."""
 
-from src.sweep import grid_sweeper, launcher, optuna_sweeper, slurm_launcher
+from src.sweep import grid_sweeper, launcher, optuna_sweeper, ray_launcher, slurm_launcher
 
 
 class GridSweeper(grid_sweeper.GridSweeper):
@@ -21,3 +21,7 @@ class JoblibLauncher(launcher.JoblibLauncher):
 
 class SlurmLauncher(slurm_launcher.SlurmLauncher):
     """hydra/launcher=slurm"""
+
+
+class RayLauncher(ray_launcher.RayLauncher):
+    """hydra/launcher=ray"""
