@@ -21,6 +21,7 @@ from src.cli.overrides import INFO_FLAGS, check_overrides, command_text, expand_
 from src.cli.paths import check_paths, check_typed_paths
 from src.cli.process import command_line, escape_for_terminal, exit_on_signals, in_utf8_mode, is_main_process
 from src.cli.targets import drop_replaced_keys, with_open_nodes
+from src.cli.torchrun import share_words, started_by_torchrun
 from src.errors import InputError, printable, require
 from src.model_files.renamed import with_current_targets
 from src.model_files.trust import check_recorded, trusted
@@ -82,7 +83,9 @@ def _main(verb: str, typed: list[str], resolve: Callable[[Sequence[str]], list[s
         print(help_text(CONF, verb), flush=True)
         return
     check_typed_paths(words)
-    if is_main_process():  # the others of a ddp run get words that are resolved
+    if started_by_torchrun():
+        words = share_words(words, resolve)
+    elif is_main_process():  # the others of a ddp run get words that are resolved
         words = resolve(words)
     check_overrides(CONF, verb, words)
     added = [word for word in words if word not in typed]

@@ -109,6 +109,12 @@ def begin_job(model: dict) -> None:
         _running.begin(model)
 
 
+def end_job(state: str, error: str) -> None:
+    """Record how the running job ends, where it cannot end itself. Nothing without a job."""
+    if _running is not None:
+        _running.end(state, error=error)
+
+
 def job_started() -> float | None:
     """When the running command or job of a sweep began, on time.perf_counter's clock; None without a job."""
     return None if _running is None else _running.started

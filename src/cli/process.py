@@ -152,5 +152,6 @@ def is_sweep_job() -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether the user started this process; False in one that Lightning started beside it for ddp."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this process is the first of its run; False in one that Lightning or torchrun started beside it."""
+    rank = os.environ.get("RANK") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    return (rank or os.environ.get("LOCAL_RANK", "0")) == "0"
