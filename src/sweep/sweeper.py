@@ -139,6 +139,7 @@ class JobSweeper(Sweeper):
         number = waiting.popleft() if waiting else self.add_job()
         if number is not None:
             self.budget.started_jobs += 1
+            self.count_done -= number in self.runs and self.runs[number].state in DONE  # a failed one, tried again
             self.job_started[number] = time.monotonic()
         return number
 
