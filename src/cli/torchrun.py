@@ -17,6 +17,15 @@ def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
+def check_processes(expected: int) -> None:
+    """Raise InputError if torchrun has started another number of processes than the trainer counts on."""
+    count, here = os.environ.get("WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if started_by_torchrun() and int(count) != expected:
+        nodes = int(count) // int(here)
+        fix = f"trainer.strategy=ddp trainer.devices={here} trainer.num_nodes={nodes}"
+        raise InputError(f"torchrun started {count} processes, the trainer has {expected}: give {fix}")
+
+
 def share_words(words: Sequence[str], resolve: Resolve) -> list[str]:
     """The words of the first process, resolved there, with its run folder; each other process logs beside its log.
 

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from src.cli.config import instantiate
+from src.cli.torchrun import check_processes
 from src.errors import duration, require
 from src.model_files.checkpoint import CheckpointFiles
 from src.training.callbacks import NoProfiler, check_callbacks
@@ -65,5 +66,6 @@ def build_trainer(cfg: Any, extra_callbacks: Sequence[Callback]) -> tuple[Traine
         precision=_precision(cfg.trainer),
         max_time=None if seconds is None else timedelta(seconds=seconds),
     )
+    check_processes(trainer.world_size)
     use_plain_steps(trainer)
     return trainer, checkpoints
