@@ -4,9 +4,13 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from src.cli.overrides import override_key
 from src.errors import InputError
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
 
 WAIT_S = 300  # for the first process to read what its words stand for
 Resolve = Callable[[Sequence[str]], list[str]]
@@ -15,6 +19,19 @@ Resolve = Callable[[Sequence[str]], list[str]]
 def started_by_torchrun() -> bool:
     """Whether this is one of several processes of torchrun."""
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def agent_store(seconds: float) -> "TCPStore":
+    """A connection to torchrun's own store, which waits so long for an answer. Raises torch's DistError without one."""
+    from torch.distributed import TCPStore
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=seconds))
+
+
+def attempt() -> str:
+    """How often torchrun has started the processes again, which is part of each key in its store."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def check_processes(expected: int) -> None:
@@ -32,12 +49,11 @@ def share_words(words: Sequence[str], resolve: Resolve) -> list[str]:
     The run folder and everything that the words name is on a file system that all machines mount.
     Raises InputError in the others where the first process cannot resolve its words, or does not answer.
     """
-    from torch.distributed import DistStoreError, TCPStore
+    from torch.distributed import DistStoreError
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    rank, key = os.environ["RANK"], f"command/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    rank, key = os.environ["RANK"], f"command/{attempt()}"
     try:
-        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=WAIT_S))
+        store = agent_store(WAIT_S)
         if rank == "0":
             try:
                 found = [*resolve(words), *_run_folder(words)]
@@ -49,7 +65,8 @@ def share_words(words: Sequence[str], resolve: Resolve) -> list[str]:
         shared = json.loads(store.get(key))
     except DistStoreError as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"torchrun: the first process at {address}:{port} does not answer ({reason})") from None
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(f"torchrun: the first process at {where} does not answer ({reason})") from None
     if shared is None:
         raise InputError("torchrun: the first process has stopped; its terminal says why")
     return [*shared, "hydra.output_subdir=null", f"hydra.job.name=train_ddp_process_{rank}"]

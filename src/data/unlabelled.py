@@ -48,11 +48,8 @@ def _pictures(data: ImageData, root: str) -> BatchDataset:
     source = folder_source(PictureFolder(base, layout, None, None, memory_gb, cache_gb, skip=True))
     split = transform_source(source, data.ink, quarter_turns=data.quarter_turns).read_as(data.info.shape).train()
     data.skipped += tuple((f"{root}/{name}", reason) for name, reason in split.skipped)
-    known = _known_pictures(data)
-    is_known = torch.zeros(len(split.labels), dtype=torch.bool)
-    if known is not None and split.digests is not None:
-        is_known = torch.isin(split.digests, known)
-    rows = (~is_known).nonzero().flatten()
+    assert split.digests is not None  # pictures have them
+    rows = (~torch.isin(split.digests, _known_pictures(data))).nonzero().flatten()
     others = len(split.labels) - len(rows)
     left_out = [f"{others:,} that train with a label, validate or test"] * bool(others)
     left_out += [f"{len(split.skipped):,} that cannot be read"] * bool(split.skipped)
@@ -62,8 +59,8 @@ def _pictures(data: ImageData, root: str) -> BatchDataset:
     return BatchDataset(split.images, torch.full_like(split.labels, -1), rows, split.files, split.digests)
 
 
-def _known_pictures(data: ImageData) -> torch.Tensor | None:
+def _known_pictures(data: ImageData) -> torch.Tensor:
     """The digests of the pictures that train with a label, validate or, where they have been read, test."""
     sets = [data.train_set, data.val_set, *([data.test_set] if "test_set" in vars(data) else [])]
     digests = [found for batches in sets if (found := batches.picture_digests) is not None]
-    return torch.cat(digests) if digests else None
+    return torch.cat([torch.empty(0, dtype=torch.int64), *digests])

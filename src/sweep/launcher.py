@@ -44,6 +44,13 @@ class JobLauncher(Launcher):
         return [future.result() for future in futures]
 
 
+def refuse_several_processes(config: DictConfig, advice: str = "give hydra/launcher=serial") -> None:
+    """Raise InputError for jobs of which each starts several processes."""
+    strategy = str(config.get("trainer", {}).get("strategy"))
+    own = strategy.startswith(("ddp", "fsdp"))
+    require(not own, f"trainer.strategy={strategy} starts its own processes: {advice}")
+
+
 class SerialLauncher(JobLauncher):
     """One job after another in this process, which imports libraries and reads data once."""
 
@@ -67,10 +74,8 @@ class JoblibLauncher(JobLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        refuse_several_processes(config)
         trainer = config.get("trainer", {})
-        strategy = str(trainer.get("strategy"))
-        reason = "starts its own processes: give hydra/launcher=serial"
-        require(not strategy.startswith(("ddp", "fsdp")), f"trainer.strategy={strategy} {reason}")
         self.gpus = visible_gpus() if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else []
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.slots = self.n_jobs or len(self.gpus) or cores

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, open_dict
 from src.errors import InputError, boolean, integer, number, positive_int, printable, require
 from src.files import display_path
 from src.sweep.job import failed_result, run_in_worker
-from src.sweep.launcher import GRACE_S, JobLauncher, WorkerLostError
+from src.sweep.launcher import GRACE_S, JobLauncher, WorkerLostError, refuse_several_processes
 
 if TYPE_CHECKING:
     from src.data.source import Split
@@ -59,9 +59,7 @@ class RayLauncher(JobLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        strategy = str(config.get("trainer", {}).get("strategy"))
-        reason = "starts its own processes: give hydra/launcher=serial"
-        require(not strategy.startswith(("ddp", "fsdp")), f"trainer.strategy={strategy} {reason}")
+        refuse_several_processes(config)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's word for what it will do anyway
         try:
             import ray

@@ -15,11 +15,11 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from src.errors import InputError, boolean, integer, number, positive_int, printable, require
+from src.errors import InputError, boolean, integer, number, positive_int, printable
 from src.files import display_path, write_json
 from src.sweep import slurm_job
 from src.sweep.job import failed_result, resumed_overrides
-from src.sweep.launcher import JobLauncher
+from src.sweep.launcher import JobLauncher, refuse_several_processes
 from src.sweep.run_records import read_status
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,7 @@ class SlurmLauncher(JobLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        strategy = str(config.get("trainer", {}).get("strategy"))
-        reason = "starts its own processes: give hydra/launcher=serial inside one allocation"
-        require(not strategy.startswith(("ddp", "fsdp")), f"trainer.strategy={strategy} {reason}")
+        refuse_several_processes(config, "give hydra/launcher=serial inside one allocation")
         self.folder = Path(config.hydra.sweep.dir)
         self.name = f"{self.folder.name}-{hashlib.sha256(bytes(self.folder)).hexdigest()[:8]}"
         stop = f"scancel --me --name=$(squeue --me -h -o %j | grep {shlex.quote(self.name)} | sort -u | paste -sd,)"

@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+
+from src.cli.torchrun import agent_store, attempt
 
 INTERVAL_S, SILENCE_S = 5.0, 40.0  # between signs of life, and without one until a process counts as dead
 
@@ -28,10 +29,9 @@ def watch_hosts(lost: Callable[[str], None]) -> Iterator[None]:
 
 
 def _watch(ended: threading.Event, lost: Callable[[str], None]) -> None:
-    from torch.distributed import DistError, TCPStore
+    from torch.distributed import DistError
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    prefix = f"alive/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    prefix = f"alive/{attempt()}"
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     others = [other for other in range(size) if other != rank]
     seen, since = dict.fromkeys(others, b""), dict.fromkeys(others, time.monotonic())
@@ -39,7 +39,7 @@ def _watch(ended: threading.Event, lost: Callable[[str], None]) -> None:
     store = None
     while True:
         try:
-            store = store or TCPStore(address, port, is_master=False, timeout=timedelta(seconds=INTERVAL_S))
+            store = store or agent_store(INTERVAL_S)
             count += 1
             store.set(f"{prefix}/{rank}", str(count))
             for other in others:
@@ -52,7 +52,7 @@ def _watch(ended: threading.Event, lost: Callable[[str], None]) -> None:
         now = time.monotonic()
         silent = [other for other in others if now - since[other] > SILENCE_S and seen[other] != b""]
         if now - answered > SILENCE_S or silent:
-            what = f"process {silent[0]}" if silent else f"the host {address}"
+            what = f"process {silent[0]}" if silent else f"the host {os.environ['MASTER_ADDR']}"
             if not ended.is_set():
                 lost(f"{what} has given no sign of life for {SILENCE_S:.0f} s")
             return

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,9 +13,9 @@ from src.data.cache import cache_enabled, cached, share
 from src.data.source import Split
 from src.errors import InputError
 from src.sweep.ray_launcher import NodeStore, RayLauncher, Registry, _from_arrays, _to_arrays
-from tests.sweep.test_slurm_launcher import metrics_of_runs, state_of
+from tests.sweep_commands import ROOT, metrics_of_runs, state_of, sweep
 
-ROOT = Path(__file__).parents[2]
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 WORDS = [
     "data=digits",
     "model=cnn",
@@ -37,12 +35,6 @@ def cluster():
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield cluster
     cluster.shutdown()
-
-
-def sweep(*words):
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "src.train", "-m", *words]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def training(folder: Path, command, count: int) -> list[int]:
@@ -66,7 +58,7 @@ def test_jobs_of_a_lost_node_a_killed_worker_and_a_killed_command_go_on(cluster,
     folder = tmp_path / "ray"
     where = ["hydra/launcher=ray", f"hydra.launcher.address={cluster.address}"]
     node = cluster.add_node(num_cpus=1)
-    command = sweep(*WORDS, *where, f"hydra.sweep.dir={folder}")
+    command = sweep(ENV, *WORDS, *where, f"hydra.sweep.dir={folder}")
     training(folder, command, 2)
     cluster.remove_node(node, allow_graceful=False)
     cluster.add_node(num_cpus=1)
@@ -76,10 +68,10 @@ def test_jobs_of_a_lost_node_a_killed_worker_and_a_killed_command_go_on(cluster,
     training(folder, command, 1)
     command.kill()
     command.communicate()
-    resumed = sweep(f"sweep.resume={folder}", *where)
+    resumed = sweep(ENV, f"sweep.resume={folder}", *where)
     output, _ = resumed.communicate(timeout=500)
     assert resumed.returncode == 0, output
-    serial = sweep(*WORDS, "hydra/launcher=serial", f"hydra.sweep.dir={tmp_path / 'serial'}")
+    serial = sweep(ENV, *WORDS, "hydra/launcher=serial", f"hydra.sweep.dir={tmp_path / 'serial'}")
     output, _ = serial.communicate(timeout=500)
     assert serial.returncode == 0, output
     assert metrics_of_runs(folder) == metrics_of_runs(tmp_path / "serial")
@@ -94,7 +86,7 @@ def test_run_folders_are_brought_back_from_nodes_that_do_not_mount_them(cluster,
         "hydra/launcher=ray",
         f"hydra.launcher.address={cluster.address}",
     ]
-    command = sweep(*words, "hydra.launcher.bring_back=true", f"hydra.sweep.dir={tmp_path / 'x'}")
+    command = sweep(ENV, *words, "hydra.launcher.bring_back=true", f"hydra.sweep.dir={tmp_path / 'x'}")
     output, _ = command.communicate(timeout=300)
     assert command.returncode == 0, output
     for job in ("0", "1"):
@@ -110,7 +102,7 @@ def test_a_job_that_no_node_has_room_for_is_refused(cluster, tmp_path):
         f"hydra.launcher.address={cluster.address}",
         f"hydra.sweep.dir={tmp_path / 'x'}",
     ]
-    command = sweep(*words, "hydra.launcher.cpus=64")
+    command = sweep(ENV, *words, "hydra.launcher.cpus=64")
     output, _ = command.communicate(timeout=200)
     assert command.returncode == 1
     assert "error: hydra.launcher.cpus=64, gpus=0, memory_gb=None: no node of" in output.splitlines()[-1]
@@ -120,7 +112,7 @@ def test_a_job_that_no_node_has_room_for_is_refused(cluster, tmp_path):
 def test_an_address_without_a_cluster_is_one_line(tmp_path):
     pytest.importorskip("ray", reason="the ray extra is not installed")
     command = sweep(
-        *WORDS, "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1", f"hydra.sweep.dir={tmp_path / 'x'}"
+        ENV, *WORDS, "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1", f"hydra.sweep.dir={tmp_path / 'x'}"
     )
     output, _ = command.communicate(timeout=300)
     assert command.returncode == 1

@@ -1,11 +1,7 @@
 """hydra/launcher=slurm on a real SLURM: arrays, preemption, lost nodes, time limits, cancelled jobs, resumed sweeps."""
 
-import csv
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +11,8 @@ from omegaconf import OmegaConf
 from src.errors import InputError
 from src.sweep.slurm_launcher import SlurmLauncher
 from tests.slurm_cluster import cluster, slurm, why_not
+from tests.sweep_commands import ROOT, metrics_of_runs, sweep
 
-ROOT = Path(__file__).parents[2]
 WORDS = [
     "data=digits",
     "model=cnn",
@@ -37,17 +33,6 @@ def env(tmp_path_factory):
         yield {**env, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def sweep(env, *words):
-    command = [sys.executable, "-m", "src.train", "-m", *words]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def metrics_of_runs(folder: Path) -> dict[str, dict]:
-    with (folder / "runs.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return {row["run"]: {name: text for name, text in row.items() if name not in ("seconds", "run")} for row in rows}
-
-
 def wait_for(condition, command, seconds=200):
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -61,11 +46,6 @@ def states(env) -> dict[str, tuple[str, str]]:
     """Task -> (state, node) of everything in the queue."""
     lines = slurm(env, "squeue", "-h", "-r", "-o", "%F_%K %T %N").splitlines()
     return {words[0]: (words[1], words[2] if len(words) > 2 else "") for words in map(str.split, lines)}
-
-
-def state_of(folder: Path, job: int) -> dict:
-    path = folder / str(job) / "status.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def trains(env, folder: Path, node: str = "") -> str:
